@@ -1,0 +1,54 @@
+package prefect
+
+import "time"
+
+// Claim is the note a launcher leaves in the state it claims a run with. The
+// server keeps it, so any launcher can finish what another one began.
+type Claim struct {
+	// Launcher is the pod that claimed, for people reading the state.
+	Launcher string
+	// Namespace and Job say where the run's Job is, or will be.
+	Namespace string
+	Job       string
+	Attempt   Attempt
+}
+
+// Answer is what came of a claim. It is a value and not an error, because none
+// of the four is a fault: errors are for what is broken.
+type Answer int
+
+const (
+	// Unknown: the call may or may not have been applied (a time-out, a lost
+	// answer, a server error after the write). The run must be read back.
+	Unknown Answer = iota
+	// Won: the run is ours; create its Job.
+	Won
+	// Lost: the run is somebody else's, or can no longer be claimed. Forget it.
+	Lost
+	// NotNow: the backend refuses at the moment (Prefect Server's 30 s lock, a
+	// concurrency limit). Look again later.
+	NotNow
+)
+
+// String is the answer as logs and metric labels spell it.
+func (a Answer) String() string {
+	switch a {
+	case Won:
+		return "won"
+	case Lost:
+		return "lost"
+	case NotNow:
+		return "not_now"
+	default:
+		return "unknown"
+	}
+}
+
+// ClaimResult is an Answer with its circumstances.
+type ClaimResult struct {
+	Answer Answer
+	// RetryAt is when to look again after NotNow; zero leaves it to the caller.
+	RetryAt time.Time
+	// Reason is the backend's own wording, for logs; may be empty.
+	Reason string
+}
