@@ -1,0 +1,81 @@
+# Two commands do everything: `make demo` shows it working, `make test` runs every test.
+# Both say what they do, reuse what is there and provide what is missing.
+
+SHELL        := /bin/bash
+.SHELLFLAGS  := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS    += --no-print-directory
+
+TOOL    := go tool -modfile=go.tool.mod
+CLUSTER := go run ./e2e/cluster/cmd/cluster
+GOTEST  := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --
+# golangci-lint holds a package graph of ~2 GB; two cores do not profit from more workers.
+export GOFLAGS ?= -mod=readonly
+
+##@ Everyday
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "; print "usage: make TARGET"} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: unit
+unit: ## Unit, protocol and race tests (seconds on a warm cache)
+	@echo "==> unit tests, with the race detector, in random order"
+	@$(GOTEST) -race -shuffle=on ./...
+
+.PHONY: build
+build: ## Build the static binaries into bin/
+	@hack/build.sh
+
+.PHONY: demo
+demo: ## Show the main job live on a local kind cluster; leaves docs/timeline.svg
+	@go run ./e2e/cmd/demo up
+
+.PHONY: demo-down
+demo-down: ## Remove the demo's cluster
+	@$(CLUSTER) down
+
+.PHONY: test
+test: ## Run every test: checks, unit, the real Python client and agent, kind with real KEDA
+	@hack/test.sh
+
+##@ Parts of `make test`
+
+.PHONY: verify
+verify: ## go vet, format, lint, generated code, module files; every check runs, then they report together
+	@hack/verify.sh
+
+.PHONY: conformance
+conformance: ## The real Prefect 1.4.1 client and agent against the stand-in API
+	@echo "==> conformance: real Prefect 1.4.1 client and Kubernetes agent against the stand-in API"
+	@$(GOTEST) -tags conformance -count=1 -timeout 20m ./e2e/conformance/...
+
+.PHONY: cluster
+cluster: ## Bring the kind cluster with KEDA up (or reuse it)
+	@$(CLUSTER) up
+
+.PHONY: e2e
+e2e: ## Scenarios on kind with real KEDA
+	@echo "==> e2e: scenarios on kind with real KEDA"
+	@go test -tags e2e -count=1 -timeout 45m -v ./e2e
+
+##@ On demand
+
+.PHONY: generate
+generate: ## Regenerate the GraphQL client and the generated docs
+	@go generate ./...
+	@go test ./config -run Docs -update >/dev/null
+
+.PHONY: fmt
+fmt: ## Format with gofumpt
+	@$(TOOL) gofumpt -w $$(git ls-files '*.go' | grep -v -e generated.go)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of foreign input, 30 s each
+	@hack/fuzz.sh 30s
+
+.PHONY: bench
+bench: ## Benchmarks; each reports a ratio against something run beside it
+	@go test -run '^$$' -bench . -benchtime 2s ./...

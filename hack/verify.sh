@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Every check runs to its end; then the failures are reported together.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+tool() { go tool -modfile=go.tool.mod "$@"; }
+failed=()
+
+check() { # name, command...
+  local name=$1 log
+  shift
+  log=$(mktemp)
+  local start=$SECONDS
+  if "$@" >"$log" 2>&1; then
+    printf '    ok    %-12s %3ds\n' "$name" $((SECONDS - start))
+  else
+    printf '    FAIL  %-12s %3ds\n' "$name" $((SECONDS - start))
+    sed 's/^/          /' "$log"
+    failed+=("$name")
+  fi
+  rm -f "$log"
+}
+
+# Generators write into a copy, so a check never changes the tree it checks.
+generated() {
+  local copy
+  copy=$(mktemp -d)
+  git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy" &&
+    (cd "$copy" && go generate ./...) &&
+    for f in $(git ls-files '*generated.go'); do
+      diff -u "$f" "$copy/$f" || { echo "stale: run 'make generate' and commit $f"; rm -rf "$copy"; return 1; }
+    done
+  rm -rf "$copy"
+}
+
+formatted() {
+  local bad
+  bad=$(git ls-files '*.go' | grep -v generated.go | xargs go tool -modfile=go.tool.mod gofumpt -l)
+  [ -z "$bad" ] || { echo "not formatted, run 'make fmt':"; echo "$bad"; return 1; }
+}
+
+echo "==> checks"
+check vet go vet -tags e2e,conformance ./...
+check format formatted
+check generated generated
+check tidy go mod tidy -diff
+check lint go tool -modfile=go.tool.mod golangci-lint run --build-tags e2e,conformance ./...
+
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "checks failed: ${failed[*]}"
+  exit 1
+fi
