@@ -1,0 +1,71 @@
+package cluster
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+)
+
+// kubernetesVersion is what the node runs. From 1.35 on the kubelet refuses
+// cgroup v1, which machines without a registry often still have.
+const kubernetesVersion = "v1.34.4"
+
+// component is one binary built from the Go module proxy, in a module of its
+// own so that its dependencies stay out of the product's.
+type component struct {
+	name    string // of the binary
+	module  string // folder under e2e/cluster/modules
+	pkg     string // import path of the main package
+	ldflags string
+}
+
+func kubernetesComponent(name string) component {
+	const version = "k8s.io/component-base/version."
+	parts := strings.Split(strings.TrimPrefix(kubernetesVersion, "v"), ".")
+	return component{
+		name: name, module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/" + name,
+		// kubeadm refuses a binary without a version.
+		ldflags: "-X " + version + "gitVersion=" + kubernetesVersion + " -X " + version + "gitMajor=" + parts[0] +
+			" -X " + version + "gitMinor=" + parts[1] + " -X " + version + "gitTreeState=clean" +
+			" -X " + version + "buildDate=1970-01-01T00:00:00Z",
+	}
+}
+
+// kindCommand and kubectlCommand are needed on every machine.
+func kindCommand() component {
+	return component{name: "kind", module: "kind", pkg: "sigs.k8s.io/kind"}
+}
+
+func kubectlCommand() component { return kubernetesComponent("kubectl") }
+
+// build returns the path of the component's static binary.
+func (e *env) build(ctx context.Context, c component) (string, error) {
+	dir := filepath.Join(e.root, "e2e/cluster/modules", c.module)
+	files := []string{filepath.Join(dir, "go.mod")}
+	for _, optional := range []string{"go.sum", "main.go"} {
+		if found, _ := filepath.Glob(filepath.Join(dir, optional)); len(found) > 0 {
+			files = append(files, found...)
+		}
+	}
+	inputs, err := fileInputs(files...)
+	if err != nil {
+		return "", err
+	}
+	inputs = append(inputs, c.pkg, c.ldflags, e.goVersion)
+	return e.artifact("build "+c.name+" from Go modules", c.name, inputs, func(path string) error {
+		_, err := run(ctx, command{
+			name: "go", dir: dir, env: []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly"},
+			args: []string{"build", "-trimpath", "-ldflags", "-s -w " + c.ldflags, "-o", path, c.pkg},
+		})
+		return err
+	})
+}
+
+// moduleDir is where the Go module cache keeps a module of one of our modules' graphs.
+func (e *env) moduleDir(ctx context.Context, in, module string) (string, error) {
+	if _, err := run(ctx, command{name: "go", dir: in, args: []string{"mod", "download", module}, env: []string{"GOFLAGS=-mod=readonly"}}); err != nil {
+		return "", err
+	}
+	out, err := run(ctx, command{name: "go", dir: in, args: []string{"list", "-m", "-f", "{{.Dir}}", module}, env: []string{"GOFLAGS=-mod=readonly"}})
+	return strings.TrimSpace(out), err
+}

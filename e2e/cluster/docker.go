@@ -1,0 +1,165 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// runtimeWrapper drops CAP_SYS_RESOURCE from what runc is asked for. Machines
+// that do not hold it (many sandboxes) cannot grant it, and runc then refuses
+// every privileged container, kind's nodes among them.
+const runtimeWrapper = `#!/bin/sh
+set -eu
+drop() { # FILE JQ-PATH
+	jq "$2 |= with_entries(.value = ((.value // []) - [\"CAP_SYS_RESOURCE\"]))" "$1" >"$1.new" && cat "$1.new" >"$1" && rm "$1.new"
+}
+prev=
+for arg in "$@"; do
+	case "$prev" in
+	--bundle | -b) drop "$arg/config.json" .process.capabilities ;;
+	--process | -p) drop "$arg" .capabilities ;;
+	esac
+	case "$arg" in
+	--bundle=*) drop "${arg#--bundle=}/config.json" .process.capabilities ;;
+	--process=*) drop "${arg#--process=}" .capabilities ;;
+	esac
+	prev=$arg
+done
+exec runc "$@"
+`
+
+// capSysResource is CAP_SYS_RESOURCE's bit in the capability masks of /proc.
+const capSysResource = 24
+
+// holdsSysResource reads a CapBnd mask as /proc/self/status prints it.
+func holdsSysResource(procStatus string) bool {
+	for line := range strings.Lines(procStatus) {
+		if mask, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			var bits uint64
+			if _, err := fmt.Sscanf(strings.TrimSpace(mask), "%x", &bits); err != nil {
+				return true
+			}
+			return bits&(1<<capSysResource) != 0
+		}
+	}
+	return true
+}
+
+// docker runs the docker client.
+func (e *env) docker(ctx context.Context, args ...string) (string, error) {
+	// The client may lack buildx, which BuildKit needs; our Dockerfiles need neither.
+	return run(ctx, command{name: "docker", args: args, env: []string{"DOCKER_BUILDKIT=0"}})
+}
+
+// ensureDocker uses the Docker daemon that is there, or starts one.
+func (e *env) ensureDocker(ctx context.Context) error {
+	if _, err := e.docker(ctx, "info"); err == nil {
+		e.say.cached("Docker daemon")
+		return nil
+	}
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return errors.New("no Docker daemon answers: start Docker, or run as root on Debian so that one can be installed")
+	}
+	if err := e.aptInstall(ctx, map[string]string{"dockerd": "docker.io", "iptables": "iptables", "jq": "jq"}); err != nil {
+		return err
+	}
+	return e.say.step("start a Docker daemon", func() error { return e.startDockerd(ctx) })
+}
+
+func (e *env) startDockerd(ctx context.Context) error {
+	removeStalePid("/var/run/docker.pid")
+	removeStalePid("/var/run/docker/containerd/containerd.pid")
+	var args []string
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	if !holdsSysResource(string(status)) {
+		wrapper := filepath.Join(e.cache, "runc-without-sys-resource")
+		if err := os.WriteFile(wrapper, []byte(runtimeWrapper), 0o755); err != nil {
+			return err
+		}
+		args = append(args, "--add-runtime", "reduced="+wrapper, "--default-runtime", "reduced")
+	}
+	logPath := filepath.Join(e.cache, "dockerd.log")
+	log, err := os.Create(logPath)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	// The daemon outlives this program on purpose: the cluster lives in it. It gets
+	// a session of its own, so that Ctrl-C here does not reach it.
+	daemon := exec.Command("dockerd", args...)
+	daemon.Stdout, daemon.Stderr = log, log
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := daemon.Start(); err != nil {
+		return err
+	}
+	died := make(chan error, 1)
+	go func() { died <- daemon.Wait() }()
+	for {
+		if _, err := e.docker(ctx, "info"); err == nil {
+			return nil
+		}
+		select {
+		case err := <-died:
+			text, _ := os.ReadFile(logPath)
+			return fmt.Errorf("dockerd ended: %w\n%s", err, tail(string(text), 20))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+// removeStalePid removes a pid file whose process is gone or is another program:
+// dockerd refuses to start over one whose number was given out again.
+func removeStalePid(path string) {
+	pid, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	comm, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "comm"))
+	if err != nil || (!strings.HasPrefix(string(comm), "dockerd") && !strings.HasPrefix(string(comm), "containerd")) {
+		os.Remove(path)
+	}
+}
+
+// aptInstall installs the Debian packages whose command is missing.
+func (e *env) aptInstall(ctx context.Context, commands map[string]string) error {
+	var missing []string
+	for cmd, pkg := range commands {
+		if _, err := exec.LookPath(cmd); err != nil {
+			missing = append(missing, pkg)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return e.say.step("install "+strings.Join(missing, ", ")+" (apt-get)", func() error {
+		if _, err := exec.LookPath("apt-get"); err != nil {
+			return fmt.Errorf("missing %s and no apt-get to install them with", strings.Join(missing, ", "))
+		}
+		quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
+		if _, err := run(ctx, command{name: "apt-get", args: []string{"update", "-qq"}, env: quiet}); err != nil {
+			return err
+		}
+		args := append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)
+		_, err := run(ctx, command{name: "apt-get", args: args, env: quiet})
+		return err
+	})
+}
+
+// hasImage reports whether Docker holds the image.
+func (e *env) hasImage(ctx context.Context, ref string) bool {
+	_, err := e.docker(ctx, "image", "inspect", ref)
+	return err == nil
+}

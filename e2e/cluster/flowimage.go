@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+)
+
+// FlowImage is an image with the real Prefect 1.4.1 client and the flows of
+// e2e/images/flow, in the Docker daemon and in the node.
+func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
+	dir := filepath.Join(c.env.root, "e2e/images/flow")
+	requirements := filepath.Join(c.env.root, "e2e/python/requirements.txt")
+	files, err := filepath.Glob(filepath.Join(dir, "prefect_keda_flows", "*.py"))
+	if err != nil {
+		return "", err
+	}
+	files = append(files, requirements, filepath.Join(dir, "setup.sh"), filepath.Join(dir, "Dockerfile"))
+	inputs, err := fileInputs(files...)
+	if err != nil {
+		return "", err
+	}
+	ref := "prefect-keda-flow:" + key(inputs...)
+	if c.env.hasImage(ctx, ref) {
+		c.env.say.cached("flow image " + ref)
+		return ref, c.Load(ctx, ref)
+	}
+	err = c.env.say.step("build the flow image "+ref+" with the real Prefect 1.4.1 client", func() error {
+		if c.pulls {
+			_, err := c.env.docker(ctx, "build", "-q", "-t", ref, dir)
+			return err
+		}
+		return c.env.debianFlowImage(ctx, ref, dir, requirements)
+	})
+	if err != nil {
+		return "", err
+	}
+	return ref, c.Load(ctx, ref)
+}
+
+func (e *env) debianFlowImage(ctx context.Context, ref, dir, requirements string) error {
+	if err := e.aptInstall(ctx, map[string]string{"mmdebstrap": "mmdebstrap"}); err != nil {
+		return err
+	}
+	rootfs := filepath.Join(e.cache, "flow-rootfs.tar")
+	defer os.Remove(rootfs)
+	if _, err := run(ctx, command{
+		name: "mmdebstrap",
+		args: []string{
+			"--quiet", "--variant=minbase", "--include=python3,python3-pip,ca-certificates",
+			"--customize-hook=bash " + filepath.Join(dir, "setup.sh") + ` "$1"`, "bookworm", rootfs,
+		},
+		env: []string{"REQUIREMENTS=" + requirements, "FLOWS=" + filepath.Join(dir, "prefect_keda_flows")},
+	}); err != nil {
+		return err
+	}
+	_, err := e.docker(ctx, "import",
+		"-c", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "-c", "ENV PYTHONPATH=/opt/flows", "-c", "ENV HOME=/tmp",
+		"-c", "ENV PREFECT__HOME_DIR=/tmp/.prefect", "-c", "ENV LANG=C.UTF-8", "-c", "USER 65532:65532", rootfs, ref)
+	return err
+}
