@@ -1,0 +1,189 @@
+package prefect1
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// claimKey is where in a Submitted state's context our claim lies. The server
+// keeps a state's context as it was sent (prefect1-server-facts h).
+const claimKey = "prefect_keda"
+
+// claimContext is a state's context that holds a claim.
+type claimContext struct {
+	Claim claimNote `json:"prefect_keda"`
+}
+
+// claimNote is a claim as the server keeps it. Launchers of other releases read
+// it: add members, never change one.
+type claimNote struct {
+	Launcher  string `json:"launcher"`
+	Namespace string `json:"namespace"`
+	Job       string `json:"job"`
+	Attempt   string `json:"attempt"`
+}
+
+func noteOf(c prefect.Claim) claimContext {
+	return claimContext{claimNote{c.Launcher, c.Namespace, c.Job, string(c.Attempt)}}
+}
+
+// object reads a JSON object member by member, so that one member of an
+// unexpected type does not hide the others. Anything else is an empty object.
+func object(raw json.RawMessage) map[string]json.RawMessage {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil {
+		return nil
+	}
+	return m
+}
+
+func text(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// timeOf reads the forms Python and PostgreSQL write: any number of fraction
+// digits, an offset or none (then UTC), a T or a space. Zero when absent or
+// unreadable.
+func timeOf(s string) time.Time {
+	for _, layout := range []string{
+		time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
+		"2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999",
+	} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// formatTime writes a time as the original client does: UTC, microseconds, a
+// numeric offset. The server keeps no more than microseconds.
+func formatTime(t time.Time) string {
+	return t.UTC().Format("2006-01-02T15:04:05.000000-07:00")
+}
+
+// labelsOf reads a run's labels. Labels we cannot read are an error, because a
+// run taken for unlabelled would go to the wrong launcher.
+func labelsOf(raw json.RawMessage) ([]string, error) {
+	if !isPresent(raw) {
+		return nil, nil
+	}
+	var labels []string
+	if err := json.Unmarshal(raw, &labels); err != nil {
+		return nil, fmt.Errorf("read labels %s: %w", shorten(string(raw)), err)
+	}
+	if len(labels) == 0 {
+		return nil, nil
+	}
+	return labels, nil
+}
+
+// stateOf joins a state with the columns the server copies from it. The columns
+// win for the type, which the server filtered by; the state wins for the time.
+func stateOf(column, startColumn string, serialized json.RawMessage) prefect.State {
+	m := object(serialized)
+	s := prefect.State{Type: prefect.StateType(column), Message: text(m["message"])}
+	if m != nil {
+		s.Opaque = serialized
+	}
+	if s.Type == "" {
+		s.Type = prefect.StateType(text(m["type"]))
+	}
+	if s.Type.IsScheduled() {
+		if s.StartTime = timeOf(text(m["start_time"])); s.StartTime.IsZero() {
+			s.StartTime = timeOf(startColumn)
+		}
+	}
+	return s
+}
+
+// claimOf is the claim in a Submitted state, nil when there is none of ours.
+func claimOf(serialized json.RawMessage) *prefect.Claim {
+	context := object(object(serialized)["context"])
+	note := object(context[claimKey])
+	if note == nil {
+		return nil
+	}
+	return &prefect.Claim{
+		Launcher:  text(note["launcher"]),
+		Namespace: text(note["namespace"]),
+		Job:       text(note["job"]),
+		Attempt:   prefect.Attempt(text(note["attempt"])),
+	}
+}
+
+// innermost unwraps the states that only wrap another (prefect1-spec §2.1): what
+// a claim stores is the state the run really was in. JSON null when there is
+// none.
+func innermost(serialized json.RawMessage) json.RawMessage {
+	null := json.RawMessage("null")
+	// Each level costs a pass over the rest; real states nest once or twice.
+	for range 16 {
+		m := object(serialized)
+		if m == nil {
+			return null
+		}
+		switch text(m["type"]) {
+		case "Submitted", "Queued", "ClientFailed":
+			serialized = m["state"]
+		default:
+			return bytes.TrimSpace(serialized)
+		}
+	}
+	return null
+}
+
+// flowRunOf reads a row. It fails only for a row nobody could act on.
+func flowRunOf(row runFields) (prefect.FlowRun, error) {
+	if row.Id == "" {
+		return prefect.FlowRun{}, fmt.Errorf("read a flow run: the row has no id")
+	}
+	labels, err := labelsOf(row.Labels)
+	if err != nil {
+		return prefect.FlowRun{}, fmt.Errorf("read flow run %s: %w", row.Id, err)
+	}
+	run := prefect.FlowRun{
+		ID:        row.Id,
+		Name:      row.Name,
+		Version:   row.Version,
+		State:     stateOf(row.State, row.State_start_time, row.Serialized_state),
+		Labels:    labels,
+		RunConfig: row.Run_config,
+		Flow: prefect.Flow{
+			ID:          row.Flow.Id,
+			Name:        row.Flow.Name,
+			CoreVersion: row.Flow.Core_version,
+			Storage:     row.Flow.Storage,
+		},
+		StateAt: timeOf(row.State_timestamp),
+	}
+	switch run.State.Type {
+	case prefect.Submitted:
+		run.Claim = claimOf(row.Serialized_state)
+	case prefect.Running:
+		run.DueTasks = dueTasksOf(row)
+	}
+	return run, nil
+}
+
+// dueTasksOf keeps the tasks that wait for their retry; a task in any other
+// state runs already or is done.
+func dueTasksOf(row runFields) []prefect.TaskRun {
+	var tasks []prefect.TaskRun
+	for _, t := range row.Task_runs {
+		s := stateOf(t.State, t.State_start_time, t.Serialized_state)
+		if t.Id == "" || !s.Type.IsScheduled() || s.StartTime.IsZero() {
+			continue
+		}
+		tasks = append(tasks, prefect.TaskRun{ID: t.Id, TaskID: t.Task_id, Version: t.Version, State: s})
+	}
+	return tasks
+}

@@ -1,0 +1,189 @@
+package prefect1
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/Khan/genqlient/graphql"
+)
+
+const (
+	// maxAnswer bounds what we hold of one answer; a thousand runs with large
+	// run configs stay well below.
+	maxAnswer = 32 << 20
+	// idleConns is how many connections wait for the next burst of claims.
+	idleConns = 32
+)
+
+// wire carries one GraphQL request to the API and its answer back. It is the
+// client that generated code calls, and the only place that knows HTTP.
+type wire struct {
+	identity
+
+	endpoint string
+	http     *http.Client
+	timeout  time.Duration
+	metrics  *metrics
+	// authorize and hide close over the key, so that printing a client with
+	// %+v cannot print the key.
+	authorize func(http.Header)
+	hide      func(string) string
+	userAgent string
+}
+
+func newWire(o Options, m *metrics) *wire {
+	transport := o.HTTPTransport
+	if transport == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = idleConns
+		transport = t
+	}
+	key := o.Key
+	w := &wire{
+		endpoint: o.API,
+		http: &http.Client{
+			Transport: transport,
+			// A redirected POST turns into a GET and would hand the key to
+			// another host: better an error that says where the API went.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		timeout:   o.RequestTimeout,
+		metrics:   m,
+		userAgent: o.UserAgent,
+		authorize: func(h http.Header) {
+			if key != "" {
+				h.Set("Authorization", "Bearer "+key)
+			}
+		},
+		hide: func(s string) string {
+			if key == "" {
+				return s
+			}
+			return strings.ReplaceAll(s, key, "[hidden]")
+		},
+	}
+	if o.TenantID != "" {
+		w.tenant.Store(&o.TenantID)
+	}
+	return w
+}
+
+// MakeRequest implements graphql.Client. Every error it returns is an *Error.
+func (w *wire) MakeRequest(ctx context.Context, req *graphql.Request, resp *graphql.Response) error {
+	started := time.Now()
+	err := w.exchange(ctx, req, resp)
+	result := "ok"
+	if err != nil {
+		err.Operation = req.OpName
+		err.detail = shorten(w.hide(err.detail))
+		result = err.kind.String()
+	}
+	w.metrics.observe(req.OpName, result, time.Since(started))
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+func (w *wire) exchange(ctx context.Context, req *graphql.Request, resp *graphql.Response) *Error {
+	// Exactly these two members, as the original client sends. Variables go as
+	// an object, where the original sends a string holding JSON; the server
+	// takes both.
+	body, err := json.Marshal(struct {
+		Query     string `json:"query"`
+		Variables any    `json:"variables"`
+	}{req.Query, req.Variables})
+	if err != nil {
+		return &Error{kind: rejected, detail: "encode the request", cause: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, w.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return &Error{kind: rejected, detail: "the API URL is not usable", cause: withoutURL(err)}
+	}
+	w.setHeaders(post.Header)
+
+	answer, err := w.http.Do(post)
+	if err != nil {
+		return networkError(ctx, withoutURL(err))
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	if err != nil {
+		return networkError(ctx, fmt.Errorf("read the answer: %w", err))
+	}
+	if len(text) > maxAnswer {
+		return &Error{kind: malformed, status: answer.StatusCode, detail: fmt.Sprintf("the answer is larger than %d MiB", maxAnswer>>20)}
+	}
+	return decodeAnswer(answer, text, resp)
+}
+
+func (w *wire) setHeaders(h http.Header) {
+	h.Set("Content-Type", "application/json")
+	h.Set("Accept", "application/json")
+	h.Set("User-Agent", w.userAgent)
+	h.Set("X-PREFECT-CORE-VERSION", coreVersion)
+	w.authorize(h)
+	if tenant := w.tenantID(); tenant != "" && h.Get("Authorization") != "" {
+		h.Set("X-PREFECT-TENANT-ID", tenant)
+	}
+	if agent := w.agentID(); agent != "" {
+		h.Set("X-PREFECT-AGENT-ID", agent)
+	}
+}
+
+// decodeAnswer looks at the errors before the status: the API says most of what
+// goes wrong with status 200.
+func decodeAnswer(answer *http.Response, text []byte, resp *graphql.Response) *Error {
+	var envelope struct {
+		Data   json.RawMessage `json:"data"`
+		Errors json.RawMessage `json:"errors"`
+	}
+	isJSON := json.Unmarshal(text, &envelope) == nil
+	if e := classify(answer, text, isJSON, envelope.Errors); e != nil {
+		e.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
+		return e
+	}
+	if !isPresent(envelope.Data) {
+		return &Error{kind: malformed, status: answer.StatusCode, detail: "the answer holds neither data nor errors"}
+	}
+	if err := json.Unmarshal(envelope.Data, resp.Data); err != nil {
+		return &Error{kind: malformed, status: answer.StatusCode, detail: "the answer is not what was asked for", cause: err}
+	}
+	return nil
+}
+
+func isPresent(raw json.RawMessage) bool {
+	return len(raw) > 0 && !bytes.Equal(bytes.TrimSpace(raw), []byte("null"))
+}
+
+// withoutURL drops the URL that net/http puts into its errors: it is long, the
+// same every time, and may hold a password.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// retryAfter reads the header's two forms; zero when there is none to follow.
+func retryAfter(header string, now time.Time) time.Duration {
+	if seconds, err := strconv.Atoi(header); err == nil {
+		return max(0, time.Duration(min(seconds, 24*60*60))*time.Second)
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}
