@@ -50,7 +50,7 @@ func (e *env) nodeImage(ctx context.Context) (string, error) {
 	for _, path := range sortedValues(binaries) {
 		inputs = append(inputs, filepath.Base(path)) // ends in the hash of what it was built from
 	}
-	inputs = append(inputs, nodePackages, kubeProxyPackages)
+	inputs = append(inputs, nodePackages, kubeProxyPackages, strings.Join(sortedKeys(iptablesLinks()), ","))
 	ref := "prefect-keda-node:" + key(inputs...)
 	if e.hasImage(ctx, ref) {
 		e.say.cached("node image " + ref)
@@ -96,7 +96,7 @@ func (e *env) buildNodeImage(ctx context.Context, ref, setup string, binaries ma
 		return err
 	}
 	_, err = e.docker(ctx, "import",
-		"-c", "ENV container=docker", "-c", "STOPSIGNAL SIGRTMIN+3",
+		"-c", "ENV container=docker",
 		"-c", `ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]`, rootfs, ref)
 	return err
 }
@@ -110,8 +110,6 @@ func (e *env) componentImages(ctx context.Context, binaries map[string]string, d
 	proxy, err := e.artifact("Debian packages for kube-proxy", "kube-proxy-rootfs.tar", []string{kubeProxyPackages}, func(path string) error {
 		_, err := run(ctx, command{name: "mmdebstrap", args: []string{
 			"--quiet", "--variant=extract", "--include=" + kubeProxyPackages + ",bash,coreutils",
-			`--customize-hook=ldconfig -r "$1"`,
-			`--customize-hook=for t in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do ln -sf xtables-nft-multi "$1/usr/sbin/$t"; done`,
 			"--format=tar", "bookworm", path,
 		}})
 		return err
@@ -136,7 +134,7 @@ func (e *env) componentImages(ctx context.Context, binaries map[string]string, d
 		case "coredns", "pause":
 			layout = imageLayout{files: map[string]string{"/" + name: binary}, entrypoint: "/" + name}
 		case "kube-proxy":
-			layout.base = proxy
+			layout.base, layout.links = proxy, iptablesLinks()
 		}
 		if err := e.importImage(ctx, ref, layout); err != nil {
 			return err
@@ -148,10 +146,23 @@ func (e *env) componentImages(ctx context.Context, binaries map[string]string, d
 	return nil
 }
 
+// iptablesLinks are what Debian's update-alternatives would make; packages that
+// are only unpacked lack them.
+func iptablesLinks() map[string]string {
+	links := map[string]string{}
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			links["/usr/sbin/"+name+suffix] = "xtables-nft-multi"
+		}
+	}
+	return links
+}
+
 // imageLayout is an image of static binaries, on nothing or on a root filesystem.
 type imageLayout struct {
 	base       string            // a tar archive to begin with; may be empty
 	files      map[string]string // path in the image → file here
+	links      map[string]string // path in the image → what it points to
 	entrypoint string
 	user       string
 }
@@ -187,6 +198,12 @@ func writeLayout(w io.Writer, l imageLayout) error {
 	}
 	for _, name := range sortedKeys(l.files) {
 		if err := addFile(out, strings.TrimPrefix(name, "/"), l.files[name]); err != nil {
+			return err
+		}
+	}
+	for _, name := range sortedKeys(l.links) {
+		h := &tar.Header{Name: strings.TrimPrefix(name, "/"), Linkname: l.links[name], Typeflag: tar.TypeSymlink, Mode: 0o777}
+		if err := out.WriteHeader(h); err != nil {
 			return err
 		}
 	}
