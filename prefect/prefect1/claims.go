@@ -133,7 +133,7 @@ func answerOf(err error, now time.Time) (prefect.ClaimResult, error) {
 // Fail sets the run Failed with a message for its author, whatever its version
 // (prefect1-spec §2.3).
 func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, message string) error {
-	state, err := json.Marshal(newState(prefect.Failed, cut(message, maxText)))
+	state, err := json.Marshal(newState(prefect.Failed, storable(message)))
 	if err == nil {
 		err = c.setFlowRunState(ctx, run.ID, nil, state)
 	}
@@ -190,7 +190,7 @@ func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time
 // and Resume come back as Scheduled, so that the run waits for nobody.
 func rescheduled(from prefect.State, at time.Time, message string) (json.RawMessage, error) {
 	before := object(innermost(from.Opaque))
-	state := newState(prefect.Scheduled, cut(message, maxText))
+	state := newState(prefect.Scheduled, storable(message))
 	state.StartTime = formatTime(at)
 	fresh, err := json.Marshal(state)
 	if err != nil || !prefect.StateType(text(before["type"])).IsScheduled() {
@@ -204,11 +204,25 @@ func rescheduled(from prefect.State, at time.Time, message string) (json.RawMess
 			if text(value) == string(prefect.Retrying) {
 				kept[key] = value
 			}
+		case "context":
+			if kept[key], err = withoutClaim(value); err != nil {
+				return nil, err
+			}
 		default:
 			kept[key] = value
 		}
 	}
 	return json.Marshal(kept)
+}
+
+// withoutClaim is a state's context less what a claim of ours left in it.
+func withoutClaim(context json.RawMessage) (json.RawMessage, error) {
+	m := object(context)
+	if _, found := m[claimKey]; !found {
+		return context, nil
+	}
+	delete(m, claimKey)
+	return json.Marshal(m)
 }
 
 func (c *Client) setFlowRunState(ctx context.Context, id string, version *int, state json.RawMessage) error {

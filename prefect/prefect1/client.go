@@ -74,6 +74,17 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
+// String leaves the key out, so that options can be logged.
+func (o Options) String() string {
+	return fmt.Sprintf("%s API at %s, tenant %q, agent %q", o.Backend, o.API, o.TenantID, o.AgentName)
+}
+
+// LogValue is String.
+func (o Options) LogValue() slog.Value { return slog.StringValue(o.String()) }
+
+// GoString is String, for %#v.
+func (o Options) GoString() string { return o.String() }
+
 // Client is a Prefect 1.x API. It is safe for concurrent use, keeps its
 // connections and starts no goroutine of its own.
 type Client struct {

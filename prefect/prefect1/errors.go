@@ -135,13 +135,13 @@ func classify(answer *http.Response, text []byte, isJSON bool, rawErrors json.Ra
 		if location := answer.Header.Get("Location"); location != "" {
 			e.detail += " to " + location
 		} else if !isJSON && e.kind != transient {
-			e.detail += ": " + string(text[:min(len(text), maxDetail)])
+			e.detail += ": " + string(text)
 		}
 		return e
 	}
 	if !isJSON {
 		e.kind = malformed
-		e.detail = "the answer is not JSON but: " + string(text[:min(len(text), maxDetail)])
+		e.detail = "the answer is not JSON but: " + string(text)
 		return e
 	}
 	return nil

@@ -94,7 +94,7 @@ func (c *Client) tolerateUnknown(ctx context.Context, id string, err error) erro
 func (c *Client) writeLogs(ctx context.Context, entries []prefect.LogEntry) error {
 	lines := make([]runLog, 0, len(entries))
 	for _, e := range entries {
-		line := runLog{Flow_run_id: e.FlowRunID, Name: e.Name, Level: string(e.Level), Message: cut(e.Message, maxText)}
+		line := runLog{Flow_run_id: e.FlowRunID, Name: e.Name, Level: string(e.Level), Message: storable(e.Message)}
 		if !e.Time.IsZero() {
 			line.Timestamp = formatTime(e.Time)
 		}
@@ -226,10 +226,12 @@ func listOf(s []string) []string {
 	return s
 }
 
-// cut shortens a text that the API would refuse for its length.
-func cut(s string, most int) string {
-	if len(s) <= most {
+// storable makes a text that the API can keep: not too long, and without the
+// NUL characters that PostgreSQL refuses.
+func storable(s string) string {
+	s = strings.ReplaceAll(s, "\x00", "")
+	if len(s) <= maxText {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }

@@ -84,6 +84,7 @@ func (w *wire) MakeRequest(ctx context.Context, req *graphql.Request, resp *grap
 	result := "ok"
 	if err != nil {
 		err.Operation = req.OpName
+		// First hide, then shorten: half a key is no longer recognised.
 		err.detail = shorten(w.hide(err.detail))
 		result = err.kind.String()
 	}

@@ -1,0 +1,223 @@
+package prefect1_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+var accepted = ok(`{"set_flow_run_states":{"states":[{"id":"` + runID + `","status":"SUCCESS","message":null}]},
+	"set_task_run_states":{"states":[{"id":"` + taskID + `","status":"SUCCESS","message":null}]}}`)
+
+// sentState is the state of the only request of an operation.
+func sentState(t *testing.T, api *fakeAPI, op string) any {
+	t.Helper()
+	sent := api.asked(op)
+	if len(sent) != 1 {
+		t.Fatalf("%d requests %s, want 1", len(sent), op)
+	}
+	return at(t, decoded(t, sent[0].Variables), "input", "states", 0, "state")
+}
+
+func TestClaimIsLeftInTheState(t *testing.T) {
+	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
+	run := prefect.FlowRun{ID: runID, Version: 3, State: prefect.State{Type: prefect.Retrying, Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}}
+	claim := prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3"}
+	result, err := api.client(t).Claim(t.Context(), run, claim)
+	if diff := cmp.Diff(prefect.ClaimResult{Answer: prefect.Won}, result); err != nil || diff != "" {
+		t.Fatalf("%v %s", err, diff)
+	}
+	want := decoded(t, []byte(`{
+		"type": "Submitted", "message": "Submitted for execution", "cached_inputs": {}, "__version__": "1.4.1",
+		"_result": {"type": "NoResultType", "__version__": "1.4.1"},
+		"state": {"type": "Retrying", "run_count": 2},
+		"context": {"prefect_keda": {"launcher": "l-1", "namespace": "flows", "job": "prefect-job-0a1b2c3d", "attempt": "v3"}}
+	}`))
+	if diff := cmp.Diff(want, sentState(t, api, "setFlowRunStates")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The pod unwraps one level only, so a claim must never wrap another claim
+// (prefect1-spec §2.1).
+func TestClaimWrapsTheStateInside(t *testing.T) {
+	deep := `{"type":"Scheduled"}`
+	for range 40 {
+		deep = `{"type":"Submitted","state":` + deep + `}`
+	}
+	for _, tc := range []struct{ name, opaque, want string }{
+		{"a plain state", `{"type":"Scheduled","x":1}`, `{"type":"Scheduled","x":1}`},
+		{"a claim handed back", `{"type":"Submitted","state":{"type":"Queued","state":{"type":"Retrying","run_count":3}}}`, `{"type":"Retrying","run_count":3}`},
+		{"wrapping nothing", `{"type":"Queued","state":null}`, `null`},
+		{"wrapping no state member", `{"type":"Submitted"}`, `null`},
+		{"no state", ``, `null`},
+		{"no object", `"Scheduled"`, `null`},
+		{"not JSON", `{"type":`, `null`},
+		{"wrapped without end", deep, `null`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
+			run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled, Opaque: json.RawMessage(tc.opaque)}}
+			if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
+				t.Fatalf("%v, %v", r, err)
+			}
+			if diff := cmp.Diff(decoded(t, []byte(tc.want)), at(t, sentState(t, api, "setFlowRunStates"), "state")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestQueuedIsNotNow(t *testing.T) {
+	api := newFakeAPI(t, answers{"setFlowRunStates": ok(`{"set_flow_run_states":{"states":[{"id":"` + runID + `","status":"QUEUED","message":"limit of 3 reached"}]}}`)})
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+	result, err := api.client(t).Claim(t.Context(), run, prefect.Claim{})
+	if err != nil || result.Answer != prefect.NotNow || !strings.Contains(result.Reason, "limit of 3 reached") {
+		t.Errorf("%v, %v", result, err)
+	}
+}
+
+// An answer without the state we sent does not say that it was set.
+func TestAnswerWithoutStatesIsUnknown(t *testing.T) {
+	for _, data := range []string{`{"set_flow_run_states":null}`, `{"set_flow_run_states":{"states":[]}}`} {
+		api := newFakeAPI(t, answers{"setFlowRunStates": ok(data)})
+		run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+		if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Unknown {
+			t.Errorf("%s: %v, %v", data, r, err)
+		}
+	}
+}
+
+func TestStatesThatCannotBeClaimedAreNotSent(t *testing.T) {
+	api := newFakeAPI(t, answers{"setFlowRunStates": accepted, "setTaskRunStates": accepted})
+	for _, s := range []prefect.StateType{prefect.Submitted, prefect.Running, prefect.Cancelling, prefect.Cancelled, prefect.Success, ""} {
+		if r, err := api.client(t).Claim(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Type: s}}, prefect.Claim{}); err == nil {
+			t.Errorf("%s: %v", s, r)
+		}
+	}
+	if sent := api.asked(""); len(sent) != 0 {
+		t.Errorf("sent %d requests", len(sent))
+	}
+}
+
+// Each batch of tasks must be answered in full.
+func TestManyTasksAreClaimedInBatches(t *testing.T) {
+	var tasks []prefect.TaskRun
+	for i := range 230 {
+		tasks = append(tasks, prefect.TaskRun{ID: fmt.Sprintf("33333333-3333-4333-8333-%012d", i), Version: i})
+	}
+	all := strings.Repeat(`{"status":"SUCCESS"},`, 100)
+	api := newFakeAPI(t, answers{"setTaskRunStates": ok(`{"set_task_run_states":{"states":[` + strings.TrimSuffix(all, ",") + `]}}`)})
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: tasks}
+	if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
+		t.Fatalf("%v, %v", r, err)
+	}
+	var ids []any
+	for _, r := range api.asked("setTaskRunStates") {
+		states := at(t, decoded(t, r.Variables), "input", "states").([]any)
+		if len(states) > 100 {
+			t.Errorf("%d states in one request", len(states))
+		}
+		for _, s := range states {
+			ids = append(ids, at(t, s, "task_run_id"))
+		}
+	}
+	var want []any
+	for _, task := range tasks {
+		want = append(want, task.ID)
+	}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHandBack(t *testing.T) {
+	later := time.Date(2026, 11, 23, 13, 0, 0, 123456789, time.FixedZone("", 3600))
+	const base = `"message":"quota","start_time":"2026-11-23T12:00:00.123456+00:00","__version__":"1.4.1"`
+	const none = `"cached_inputs":{},"_result":{"type":"NoResultType","__version__":"1.4.1"}`
+	for _, tc := range []struct{ name, from, want string }{
+		{
+			"a claimed run", `{"type":"Submitted","context":{"prefect_keda":{"job":"j"}},"state":{"type":"Scheduled","message":"Flow run scheduled.","start_time":"2026-11-23T11:00:00+00:00","context":{"k":1},"cached_inputs":{"a":{}},"_result":{"type":"NoResultType"}}}`,
+			`{"type":"Scheduled","context":{"k":1},"cached_inputs":{"a":{}},"_result":{"type":"NoResultType"},` + base + `}`,
+		},
+		{
+			"a retry keeps its count", `{"type":"Submitted","state":{"type":"Retrying","run_count":2,"context":{},"cached_inputs":{}}}`,
+			`{"type":"Retrying","run_count":2,"context":{},"cached_inputs":{},"_result":{"type":"NoResultType","__version__":"1.4.1"},` + base + `}`,
+		},
+		{"paused waits for nobody", `{"type":"Paused","context":{}}`, `{"type":"Scheduled","context":{},` + none + `,` + base + `}`},
+		{"nothing known of before", ``, `{"type":"Scheduled","context":{},` + none + `,` + base + `}`},
+		{"claimed from something else", `{"type":"Submitted","state":{"type":"Pending","context":{"x":1}}}`, `{"type":"Scheduled","context":{},` + none + `,` + base + `}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
+			run := prefect.FlowRun{ID: runID, Version: 2, State: prefect.State{Type: prefect.Submitted, Opaque: json.RawMessage(tc.from)}}
+			if err := api.client(t).HandBack(t.Context(), run, later, "quota"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(decoded(t, []byte(tc.want)), sentState(t, api, "setFlowRunStates")); diff != "" {
+				t.Error(diff)
+			}
+			if v := at(t, decoded(t, api.asked("")[0].Variables), "input", "states", 0, "version"); v != nil {
+				t.Errorf("version %v, want null", v)
+			}
+		})
+	}
+}
+
+func TestHandBackOfRetries(t *testing.T) {
+	api := newFakeAPI(t, answers{"setTaskRunStates": accepted})
+	c := api.client(t)
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: []prefect.TaskRun{
+		{ID: taskID, Version: 4, State: prefect.State{Type: prefect.Retrying, Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}},
+	}}
+	if err := c.HandBack(t.Context(), run, noon, "quota"); err != nil {
+		t.Fatal(err)
+	}
+	state := sentState(t, api, "setTaskRunStates")
+	if at(t, state, "type") != "Retrying" || at(t, state, "run_count") != 2.0 || at(t, state, "start_time") != "2026-11-23T12:00:00.000000+00:00" {
+		t.Errorf("task state %v", state)
+	}
+	run.DueTasks = nil
+	if err := c.HandBack(t.Context(), run, noon, "quota"); err == nil {
+		t.Error("handed back a run whose claimed tasks are not known")
+	}
+}
+
+// The server sets any state on any run, so a finished one would come back to
+// life (prefect1-server-facts c).
+func TestHandBackRevivesNothing(t *testing.T) {
+	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
+	for _, s := range []prefect.StateType{prefect.Success, prefect.Cancelled, prefect.Failed} {
+		if err := api.client(t).HandBack(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Type: s}}, noon, "x"); err == nil {
+			t.Errorf("%s was handed back", s)
+		}
+	}
+	if sent := api.asked(""); len(sent) != 0 {
+		t.Errorf("sent %d requests", len(sent))
+	}
+}
+
+func TestFailMessagesAreStorable(t *testing.T) {
+	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
+	if err := api.client(t).Fail(t.Context(), prefect.FlowRun{ID: runID}, "a\x00b"+strings.Repeat("ü", 200_000)); err != nil {
+		t.Fatal(err)
+	}
+	message := at(t, sentState(t, api, "setFlowRunStates"), "message").(string)
+	if !strings.HasPrefix(message, "abü") || !strings.HasSuffix(message, "ü…") || len(message) > 100_010 {
+		t.Errorf("%d bytes, %.10q", len(message), message)
+	}
+}
+
+func TestFailOfAnUnknownRun(t *testing.T) {
+	api := newFakeAPI(t, answers{"setFlowRunStates": refusal("State update failed for flow run ID "+runID, internal)})
+	if err := api.client(t).Fail(t.Context(), prefect.FlowRun{ID: runID}, "x"); !errors.Is(err, prefect.ErrNotFound) {
+		t.Error(err)
+	}
+}

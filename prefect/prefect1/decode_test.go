@@ -1,0 +1,158 @@
+package prefect1
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+func TestTimes(t *testing.T) {
+	for in, want := range map[string]time.Time{
+		"2026-11-23T16:27:48.596694+00:00":    time.Date(2026, 11, 23, 16, 27, 48, 596694000, time.UTC),
+		"2026-11-23T16:27:48+00:00":           time.Date(2026, 11, 23, 16, 27, 48, 0, time.UTC),
+		"2026-11-23T16:27:48Z":                time.Date(2026, 11, 23, 16, 27, 48, 0, time.UTC),
+		"2026-11-23T17:27:48.123456789+01:00": time.Date(2026, 11, 23, 16, 27, 48, 123456789, time.UTC),
+		"2026-11-23T16:27:48.5":               time.Date(2026, 11, 23, 16, 27, 48, 500000000, time.UTC),
+		"2026-11-23 16:27:48.5+00:00":         time.Date(2026, 11, 23, 16, 27, 48, 500000000, time.UTC),
+		"2026-11-23 16:27:48.5+00":            time.Date(2026, 11, 23, 16, 27, 48, 500000000, time.UTC),
+		"2026-11-23 16:27:48":                 time.Date(2026, 11, 23, 16, 27, 48, 0, time.UTC),
+		"":                                    {},
+		"tomorrow":                            {},
+		"2026-13-40T00:00:00Z":                {},
+	} {
+		if got := timeOf(in); !got.Equal(want) {
+			t.Errorf("timeOf(%q) = %v, want %v", in, got, want)
+		}
+	}
+	if got := formatTime(time.Date(2026, 11, 23, 17, 0, 0, 1999, time.FixedZone("", 3600))); got != "2026-11-23T16:00:00.000001+00:00" {
+		t.Errorf("formatTime: %s", got)
+	}
+}
+
+// A state nobody expected must still give a run, because the runs beside it
+// wait for the same answer.
+func TestStates(t *testing.T) {
+	due := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	const stamp = "2026-11-23T12:00:00+00:00"
+	for _, tc := range []struct {
+		name, column, start, serialized string
+		want                            prefect.State
+	}{
+		{"usual", "Scheduled", stamp, `{"type":"Scheduled","message":"m","start_time":"` + stamp + `"}`, prefect.State{Type: "Scheduled", Message: "m", StartTime: due}},
+		{"the state's time wins", "Scheduled", "2020-01-01T00:00:00Z", `{"start_time":"` + stamp + `"}`, prefect.State{Type: "Scheduled", StartTime: due}},
+		{"null time", "Paused", "", `{"type":"Paused","start_time":null,"message":null}`, prefect.State{Type: "Paused"}},
+		{"time only in the column", "Queued", stamp, `{"type":"Queued"}`, prefect.State{Type: "Queued", StartTime: due}},
+		{"wrong types inside", "Scheduled", stamp, `{"type":7,"message":{"a":1},"start_time":5,"context":"x"}`, prefect.State{Type: "Scheduled", StartTime: due}},
+		{"no column", "", "", `{"type":"Running"}`, prefect.State{Type: "Running"}},
+		{"no object", "Running", "", `"Running"`, prefect.State{Type: "Running"}},
+		{"nothing", "Running", "", ``, prefect.State{Type: "Running"}},
+		{"no time where none belongs", "Running", stamp, `{"type":"Running","start_time":"` + stamp + `"}`, prefect.State{Type: "Running"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := stateOf(tc.column, tc.start, json.RawMessage(tc.serialized))
+			if object(json.RawMessage(tc.serialized)) != nil && string(got.Opaque) != tc.serialized {
+				t.Errorf("opaque %s", got.Opaque)
+			}
+			got.Opaque = nil
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestClaimsThatAreNone(t *testing.T) {
+	for _, s := range []string{
+		``, `null`, `[]`, `"x"`, `{}`, `{"context":null}`, `{"context":[]}`, `{"context":{}}`,
+		`{"context":{"prefect_keda":null}}`, `{"context":{"prefect_keda":"x"}}`, `{"context":{"prefect_keda":[1]}}`,
+	} {
+		if c := claimOf(json.RawMessage(s)); c != nil {
+			t.Errorf("claimOf(%s) = %+v", s, *c)
+		}
+	}
+	got := claimOf(json.RawMessage(`{"context":{"prefect_keda":{"job":"j","launcher":5}}}`))
+	if diff := cmp.Diff(&prefect.Claim{Job: "j"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzState: whatever the server keeps as a state, reading it does not panic,
+// and what a claim wraps is a JSON object that wraps nothing, or null.
+func FuzzState(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"Scheduled","start_time":"2026-11-23T12:00:00.123456+00:00","context":{},"cached_inputs":{},"_result":{"type":"NoResultType"}}`,
+		`{"type":"Submitted","context":{"prefect_keda":{"job":"j","attempt":"v1"}},"state":{"type":"Queued","state":{"type":"Retrying","run_count":1}}}`,
+		`{"type":"Paused","start_time":null}`, `null`, `"x"`, `[`, ``, `{"type":"Submitted","state":"x"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		state := stateOf("", "", raw)
+		claimOf(raw)
+		for _, written := range []func() (json.RawMessage, error){
+			func() (json.RawMessage, error) { return submittedState("m", state, prefect.Claim{Job: "j"}) },
+			func() (json.RawMessage, error) { return rescheduled(state, at, "m") },
+		} {
+			out, err := written()
+			if err != nil || !json.Valid(out) {
+				t.Fatalf("%s: %s, %v", raw, out, err)
+			}
+			m := object(out)
+			if inner := m["state"]; isPresent(inner) {
+				switch text(object(inner)["type"]) {
+				case "Submitted", "Queued", "ClientFailed":
+					t.Fatalf("%s wraps %s", out, inner)
+				}
+			}
+			if text(m["type"]) != "Submitted" && claimOf(out) != nil {
+				t.Fatalf("%s: a claim came from nowhere", out)
+			}
+		}
+	})
+}
+
+// FuzzFlowRuns: any answer to the query for due runs is either an error or
+// runs; a claim of ours is only in Submitted ones, due tasks only in Running ones.
+func FuzzFlowRuns(f *testing.F) {
+	f.Add([]byte(`{"due":[{"id":"a","version":1,"labels":["x"],"state":"Scheduled","serialized_state":{"type":"Scheduled"},"run_config":{"type":"KubernetesRun"},"flow":{"id":"f","storage":{}},"task_runs":[]}],"retrying":[]}`))
+	f.Add([]byte(`{"due":[],"retrying":[{"id":"a","labels":null,"state":"Running","task_runs":[{"id":"t","state":"Retrying","state_start_time":"2026-11-23T12:00:00Z"}]}]}`))
+	f.Add([]byte(`{"due":[{"id":"a","state":"Submitted","serialized_state":{"context":{"prefect_keda":{}}}}],"x":[]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var rows dueRunsResponse
+		if json.Unmarshal(raw, &rows) != nil {
+			return
+		}
+		for _, row := range append(rows.Due, rows.Retrying...) {
+			run, err := flowRunOf(row)
+			if err != nil {
+				continue
+			}
+			if run.ID == "" || run.Claim != nil && run.State.Type != prefect.Submitted || len(run.DueTasks) > 0 && run.State.Type != prefect.Running {
+				t.Fatalf("%+v", run)
+			}
+			run.Attempt()
+			run.Due()
+		}
+	})
+}
+
+// FuzzErrors: whatever comes as errors is an error of a known kind, in few words.
+func FuzzErrors(f *testing.F) {
+	f.Add([]byte(`[{"message":"State update failed: this run has already been submitted.","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]`))
+	f.Add([]byte(`"x"`))
+	f.Add([]byte(`[null,{"message":5}]`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		list := decodeErrors(raw)
+		if k := kindOfErrors(list); k.String() == "" {
+			t.Fatal("a kind without a name")
+		}
+		if s := shorten(describe(list)); len(s) > maxDetail+len("…") {
+			t.Fatalf("%d bytes", len(s))
+		}
+	})
+}

@@ -1,0 +1,297 @@
+package prefect1_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+)
+
+// scheduled is a row of a run that is due i seconds after noon.
+func scheduled(i int, labels string) string {
+	stamp := noon.Add(time.Duration(i) * time.Second).Format("2006-01-02T15:04:05.000000-07:00")
+	return fmt.Sprintf(`{"id":%q,"name":"run-%d","version":1,"labels":%s,"state":"Scheduled","state_start_time":%q,"state_timestamp":%q,
+		"serialized_state":{"type":"Scheduled","start_time":%q},"run_config":null,"flow":{"id":"f","name":"n","core_version":"1.4.1","storage":{}},"task_runs":[]}`,
+		idOf(i), i, labels, stamp, stamp, stamp)
+}
+
+func idOf(i int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", i) }
+
+const running = `{"id":"` + runID + `","name":"r","version":5,"labels":["k8s"],"state":"Running","state_start_time":null,"state_timestamp":"2026-11-23T11:00:00+00:00",
+	"serialized_state":{"type":"Running","message":"Running flow."},"run_config":null,"flow":{"id":"f","name":"n","core_version":null,"storage":null},
+	"task_runs":[
+		{"id":"` + taskID + `","task_id":"t","version":4,"state":"Retrying","state_start_time":"2026-11-23T11:59:00.5+00:00","serialized_state":{"type":"Retrying","start_time":"2026-11-23T11:59:00.5+00:00","run_count":1}},
+		{"id":"44444444-4444-4444-8444-444444444444","task_id":"t2","version":4,"state":"Running","state_start_time":null,"serialized_state":{"type":"Running"}}]}`
+
+func TestDueOfARunningRunAreItsRetries(t *testing.T) {
+	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + scheduled(-120, `["k8s"]`) + `,` + scheduled(5, `["k8s"]`) + `],"retrying":[` + running + `]}`)})
+	runs, err := api.client(t).Due(t.Context(), []string{"k8s"}, noon.Add(10*time.Second), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type short struct {
+		ID      string
+		Due     time.Time
+		Attempt prefect.Attempt
+		Tasks   []prefect.TaskRun
+	}
+	var got []short
+	for _, r := range runs {
+		got = append(got, short{r.ID, r.Due(), r.Attempt(), r.DueTasks})
+	}
+	at := noon.Add(-time.Minute).Add(500 * time.Millisecond)
+	want := []short{
+		{idOf(-120), noon.Add(-2 * time.Minute), "v1", nil},
+		{runID, at, "retry-" + taskID + "-v4", []prefect.TaskRun{{ID: taskID, TaskID: "t", Version: 4, State: prefect.State{
+			Type: prefect.Retrying, StartTime: at, Opaque: json.RawMessage(`{"type":"Retrying","start_time":"2026-11-23T11:59:00.5+00:00","run_count":1}`),
+		}}}},
+		{idOf(5), noon.Add(5 * time.Second), "v1", nil},
+	}
+	if diff := cmp.Diff(want, got, sameJSON); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLabelsAreFilteredByTheServer(t *testing.T) {
+	for _, tc := range []struct {
+		labels []string
+		want   string
+	}{
+		{nil, `{"_eq":[]}`},
+		{[]string{}, `{"_eq":[]}`},
+		{[]string{"b", "a"}, `{"_contained_in":["b","a"],"_neq":[]}`},
+	} {
+		api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[],"retrying":[]}`), "claimedRuns": ok(`{"claimed":[]}`)})
+		c := api.client(t)
+		if _, err := c.Due(t.Context(), tc.labels, noon, 500); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Claimed(t.Context(), tc.labels); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range api.asked("") {
+			if diff := cmp.Diff(decoded(t, []byte(tc.want)), at(t, decoded(t, r.Variables), "labels")); diff != "" {
+				t.Errorf("%s of %q: %s", r.Op, tc.labels, diff)
+			}
+		}
+	}
+}
+
+// A server or proxy that does not filter must not make us take others' runs; a
+// row that cannot be read must not hide the others.
+func TestRowsThatAreNotForUsAreSkipped(t *testing.T) {
+	rows := []string{
+		scheduled(1, `["other"]`), scheduled(2, `[]`), scheduled(3, `null`), scheduled(4, `"k8s"`), scheduled(5, `[1]`),
+		strings.Replace(scheduled(6, `["k8s"]`), idOf(6), "", 1), scheduled(7, `["k8s"]`), strings.ReplaceAll(scheduled(8, `["k8s"]`), "Scheduled", "Success"),
+	}
+	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + strings.Join(rows, ",") + `],"retrying":[]}`)})
+	runs, err := api.client(t).Due(t.Context(), []string{"k8s"}, noon.Add(time.Minute), 100)
+	if diff := cmp.Diff([]string{idOf(7)}, idsOf(runs)); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+}
+
+func idsOf(runs []prefect.FlowRun) []string {
+	var ids []string
+	for _, r := range runs {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// pages serves n scheduled runs and respects limit and offset.
+func pages(n int) answer {
+	return func(w http.ResponseWriter, r request) {
+		var v struct{ Limit, Offset int }
+		if err := json.NewDecoder(bytes.NewReader(r.Variables)).Decode(&v); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		var rows []string
+		for i := v.Offset; i < min(n, v.Offset+v.Limit); i++ {
+			rows = append(rows, scheduled(i-n, `[]`))
+		}
+		io.WriteString(w, `{"data":{"due":[`+strings.Join(rows, ",")+`],"retrying":[]}}`)
+	}
+}
+
+func TestDueReadsPages(t *testing.T) {
+	for _, tc := range []struct{ there, limit, want, requests int }{
+		{0, 10, 0, 1},
+		{7, 10, 7, 1},
+		{10, 10, 10, 1},
+		{500, 10, 10, 1},
+		{250, 1000, 250, 3},
+		{200, 1000, 200, 3},
+		{500, 150, 150, 2},
+		{5, 0, 0, 0},
+	} {
+		t.Run(fmt.Sprintf("%d of %d", tc.limit, tc.there), func(t *testing.T) {
+			api := newFakeAPI(t, answers{"dueRuns": pages(tc.there)})
+			runs, err := api.client(t).Due(t.Context(), nil, noon, tc.limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for i := range tc.want {
+				want = append(want, idOf(i-tc.there))
+			}
+			if diff := cmp.Diff(want, idsOf(runs)); diff != "" {
+				t.Error(diff)
+			}
+			if got := len(api.asked("dueRuns")); got != tc.requests {
+				t.Errorf("%d requests, want %d", got, tc.requests)
+			}
+		})
+	}
+}
+
+// A server that ignores the offset must not hold us for ever.
+func TestPagesEndWhenNothingNewComes(t *testing.T) {
+	var rows []string
+	for i := range 100 {
+		rows = append(rows, scheduled(i-100, `[]`))
+	}
+	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + strings.Join(rows, ",") + `],"retrying":[]}`)})
+	runs, err := api.client(t).Due(t.Context(), nil, noon, 1000)
+	if err != nil || len(runs) != 100 || len(api.asked("")) != 2 {
+		t.Errorf("%d runs with %d requests, %v", len(runs), len(api.asked("")), err)
+	}
+}
+
+// On Cloud the queue knows concurrency limits, so nothing else may be claimed.
+func TestCloudDecidesWhatIsDue(t *testing.T) {
+	cloud := func(o *prefect1.Options) { o.Backend, o.Key = prefect1.Cloud, "k" }
+	rec := recordings(t)
+	api := newFakeAPI(t, answers{
+		"registerAgent": rec["register"].replay(), "hello": rec["hello"].replay(), "getRunsInQueue": rec["queue"].replay(),
+		"dueRuns": ok(`{"due":[` + strings.Replace(scheduled(-1, `["k8s"]`), idOf(-1), runID, 1) + `],"retrying":[]}`),
+	})
+	runs, err := api.client(t, cloud).Due(t.Context(), []string{"k8s"}, noon, 10)
+	if diff := cmp.Diff([]string{runID}, idsOf(runs)); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	queued := at(t, decoded(t, rec["queue"].Answer), "data", "get_runs_in_queue", "flow_run_ids")
+	asked := api.asked("dueRuns")[0]
+	if diff := cmp.Diff(queued, at(t, decoded(t, asked.Variables), "ids", "_in")); diff != "" {
+		t.Error(diff)
+	}
+	if got := asked.Header.Get("X-Prefect-Tenant-Id"); got != tenantID {
+		t.Errorf("tenant header %q", got)
+	}
+
+	api.answers["getRunsInQueue"] = ok(`{"get_runs_in_queue":{"flow_run_ids":[]}}`)
+	if runs, err := api.client(t, cloud).Due(t.Context(), []string{"k8s"}, noon, 10); err != nil || len(runs) != 0 {
+		t.Errorf("an empty queue gave %v, %v", runs, err)
+	}
+	if n := len(api.asked("dueRuns")); n != 1 {
+		t.Errorf("an empty queue was followed by a query")
+	}
+
+	server := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[],"retrying":[]}`)})
+	if _, err := server.client(t).Due(t.Context(), nil, noon, 10); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]any{}, at(t, decoded(t, server.asked("")[0].Variables), "ids")); diff != "" {
+		t.Errorf("Server is asked for ids: %s", diff)
+	}
+}
+
+const claimedRow = `{"id":"` + runID + `","labels":["k8s"],"state":"Submitted","state_timestamp":"2026-11-23T11:58:00.25+00:00",
+	"serialized_state":{"type":"Submitted","context":{"prefect_keda":{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}},
+	"state":{"type":"Scheduled","start_time":"2026-11-23T11:57:00+00:00"}},"version":4,"flow":null,"task_runs":[],"unknown_column":[1]}`
+
+var claim = prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3"}
+
+func TestObserve(t *testing.T) {
+	api := newFakeAPI(t, answers{"observe": ok(`{
+		"due":[{"id":"a","labels":[],"state_start_time":"2026-11-23T11:59:59.123456+00:00"},{"id":"x","labels":{"no":"list"},"state_start_time":"2026-11-23T11:00:00+00:00"},
+			{"id":"b","labels":["k8s","gpu"],"state_start_time":"2026-11-23T12:00:30+00:00"}],
+		"retrying":[{"id":"c","labels":["k8s"],"task_runs":[{"state_start_time":"2026-11-23T11:00:00+00:00"}]},{"id":"d","labels":[],"task_runs":[]}],
+		"claimed":[` + claimedRow + `,{"id":"foreign","labels":[],"state_timestamp":"2026-11-23T11:00:00+00:00","serialized_state":{"type":"Submitted","context":{}}}]}`)})
+	o, err := api.client(t).Observe(t.Context(), noon.Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := prefect.Observation{
+		Due: []prefect.DueRun{
+			{ID: "c", Labels: []string{"k8s"}, Due: noon.Add(-time.Hour)},
+			{ID: "a", Due: noon.Add(-time.Second).Add(123456 * time.Microsecond)},
+			{ID: "b", Labels: []string{"k8s", "gpu"}, Due: noon.Add(30 * time.Second)},
+		},
+		Claimed: []prefect.ClaimedRun{{ID: runID, Labels: []string{"k8s"}, Claim: claim, ClaimedAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond)}},
+	}
+	if diff := cmp.Diff(want, o); diff != "" {
+		t.Error(diff)
+	}
+	if n := len(api.asked("")); n != 1 {
+		t.Errorf("%d requests for one look", n)
+	}
+	v := decoded(t, api.asked("")[0].Variables)
+	if got := at(t, v, "until"); got != "2026-11-23T12:01:00.000000+00:00" {
+		t.Errorf("until %v", got)
+	}
+	retries, err := time.Parse(time.RFC3339, at(t, v, "retryUntil").(string))
+	if ago := time.Since(retries); err != nil || ago < 3*time.Second {
+		t.Errorf("retries until %v ago, %v", ago, err)
+	}
+}
+
+func TestObserveSaysWhenItSawNotAll(t *testing.T) {
+	row := `{"id":"a","labels":[],"state_start_time":"2026-11-23T11:59:59+00:00"},`
+	api := newFakeAPI(t, answers{"observe": func(w http.ResponseWriter, r request) {
+		var v struct{ Limit int }
+		json.Unmarshal(r.Variables, &v)
+		fmt.Fprintf(w, `{"data":{"due":[%s],"retrying":[],"claimed":[]}}`, strings.TrimSuffix(strings.Repeat(row, v.Limit), ","))
+	}})
+	o, err := api.client(t).Observe(t.Context(), noon)
+	if err != nil || !o.Truncated || len(o.Due) == 0 {
+		t.Errorf("truncated %v with %d runs, %v", o.Truncated, len(o.Due), err)
+	}
+}
+
+func TestClaimIsReadBack(t *testing.T) {
+	api := newFakeAPI(t, answers{
+		"claimedRuns": ok(`{"claimed":[` + claimedRow + `,` + strings.NewReplacer(runID, taskID, "prefect_keda", "somebody").Replace(claimedRow) + `]}`),
+		"flowRun":     ok(`{"flow_run":[` + claimedRow + `]}`),
+	})
+	c := api.client(t)
+	want := prefect.FlowRun{
+		ID: runID, Version: 4, Labels: []string{"k8s"}, Claim: &claim,
+		State: prefect.State{Type: prefect.Submitted}, StateAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond),
+	}
+	opaque := cmpopts.IgnoreFields(prefect.State{}, "Opaque")
+	run, err := c.FlowRun(t.Context(), runID)
+	if diff := cmp.Diff(want, run, opaque); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	runs, err := c.Claimed(t.Context(), []string{"k8s"})
+	if diff := cmp.Diff([]prefect.FlowRun{want}, runs, opaque); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+}
+
+func TestFlowRunNotFound(t *testing.T) {
+	api := newFakeAPI(t, answers{"flowRun": ok(`{"flow_run":[]}`)})
+	for id, requests := range map[string]int{"not-a-uuid": 0, "": 0, runID + "0": 0, "g" + runID[1:]: 0, runID: 1} {
+		before := len(api.asked(""))
+		_, err := api.client(t).FlowRun(t.Context(), id)
+		if !errors.Is(err, prefect.ErrNotFound) {
+			t.Errorf("%q: %v", id, err)
+		}
+		if got := len(api.asked("")) - before; got != requests {
+			t.Errorf("%q: %d requests, want %d", id, got, requests)
+		}
+	}
+}
