@@ -1,0 +1,297 @@
+package job_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"pgregory.net/rapid"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+const runID = "6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001"
+
+func run(runConfig string) prefect.FlowRun {
+	return prefect.FlowRun{
+		ID: runID, Version: 1, State: prefect.State{Type: prefect.Scheduled}, RunConfig: json.RawMessage(runConfig),
+		Flow: prefect.Flow{ID: "0f2bdc1b-6ed1-4d08-9b5c-1d1bdb6a0002", Name: "hello", CoreVersion: "1.4.1", Storage: json.RawMessage(`{"type":"Local"}`)},
+	}
+}
+
+func settings() job.Settings {
+	return job.Settings{
+		Namespace: "flows", Labels: []string{"a", "b"}, SendFlowRunLogs: true, Backend: "server", API: "http://127.0.0.1:14200",
+	}
+}
+
+func inline(yaml string) job.Template { return job.Template{YAML: []byte(yaml), FromRun: true} }
+
+// The Job the real agent was recorded creating for the same run; the differences
+// are the intended ones.
+func TestRecordedJob(t *testing.T) {
+	b, err := os.ReadFile("testdata/recorded.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want batchv1.Job
+	if err := json.Unmarshal(b, &want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := job.Render(run(`{"type": "KubernetesRun", "env": {"FOO": "bar"}, "labels": ["k8s"], "image": null, "job_template": null,
+		"cpu_limit": "2", "cpu_request": "1", "memory_limit": "8G", "memory_request": "4G", "image_pull_policy": "Always"}`),
+		settings(), job.Template{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Intended: the name is derived instead of random, and the attempt is a label.
+	name, identifier := job.Name("", runID, "v1", 0)
+	want.Name = name
+	for _, labels := range []map[string]string{want.Labels, want.Spec.Template.Labels} {
+		labels[job.LabelIdentifier] = identifier
+		labels[job.LabelAttempt] = "v1"
+	}
+	if diff := cmp.Diff(mustJSON(t, &want), mustJSON(t, got)); diff != "" {
+		t.Errorf("(-recorded +ours):\n%s", diff)
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAuthorErrors(t *testing.T) {
+	const pod = "spec: {template: {spec: {containers: [{name: flow}]}}}\n"
+	for _, tc := range []struct {
+		name, runConfig, storage, core, template, want string
+	}{
+		{name: "other run config", runConfig: `{"type":"LocalRun"}`, want: "Flow run " + runID + " has a `run_config` of type `LocalRun`, only `KubernetesRun` is supported"},
+		{name: "unknown run config", runConfig: `{"type":"MyRun"}`, want: "{'type': ['Unsupported value: MyRun']}"},
+		{name: "no type", runConfig: `{}`, want: "{'type': ['Missing data for required field.']}"},
+		{name: "number for a string", runConfig: `{"type":"KubernetesRun","cpu_limit":2}`, want: "{'cpu_limit': ['Not a valid string.']}"},
+		{name: "null labels", runConfig: `{"type":"UniversalRun","labels":null}`, want: "{'labels': ['Field may not be null.']}"},
+		{name: "two templates", runConfig: `{"type":"KubernetesRun","job_template":{},"job_template_path":"/x"}`, want: "Cannot provide both `job_template_path` and `job_template`"},
+		{name: "policy", runConfig: `{"type":"KubernetesRun","image_pull_policy":"Sometimes"}`, want: "Invalid image_pull_policy 'Sometimes'. Expected 'Always', 'IfNotPresent', or 'Never'"},
+		{name: "quantity", runConfig: `{"type":"KubernetesRun","memory_limit":"4 gigs"}`, want: `memory_limit of the run_config is "4 gigs", which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory`},
+		{name: "number in env", runConfig: `{"type":"UniversalRun","env":{"A":1}}`, want: `env "A" of the run_config is 1: values of environment variables must be strings, so put it in quotes`},
+		{name: "storage", storage: `{"type":"Tape"}`, want: "{'type': ['Unsupported value: Tape']}"},
+		{name: "docker storage", storage: `{"type":"Docker","image_name":"x"}`, want: "Docker storage is missing required fields image_name and image_tag"},
+		{name: "core version", core: "latest", want: `the flow's core_version "latest" is not a version: register the flow again with a released Prefect`},
+		{name: "empty template", template: "# nothing\n", want: "the job template: is empty: it must hold one Kubernetes Job"},
+		{name: "two documents", template: pod + "---\n" + pod, want: "the job template: holds 2 YAML documents: keep one, a Kubernetes Job"},
+		{name: "no pod spec", template: "kind: Job\n", want: "the job template has no spec.template.spec: add the pod's spec, for example with one container named flow"},
+		{name: "null labels in the template", template: "metadata: {labels: null}\n" + pod, want: "the job template: metadata.labels is null: give it a value or leave it out"},
+		{name: "null name", template: "metadata: {name: null}\n" + pod, want: "the job template: metadata.name is null: give it a value or leave it out"},
+		{name: "null env", template: "spec: {template: {spec: {containers: [{name: flow, env: null}]}}}", want: "the job template: spec.template.spec.containers[0].env is null: give it a value or leave it out"},
+		{name: "misspelt field", template: "spec: {template: {spec: {containers: [{name: flow, imagePulPolicy: Always}]}}}", want: `the job template has fields that no Job has: unknown field "spec.template.spec.containers[0].imagePulPolicy"`},
+		{name: "another kind", template: "apiVersion: v1\nkind: Pod\n" + pod, want: "the job template is a v1 Pod; it must be a batch/v1 Job"},
+		{name: "another namespace", template: "metadata: {namespace: other}\n" + pod, want: `the job template names the namespace "other", but Jobs run in "flows": remove metadata.namespace`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := run(tc.runConfig)
+			if tc.storage != "" {
+				r.Flow.Storage = json.RawMessage(tc.storage)
+			}
+			if tc.core != "" {
+				r.Flow.CoreVersion = tc.core
+			}
+			_, err := job.Render(r, settings(), job.Template{YAML: []byte(tc.template)})
+			var author *prefect.AuthorError
+			if !errors.As(err, &author) {
+				t.Fatalf("error %v is not addressed to the author", err)
+			}
+			if diff := cmp.Diff(tc.want, author.Message); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhoWins(t *testing.T) {
+	withPod := func(podSpec string) string { return "spec: {template: {spec: {" + podSpec + "}}}" }
+	operator := func(s *job.Settings) {
+		s.ServiceAccountName, s.ImagePullSecrets = "launchers", []string{"launchers-secret"}
+	}
+	for _, tc := range []struct {
+		name      string
+		runConfig string
+		template  job.Template
+		settings  func(*job.Settings)
+		get       func(*batchv1.Job) any
+		want      any
+	}{
+		{"service account of the run config", `{"type":"KubernetesRun","service_account_name":"run"}`, inline(withPod("serviceAccountName: tmpl")), operator, account, "run"},
+		{"service account of the run's template", "", inline(withPod("serviceAccountName: tmpl")), operator, account, "tmpl"},
+		{"service account: null in the run's template counts as given", "", inline(withPod("serviceAccountName: null")), operator, account, ""},
+		{"the launcher's account over its own template's", "", job.Template{YAML: []byte(withPod("serviceAccountName: tmpl"))}, operator, account, "launchers"},
+		{"an empty SERVICE_ACCOUNT_NAME does not clobber the launcher's template", "", job.Template{YAML: []byte(withPod("serviceAccountName: tmpl"))}, nil, account, "tmpl"},
+		{"pull secrets are replaced, never merged", `{"type":"KubernetesRun","image_pull_secrets":["x"]}`, inline(withPod("imagePullSecrets: [{name: old}]")), operator, secrets, []corev1.LocalObjectReference{{Name: "x"}}},
+		{"image of Docker storage", "", inline(withPod("containers: [{name: a, image: tmpl}]")), nil, imageOf, "tmpl"},
+		{"image of the run config", `{"type":"KubernetesRun","image":"run"}`, inline(withPod("containers: [{name: a, image: tmpl}]")), nil, imageOf, "run"},
+		{"image by core version", "", job.Template{}, nil, imageOf, "prefecthq/prefect:1.4.1"},
+		{"restart policy of the template", "", inline(withPod("restartPolicy: OnFailure")), nil, func(j *batchv1.Job) any { return j.Spec.Template.Spec.RestartPolicy }, corev1.RestartPolicyOnFailure},
+		{"no backoff limit is added", "", job.Template{}, nil, func(j *batchv1.Job) any { return j.Spec.BackoffLimit }, (*int32)(nil)},
+		{"args are overwritten, command stays", "", inline(withPod("containers: [{command: [tini], args: [x]}]")), nil, func(j *batchv1.Job) any {
+			c := j.Spec.Template.Spec.Containers[0]
+			return append(c.Command, c.Args...)
+		}, []string{"tini", "prefect", "execute", "flow-run"}},
+		{"ttl when finished Jobs are deleted", "", job.Template{}, func(s *job.Settings) { s.DeleteFinishedJobs, s.TTLSeconds = true, 900 }, ttl, int32(900)},
+		{"ttl has a floor", "", job.Template{}, func(s *job.Settings) { s.DeleteFinishedJobs = true }, ttl, int32(300)},
+		{"a template's ttl has it too", "", inline("spec: {ttlSecondsAfterFinished: 0, template: {spec: {}}}"), nil, ttl, int32(300)},
+		{"no ttl when Jobs are kept", "", job.Template{}, nil, ttl, int32(-1)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := settings()
+			if tc.settings != nil {
+				tc.settings(&s)
+			}
+			j, err := job.Render(run(tc.runConfig), s, tc.template)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, tc.get(j)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func account(j *batchv1.Job) any { return j.Spec.Template.Spec.ServiceAccountName }
+func secrets(j *batchv1.Job) any { return j.Spec.Template.Spec.ImagePullSecrets }
+func imageOf(j *batchv1.Job) any { return j.Spec.Template.Spec.Containers[0].Image }
+
+func ttl(j *batchv1.Job) any {
+	if j.Spec.TTLSecondsAfterFinished == nil {
+		return int32(-1)
+	}
+	return *j.Spec.TTLSecondsAfterFinished
+}
+
+func TestDockerStorageAndOldCores(t *testing.T) {
+	r := run("")
+	r.Flow.Storage = json.RawMessage(`{"type":"Docker","registry_url":"gcr.io//p/","image_name":"n","image_tag":"t"}`)
+	r.Flow.CoreVersion = "0.13.0rc1"
+	j, err := job.Render(r, settings(), job.Template{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := j.Spec.Template.Spec.Containers[0]
+	if diff := cmp.Diff([]string{"gcr.io/p/n:t", "prefect", "execute", "cloud-flow"}, append([]string{c.Image}, c.Args...)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	s := settings()
+	s.Env = []job.EnvVar{{Name: "SHARED", Value: "launcher"}, {Name: "L", Value: "1"}, {Name: "PREFECT__BACKEND", Value: "forged"}}
+	s.Labels = []string{"it's", `back\slash`}
+	s.APIKey, s.TenantID = "secret-key", "tenant"
+	s.APIKeySecret = &job.SecretKey{Name: "prefect", Key: "api-key"}
+	j, err := job.Render(run(`{"type":"UniversalRun","env":{"SHARED":"run","R":"2","PREFECT__LOGGING__LEVEL":"DEBUG"}}`), s,
+		inline(`spec: {template: {spec: {containers: [{env: [{name: R, value: t}, {name: FROM, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range j.Spec.Template.Spec.Containers[0].Env {
+		switch {
+		case v.ValueFrom == nil:
+			got = append(got, v.Name+"="+v.Value)
+		case v.ValueFrom.SecretKeyRef != nil:
+			got = append(got, v.Name+" from "+v.ValueFrom.SecretKeyRef.Name+"/"+v.ValueFrom.SecretKeyRef.Key)
+		default:
+			got = append(got, v.Name+" from "+v.ValueFrom.FieldRef.FieldPath)
+		}
+	}
+	want := []string{
+		"PREFECT__LOGGING__LEVEL=DEBUG", "SHARED=run", "L=1", "PREFECT__BACKEND=server", "R=2",
+		"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS=true",
+		`PREFECT__CLOUD__AGENT__LABELS=["it's", 'back\\slash']`,
+		"PREFECT__CLOUD__API=http://127.0.0.1:14200", "PREFECT__CLOUD__API_KEY from prefect/api-key", "PREFECT__CLOUD__TENANT_ID=tenant",
+		"PREFECT__CLOUD__USE_LOCAL_SECRETS=false", "PREFECT__CONTEXT__FLOW_RUN_ID=" + runID,
+		"PREFECT__CONTEXT__FLOW_ID=0f2bdc1b-6ed1-4d08-9b5c-1d1bdb6a0002", "PREFECT__CONTEXT__IMAGE=prefecthq/prefect:1.4.1",
+		"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS=prefect.engine.cloud.CloudFlowRunner", "PREFECT__LOGGING__LOG_TO_CLOUD=true",
+		"PREFECT__CLOUD__AUTH_TOKEN from prefect/api-key", "FROM from metadata.name",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestSameInputSameBytes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := run("")
+		r.ID = rapid.StringMatching(`[0-9a-f-]{1,36}`).Draw(t, "id")
+		r.Version = rapid.IntRange(1, 1000).Draw(t, "version")
+		prefix := rapid.StringMatching(`[a-z][a-z0-9-]{0,60}`).Draw(t, "prefix")
+		template := inline("metadata: {name: \"" + prefix + "\"}\nspec: {template: {spec: {}}}")
+		a, errA := job.Render(r, settings(), template)
+		b, errB := job.Render(r, settings(), template)
+		if errA != nil || errB != nil {
+			t.Fatal(errA, errB)
+		}
+		if diff := cmp.Diff(a, b); diff != "" {
+			t.Fatal(diff)
+		}
+		if problems := validation.IsDNS1123Subdomain(a.Name); len(a.Name) > 57 || len(problems) > 0 {
+			t.Fatalf("name %q: %v", a.Name, problems)
+		}
+		if problems := validation.IsValidLabelValue(a.Labels[job.LabelAttempt]); len(problems) > 0 {
+			t.Fatal(problems)
+		}
+	})
+}
+
+func TestNamesTellAttemptsApart(t *testing.T) {
+	seen := map[string]bool{}
+	for _, attempt := range []prefect.Attempt{"v1", "v2", "retry-t-v1"} {
+		for n := range 3 {
+			name, identifier := job.Name("prefix", runID, attempt, n)
+			if seen[name] || !strings.HasSuffix(name, "-"+identifier) || len(identifier) != 8 {
+				t.Errorf("Name(%s, %d) = %s, %s", attempt, n, name, identifier)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+func TestWithNameKeepsEverythingElse(t *testing.T) {
+	j, err := job.Render(run(""), settings(), job.Template{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := job.WithName(j, runID, "v1", 1)
+	name, identifier := job.Name("", runID, "v1", 1)
+	want := j.DeepCopy()
+	want.Name, want.Labels[job.LabelIdentifier], want.Spec.Template.Labels[job.LabelIdentifier] = name, identifier, identifier
+	if diff := cmp.Diff(want, renamed); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Whatever an author writes, rendering answers with a Job or with an error for the author.
+func FuzzRender(f *testing.F) {
+	f.Add(`{"type":"KubernetesRun","env":{"A":"b"}}`, `{"type":"Docker"}`, "spec: {template: {spec: {}}}", "1.4.1")
+	f.Add(`{"type":"KubernetesRun","job_template":"a: b"}`, `null`, "---\n---\n", "0.12")
+	f.Fuzz(func(t *testing.T, runConfig, storage, template, core string) {
+		r := run(runConfig)
+		r.Flow.Storage, r.Flow.CoreVersion = json.RawMessage(storage), core
+		j, err := job.Render(r, settings(), inline(template))
+		var author *prefect.AuthorError
+		if (j == nil) != (err != nil) || err != nil && !errors.As(err, &author) {
+			t.Fatalf("Render = %v, %v", j, err)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// MinTTLSeconds is the shortest life of a finished Job. Its name is the lock of
+// its attempt, so it must outlive every launcher that may still act on it.
+const MinTTLSeconds = 300
+
+// Renderer renders runs with one launcher's settings, reading templates that
+// are given by location through Source.
+type Renderer struct {
+	Settings Settings
+	Source   Source
+}
+
+// Render is the Job for a run's present attempt. An error is a
+// *prefect.AuthorError when the run or its template is at fault; any other
+// error is not the author's (a template server that is away) and may pass.
+func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error) {
+	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.template(ctx, rc)
+	if err != nil {
+		return nil, err
+	}
+	return Render(run, r.Settings, t)
+}
+
+// template is chosen, never merged: the run's inline one, the run's by path, the
+// launcher's, the built-in one (prefect1-spec §4.1).
+func (r Renderer) template(ctx context.Context, rc RunConfig) (Template, error) {
+	switch {
+	case rc.JobTemplate != nil:
+		return Template{YAML: rc.JobTemplate, FromRun: true, Origin: "the run_config's job_template"}, nil
+	case rc.JobTemplatePath != "":
+		text, err := r.read(ctx, rc.JobTemplatePath)
+		return Template{YAML: text, FromRun: true, Origin: "the job template " + rc.JobTemplatePath}, err
+	case r.Settings.JobTemplate != "":
+		text, err := r.read(ctx, r.Settings.JobTemplate)
+		return Template{YAML: text, Origin: "the launcher's job template " + r.Settings.JobTemplate}, err
+	}
+	return Template{}, nil
+}
+
+func (r Renderer) read(ctx context.Context, location string) ([]byte, error) {
+	text, err := r.Source.Read(ctx, location)
+	if err != nil {
+		return nil, fmt.Errorf("read job template: %w", err)
+	}
+	if len(text) == 0 {
+		// Without this an empty file would pass for "no template".
+		return nil, authorError("the job template %s is empty: it must hold one Kubernetes Job", location)
+	}
+	return text, nil
+}
+
+// Render puts a run into a template (prefect1-spec §4.2, in its order).
+func Render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, error) {
+	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
+	if err != nil {
+		return nil, err
+	}
+	d, err := t.decode()
+	if err != nil {
+		return nil, err
+	}
+	j := d.job
+	j.APIVersion, j.Kind = "batch/v1", "Job"
+	if j.Namespace != "" && j.Namespace != s.Namespace {
+		return nil, authorError("the job template names the namespace %q, but Jobs run in %q: remove metadata.namespace", j.Namespace, s.Namespace)
+	}
+	name, identifier := Name(j.Name, run.ID, run.Attempt(), 0)
+	j.Name = name
+	labels := map[string]string{
+		LabelIdentifier: identifier, LabelFlowRunID: run.ID, LabelFlowID: run.Flow.ID, LabelAttempt: AttemptLabel(run.Attempt()),
+	}
+	j.Labels = merged(j.Labels, labels)
+	j.Spec.Template.Labels = merged(j.Spec.Template.Labels, labels)
+
+	pod := &j.Spec.Template.Spec
+	switch {
+	case rc.ServiceAccount != nil:
+		pod.ServiceAccountName = *rc.ServiceAccount
+	case d.hasServiceAccount && t.FromRun:
+	case s.ServiceAccountName != "":
+		pod.ServiceAccountName = s.ServiceAccountName
+	}
+	switch {
+	case len(rc.ImagePullSecrets) > 0:
+		pod.ImagePullSecrets = references(rc.ImagePullSecrets)
+	case d.hasImagePullSecret && t.FromRun:
+	case s.ImagePullSecrets != nil:
+		pod.ImagePullSecrets = references(s.ImagePullSecrets)
+	}
+	if pod.RestartPolicy == "" {
+		pod.RestartPolicy = corev1.RestartPolicyNever
+	}
+	if len(pod.Containers) == 0 {
+		pod.Containers = []corev1.Container{{}}
+	}
+	if err := fillContainer(&pod.Containers[0], run, s, rc); err != nil {
+		return nil, err
+	}
+	applyTTL(j, s)
+	return j, nil
+}
+
+// fillContainer makes container 0, whatever its name, the flow's.
+func fillContainer(c *corev1.Container, run prefect.FlowRun, s Settings, rc RunConfig) error {
+	var err error
+	if c.Image, err = image(run.Flow, rc, c.Image); err != nil {
+		return err
+	}
+	if rc.ImagePullPolicy != nil {
+		c.ImagePullPolicy = corev1.PullPolicy(*rc.ImagePullPolicy)
+	}
+	if c.Args, err = command(run.Flow.CoreVersion); err != nil {
+		return err
+	}
+	c.Env = environment(run, s, rc, c.Image, c.Env)
+	for _, q := range []struct {
+		field, value string
+		list         *corev1.ResourceList
+		name         corev1.ResourceName
+	}{
+		{"memory_request", rc.MemoryRequest, &c.Resources.Requests, corev1.ResourceMemory},
+		{"cpu_request", rc.CPURequest, &c.Resources.Requests, corev1.ResourceCPU},
+		{"memory_limit", rc.MemoryLimit, &c.Resources.Limits, corev1.ResourceMemory},
+		{"cpu_limit", rc.CPULimit, &c.Resources.Limits, corev1.ResourceCPU},
+	} {
+		if q.value == "" {
+			continue
+		}
+		quantity, err := resource.ParseQuantity(q.value)
+		if err != nil {
+			return authorError("%s of the run_config is %q, which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory", q.field, q.value)
+		}
+		if *q.list == nil {
+			*q.list = corev1.ResourceList{}
+		}
+		(*q.list)[q.name] = quantity
+	}
+	return nil
+}
+
+func applyTTL(j *batchv1.Job, s Settings) {
+	switch ttl := j.Spec.TTLSecondsAfterFinished; {
+	case ttl != nil && *ttl < MinTTLSeconds:
+		j.Spec.TTLSecondsAfterFinished = new(int32(MinTTLSeconds))
+	case ttl == nil && s.DeleteFinishedJobs:
+		j.Spec.TTLSecondsAfterFinished = new(max(s.TTLSeconds, MinTTLSeconds))
+	}
+}
+
+func merged(into, from map[string]string) map[string]string {
+	if into == nil {
+		into = make(map[string]string, len(from))
+	}
+	maps.Copy(into, from)
+	return into
+}
+
+func references(names []string) []corev1.LocalObjectReference {
+	refs := make([]corev1.LocalObjectReference, 0, len(names))
+	for _, n := range names {
+		refs = append(refs, corev1.LocalObjectReference{Name: n})
+	}
+	return refs
+}

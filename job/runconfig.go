@@ -1,0 +1,156 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// RunConfig is a decoded KubernetesRun (prefect1-spec §3.2). A nil pointer is a
+// field that was absent or null.
+type RunConfig struct {
+	Env              []EnvVar
+	JobTemplate      []byte // inline, as YAML or JSON; nil when there is none
+	JobTemplatePath  string
+	Image            string
+	CPULimit         string
+	CPURequest       string
+	MemoryLimit      string
+	MemoryRequest    string
+	ServiceAccount   *string
+	ImagePullSecrets []string
+	ImagePullPolicy  *string
+}
+
+// knownRunConfigs are Prefect's other run configs, which the agent names in its refusal.
+func knownRunConfigs() []string { return []string{"LocalRun", "DockerRun", "ECSRun", "VertexRun"} }
+
+// authorError is an error in what the flow's author gave.
+func authorError(format string, args ...any) error {
+	return &prefect.AuthorError{Message: fmt.Sprintf(format, args...)}
+}
+
+// DecodeRunConfig reads a run's run config. The texts of the errors Prefect
+// itself had are kept; they are what authors search for.
+func DecodeRunConfig(runID string, raw json.RawMessage) (RunConfig, error) {
+	if len(bytes.TrimSpace(raw)) == 0 || string(bytes.TrimSpace(raw)) == "null" {
+		return RunConfig{}, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return RunConfig{}, authorError("the run_config is not an object: %v", err)
+	}
+	kind, present, err := stringField(fields, "type")
+	switch {
+	case err != nil:
+		return RunConfig{}, err
+	case !present:
+		return RunConfig{}, authorError("{'type': ['Missing data for required field.']}")
+	case slices.Contains(knownRunConfigs(), kind):
+		return RunConfig{}, authorError("Flow run %s has a `run_config` of type `%s`, only `KubernetesRun` is supported", runID, kind)
+	case kind != "KubernetesRun" && kind != "UniversalRun":
+		return RunConfig{}, authorError("{'type': ['Unsupported value: %s']}", kind)
+	}
+	if string(bytes.TrimSpace(fields["labels"])) == "null" {
+		return RunConfig{}, authorError("{'labels': ['Field may not be null.']}")
+	}
+	var rc RunConfig
+	if rc.Env, err = envField(fields["env"]); err != nil {
+		return RunConfig{}, err
+	}
+	if kind == "UniversalRun" {
+		return rc, nil
+	}
+	return rc, rc.decodeKubernetes(fields)
+}
+
+func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
+	for name, into := range map[string]*string{
+		"cpu_limit": &rc.CPULimit, "cpu_request": &rc.CPURequest,
+		"memory_limit": &rc.MemoryLimit, "memory_request": &rc.MemoryRequest,
+		"image": &rc.Image, "job_template_path": &rc.JobTemplatePath,
+	} {
+		v, _, err := stringField(fields, name)
+		if err != nil {
+			return err
+		}
+		*into = v
+	}
+	for name, into := range map[string]**string{"service_account_name": &rc.ServiceAccount, "image_pull_policy": &rc.ImagePullPolicy} {
+		v, present, err := stringField(fields, name)
+		if err != nil {
+			return err
+		}
+		if present {
+			*into = &v
+		}
+	}
+	if p := rc.ImagePullPolicy; p != nil && !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, *p) {
+		return authorError("Invalid image_pull_policy '%s'. Expected 'Always', 'IfNotPresent', or 'Never'", *p)
+	}
+	if raw := fields["image_pull_secrets"]; isSet(raw) {
+		if err := json.Unmarshal(raw, &rc.ImagePullSecrets); err != nil {
+			return authorError("{'image_pull_secrets': ['Not a valid list.']}")
+		}
+	}
+	if raw := fields["job_template"]; isSet(raw) {
+		rc.JobTemplate = raw
+		var text string
+		if json.Unmarshal(raw, &text) == nil {
+			rc.JobTemplate = []byte(text)
+		}
+	}
+	if rc.JobTemplate != nil && rc.JobTemplatePath != "" {
+		return authorError("Cannot provide both `job_template_path` and `job_template`")
+	}
+	return nil
+}
+
+func isSet(raw json.RawMessage) bool {
+	return len(raw) > 0 && string(bytes.TrimSpace(raw)) != "null"
+}
+
+// stringField reads an optional string; a number is an error, as it was.
+func stringField(fields map[string]json.RawMessage, name string) (value string, present bool, err error) {
+	raw := fields[name]
+	if !isSet(raw) {
+		return "", false, nil
+	}
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return "", false, authorError("{'%s': ['Not a valid string.']}", name)
+	}
+	return value, true, nil
+}
+
+// envField reads an object of variables, in the order it is written in: the
+// order reaches the container.
+func envField(raw json.RawMessage) ([]EnvVar, error) {
+	if !isSet(raw) {
+		return nil, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, authorError("{'env': ['Not a valid mapping type.']}")
+	}
+	var env []EnvVar
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, authorError("the run_config's env does not parse: %v", err)
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, authorError("the run_config's env does not parse: %v", err)
+		}
+		v := EnvVar{Name: fmt.Sprint(name)}
+		if err := json.Unmarshal(value, &v.Value); err != nil || strings.TrimSpace(string(value)) == "null" {
+			return nil, authorError("env %q of the run_config is %s: values of environment variables must be strings, so put it in quotes", v.Name, value)
+		}
+		env = append(env, v)
+	}
+	return env, nil
+}

@@ -1,0 +1,47 @@
+package job
+
+import "context"
+
+// Settings are the launcher's defaults, which a run's own run config and
+// template override as prefect1-spec §4.2 says.
+type Settings struct {
+	Namespace string
+	// ServiceAccountName for the flow's pod; empty leaves the template's or the
+	// namespace's default. (The agent took an empty SERVICE_ACCOUNT_NAME, which its
+	// own install command writes, for a value and clobbered its template with it.)
+	ServiceAccountName string
+	ImagePullSecrets   []string
+	// Env for every flow run, in order.
+	Env []EnvVar
+	// Labels are those the launcher serves; the pod is told.
+	Labels       []string
+	LoggingLevel string // empty means INFO
+	// SendFlowRunLogs false keeps the pod from sending its logs, whatever the run says.
+	SendFlowRunLogs bool
+	Backend         string // "server" or "cloud"
+	API             string
+	// APIKey goes to the pod as text, as the agent did, unless APIKeySecret names
+	// where the pod finds it.
+	APIKey       string
+	APIKeySecret *SecretKey
+	TenantID     string
+	// JobTemplate is the location of the template for runs that bring none; empty
+	// means the built-in one.
+	JobTemplate string
+	// DeleteFinishedJobs has Kubernetes remove finished Jobs after TTLSeconds,
+	// unless the template says otherwise.
+	DeleteFinishedJobs bool
+	TTLSeconds         int32
+}
+
+// EnvVar is a variable of the flow's container.
+type EnvVar struct{ Name, Value string }
+
+// SecretKey names one key of a Secret in the Jobs' namespace.
+type SecretKey struct{ Name, Key string }
+
+// Source reads templates that are given by location.
+type Source interface {
+	// Read returns the template at a location: a path or a URL.
+	Read(ctx context.Context, location string) ([]byte, error)
+}

@@ -1,0 +1,70 @@
+package source_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prefect-keda/prefect-keda/job/source"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "job.yaml")
+	if err := os.WriteFile(path, []byte("kind: Job"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large := filepath.Join(dir, "large.yaml")
+	if err := os.WriteFile(large, make([]byte, 1<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/job.yaml":
+			w.Write([]byte("kind: Job"))
+		case "/away":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+
+	for _, tc := range []struct {
+		name, location, want, problem string
+		author                        bool
+	}{
+		{name: "path", location: path, want: "kind: Job"},
+		{name: "file URL", location: "file://" + path, want: "kind: Job"},
+		{name: "agent URL", location: "agent://" + path, want: "kind: Job"},
+		{name: "http", location: server.URL + "/job.yaml", want: "kind: Job"},
+		{name: "no such file", location: dir + "/none", problem: "Job template doesn't exist at", author: true},
+		{name: "too large", location: large, problem: "larger than 1 MiB", author: true},
+		{name: "not found", location: server.URL + "/none?signature=secret", problem: "answers 404", author: true},
+		{name: "server away", location: server.URL + "/away", problem: "503"},
+		{name: "nobody listens", location: "http://127.0.0.1:1/job.yaml?signature=secret", problem: "refused"},
+		{name: "scheme", location: "ftp://host/job.yaml", problem: "Unsupported file scheme ftp://host/job.yaml", author: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := source.Reader{}.Read(t.Context(), tc.location)
+			if tc.problem == "" {
+				if err != nil || string(got) != tc.want {
+					t.Fatalf("Read = %q, %v; want %q", got, err, tc.want)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.problem) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("error %v; want one with %q and no query string", err, tc.problem)
+			}
+			var author *prefect.AuthorError
+			if errors.As(err, &author) != tc.author {
+				t.Errorf("addressed to the author: %v, want %v", !tc.author, tc.author)
+			}
+		})
+	}
+}

@@ -1,0 +1,177 @@
+package job
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// Template is a Job template before a run is put into it.
+type Template struct {
+	// YAML is the text; empty means the built-in template.
+	YAML []byte
+	// FromRun is set when the flow's author gave it, not the launcher's operator:
+	// it then outranks the launcher's service account and pull secrets.
+	FromRun bool
+	// Origin is where it came from, for errors.
+	Origin string
+}
+
+const builtin = `
+apiVersion: batch/v1
+kind: Job
+spec:
+  template:
+    spec:
+      containers:
+        - name: flow
+`
+
+// decoded is a template as a Job, with what the typed Job cannot tell: whether a
+// key was there at all.
+type decoded struct {
+	job                *batchv1.Job
+	hasServiceAccount  bool
+	hasImagePullSecret bool
+}
+
+// decode reads a template strictly: the API server drops a misspelt field
+// silently, and its author then looks for days why it does nothing.
+func (t Template) decode() (decoded, error) {
+	text, origin := t.YAML, t.Origin
+	if len(text) == 0 {
+		text, origin = []byte(builtin), "the built-in job template"
+	}
+	if origin == "" {
+		origin = "the job template"
+	}
+	document, err := onlyDocument(text)
+	if err != nil {
+		return decoded{}, authorError("%s: %v", origin, err)
+	}
+	raw, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return decoded{}, authorError("%s is not valid YAML: %v", origin, err)
+	}
+	var tree any
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &tree); err != nil {
+		return decoded{}, authorError("%s does not parse: %v", origin, err)
+	}
+	root, ok := tree.(map[string]any)
+	if !ok {
+		return decoded{}, authorError("%s is empty or not an object: it must be a Kubernetes Job", origin)
+	}
+	if err := noNulls(root); err != nil {
+		return decoded{}, authorError("%s: %v", origin, err)
+	}
+	j := &batchv1.Job{}
+	strict, err := kjson.UnmarshalStrict(raw, j)
+	if err != nil {
+		return decoded{}, authorError("%s is not a Kubernetes Job: %v", origin, err)
+	}
+	if err := errors.Join(strict...); err != nil {
+		return decoded{}, authorError("%s has fields that no Job has: %s", origin, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if (j.Kind != "" && j.Kind != "Job") || (j.APIVersion != "" && j.APIVersion != "batch/v1") {
+		return decoded{}, authorError("%s is a %s %s; it must be a batch/v1 Job", origin, j.APIVersion, j.Kind)
+	}
+	pod, ok := lookup(root, "spec", "template", "spec").(map[string]any)
+	if !ok {
+		return decoded{}, authorError("%s has no spec.template.spec: add the pod's spec, for example with one container named flow", origin)
+	}
+	_, hasAccount := pod["serviceAccountName"]
+	_, hasSecrets := pod["imagePullSecrets"]
+	return decoded{job: j, hasServiceAccount: hasAccount, hasImagePullSecret: hasSecrets}, nil
+}
+
+// onlyDocument returns the one YAML document of a text.
+func onlyDocument(text []byte) ([]byte, error) {
+	reader := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(text)))
+	defer reader.Close()
+	var documents [][]byte
+	for {
+		document, err := readDocument(reader, len(text))
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("does not parse: %w", err)
+		}
+		if len(bytes.TrimSpace(withoutComments(document))) > 0 {
+			documents = append(documents, document)
+		}
+	}
+	switch len(documents) {
+	case 0:
+		return nil, errors.New("is empty: it must hold one Kubernetes Job")
+	case 1:
+		return documents[0], nil
+	}
+	return nil, fmt.Errorf("holds %d YAML documents: keep one, a Kubernetes Job", len(documents))
+}
+
+func readDocument(r io.Reader, size int) ([]byte, error) {
+	buf := make([]byte, size+1)
+	n, err := r.Read(buf)
+	return buf[:n], err
+}
+
+func withoutComments(document []byte) []byte {
+	var kept []byte
+	for line := range bytes.Lines(document) {
+		if trimmed := bytes.TrimSpace(line); !bytes.HasPrefix(trimmed, []byte("#")) && !bytes.Equal(trimmed, []byte("---")) {
+			kept = append(kept, line...)
+		}
+	}
+	return kept
+}
+
+// noNulls refuses the nulls that the agent stumbled over with a Python error
+// (prefect1-spec §4.2).
+func noNulls(root map[string]any) error {
+	for _, path := range [][]string{
+		{"metadata"}, {"metadata", "name"}, {"metadata", "labels"}, {"spec"}, {"spec", "template"},
+		{"spec", "template", "metadata"}, {"spec", "template", "metadata", "labels"}, {"spec", "template", "spec", "containers"},
+	} {
+		parent, ok := lookup(root, path[:len(path)-1]...).(map[string]any)
+		if !ok {
+			continue
+		}
+		if v, present := parent[path[len(path)-1]]; present && v == nil {
+			return fmt.Errorf("%s is null: give it a value or leave it out", strings.Join(path, "."))
+		}
+	}
+	containers, _ := lookup(root, "spec", "template", "spec", "containers").([]any)
+	if len(containers) == 0 {
+		return nil
+	}
+	first, ok := containers[0].(map[string]any)
+	if !ok {
+		return errors.New("spec.template.spec.containers[0] is not an object")
+	}
+	for _, name := range []string{"env", "resources"} {
+		if v, present := first[name]; present && v == nil {
+			return fmt.Errorf("spec.template.spec.containers[0].%s is null: give it a value or leave it out", name)
+		}
+	}
+	return nil
+}
+
+func lookup(root map[string]any, path ...string) any {
+	var at any = root
+	for _, p := range path {
+		m, ok := at.(map[string]any)
+		if !ok {
+			return nil
+		}
+		at = m[p]
+	}
+	return at
+}
