@@ -103,37 +103,44 @@ func TestReadsAreRepeated(t *testing.T) {
 		{
 			"after trouble", 0,
 			[]func() (*http.Response, error){says(502, ""), says(200, "<html>"), says(200, nothing)},
-			3, nil, [2]time.Duration{100 * time.Millisecond, time.Second},
+			3, nil,
+			[2]time.Duration{100 * time.Millisecond, time.Second},
 		},
 		{
 			"not for ever", 0,
 			[]func() (*http.Response, error){says(502, ""), says(502, ""), says(502, ""), says(502, ""), says(200, nothing)},
-			4, errAny, [2]time.Duration{100 * time.Millisecond, 3 * time.Second},
+			4, errAny,
+			[2]time.Duration{100 * time.Millisecond, 3 * time.Second},
 		},
 		{
 			"when it is asked to wait", 0,
 			[]func() (*http.Response, error){says(429, "", "Retry-After", "3"), says(200, nothing)},
-			2, nil, [2]time.Duration{3 * time.Second, 3 * time.Second},
+			2, nil,
+			[2]time.Duration{3 * time.Second, 3 * time.Second},
 		},
 		{
 			"not when it is asked to wait long", 0,
-			[]func() (*http.Response, error){says(429, "", "Retry-After", "180"), says(200, nothing)},
-			1, errAny, [2]time.Duration{0, 0},
+			[]func() (*http.Response, error){says(429, "", "Retry-After", "30"), says(200, nothing)},
+			1, errAny,
+			[2]time.Duration{0, 0},
 		},
 		{
 			"not when the key is refused", 0,
 			[]func() (*http.Response, error){says(401, ""), says(200, nothing)},
-			1, prefect.ErrAuth, [2]time.Duration{0, 0},
+			1, prefect.ErrAuth,
+			[2]time.Duration{0, 0},
 		},
 		{
 			"not when the query is wrong", 0,
 			[]func() (*http.Response, error){says(400, ""), says(200, nothing)},
-			1, errAny, [2]time.Duration{0, 0},
+			1, errAny,
+			[2]time.Duration{0, 0},
 		},
 		{
 			"not past the caller's deadline", 2 * time.Second,
 			[]func() (*http.Response, error){says(429, "", "Retry-After", "4"), says(200, nothing)},
-			1, context.DeadlineExceeded, [2]time.Duration{2 * time.Second, 2 * time.Second},
+			1, context.DeadlineExceeded,
+			[2]time.Duration{2 * time.Second, 2 * time.Second},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -162,6 +162,11 @@ func TestWritesAreTheOriginalClients(t *testing.T) {
 					t.Errorf("header %s = %q, the original sends %q", name, got, value)
 				}
 			}
+			for name := range sent.Header {
+				if _, known := rec[tc.recording].Headers[strings.ToLower(name)]; !known && strings.HasPrefix(name, "X-") {
+					t.Errorf("header %s is sent, the original does not", name)
+				}
+			}
 		})
 	}
 }

@@ -174,13 +174,13 @@ func flowRunOf(row runFields) (prefect.FlowRun, error) {
 	return run, nil
 }
 
-// dueTasksOf keeps the tasks that wait for their retry; a task in any other
-// state runs already or is done.
+// dueTasksOf keeps the tasks that wait for their retry; only their states have a
+// start time.
 func dueTasksOf(row runFields) []prefect.TaskRun {
 	var tasks []prefect.TaskRun
 	for _, t := range row.Task_runs {
 		s := stateOf(t.State, t.State_start_time, t.Serialized_state)
-		if t.Id == "" || !s.Type.IsScheduled() || s.StartTime.IsZero() {
+		if t.Id == "" || s.StartTime.IsZero() {
 			continue
 		}
 		tasks = append(tasks, prefect.TaskRun{ID: t.Id, TaskID: t.Task_id, Version: t.Version, State: s})

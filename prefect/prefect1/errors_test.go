@@ -54,89 +54,109 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 	}{
 		{
 			"already submitted", refusal("State update failed: this run has already been submitted.", internal),
-			outcome{claim: prefect.NotNow, result: "submitted"}, "this run has already been submitted",
+			outcome{claim: prefect.NotNow, result: "submitted"},
+			"this run has already been submitted",
 		},
 		{
 			"Cloud's version lock", refusal("locked", "VERSION_LOCKING_ERROR"),
-			outcome{claim: prefect.Lost, result: "locked"}, "locked",
+			outcome{claim: prefect.Lost, result: "locked"},
+			"locked",
 		},
 		{
 			"Cloud's older version lock", refusal("State update failed for flow run ID "+runID+": provided version 1 but current version is 2.", internal),
-			outcome{claim: prefect.Lost, result: "locked"}, "current version is 2",
+			outcome{claim: prefect.Lost, result: "locked"},
+			"current version is 2",
 		},
 		{
 			"unknown run", refusal("State update failed for flow run ID "+runID, internal),
-			outcome{claim: prefect.Lost, notFound: true, result: "not_found"}, runID,
+			outcome{claim: prefect.Lost, notFound: true, result: "not_found"},
+			runID,
 		},
 		{
 			"unknown run in a log", refusal("Foreign key violation.", internal),
-			outcome{claim: prefect.Lost, notFound: true, result: "not_found"}, "Foreign key",
+			outcome{claim: prefect.Lost, notFound: true, result: "not_found"},
+			"Foreign key",
 		},
 		{
 			"bad UUID", refusal("Variable '$input' got invalid value 'zzz' at 'input.states[0].flow_run_id'; Expected type UUID. Could not parse UUID: zzz", internal),
-			outcome{claimFails: true, result: "rejected"}, "Could not parse UUID",
+			outcome{claimFails: true, result: "rejected"},
+			"Could not parse UUID",
 		},
 		{
 			"unknown state type", refusal("{'type': ['Unsupported value: Nope']}", internal),
-			outcome{claimFails: true, result: "rejected"}, "Nope",
+			outcome{claimFails: true, result: "rejected"},
+			"Nope",
 		},
 		{
 			"no state type", refusal("{'type': ['Missing data for required field.']}", internal),
-			outcome{claimFails: true, result: "rejected"}, "required field",
+			outcome{claimFails: true, result: "rejected"},
+			"required field",
 		},
 		{
 			"state as a string", refusal("{'_schema': 'Invalid data type: ...'}", internal),
-			outcome{claimFails: true, result: "rejected"}, "Invalid data type",
+			outcome{claimFails: true, result: "rejected"},
+			"Invalid data type",
 		},
 		{
 			"state too large", refusal("State payload is too large.", internal),
-			outcome{claimFails: true, result: "rejected"}, "too large",
+			outcome{claimFails: true, result: "rejected"},
+			"too large",
 		},
 		{
 			"unknown key in the input", status(400, `{"errors":[{"message":"Field \"x\" is not defined by type y.","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}`),
-			outcome{claimFails: true, result: "rejected"}, "HTTP 400: Field",
+			outcome{claimFails: true, result: "rejected"},
+			"HTTP 400: Field",
 		},
 		{
 			"unknown field", status(400, `{"errors":[{"message":"Cannot query field \"x\"","extensions":{"code":"GRAPHQL_VALIDATION_FAILED"}}]}`),
-			outcome{claimFails: true, result: "rejected"}, "Cannot query field",
+			outcome{claimFails: true, result: "rejected"},
+			"Cannot query field",
 		},
 		{
 			"400 without a body", status(400, ""),
-			outcome{claimFails: true, result: "rejected"}, "HTTP 400: Bad Request",
+			outcome{claimFails: true, result: "rejected"},
+			"HTTP 400: Bad Request",
 		},
 		{
 			"the API behind Apollo is away", refusal("request to http://graphql:4201/graphql/ failed, reason: connect ECONNREFUSED 127.0.0.1:4201", internal),
-			outcome{temporary: true, result: "transient"}, "ECONNREFUSED",
+			outcome{temporary: true, result: "transient"},
+			"ECONNREFUSED",
 		},
 		{
 			"Cloud's own trouble", refusal("API_ERROR: please retry", "API_ERROR"),
-			outcome{temporary: true, result: "transient"}, "please retry",
+			outcome{temporary: true, result: "transient"},
+			"please retry",
 		},
 		{
 			"an error nobody knows", refusal("'NoneType' object has no attribute 'sort'", internal),
-			outcome{temporary: true, result: "unclear"}, "NoneType",
+			outcome{temporary: true, result: "unclear"},
+			"NoneType",
 		},
 		{
 			"not logged in", refusal("UNAUTHENTICATED", "UNAUTHENTICATED"),
-			outcome{claimFails: true, auth: true, result: "auth"}, "check both",
+			outcome{claimFails: true, auth: true, result: "auth"},
+			"check both",
 		},
 		{
 			"malformed key", status(400, `{"errors":[{"message":"Malformed Authorization header","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}`),
-			outcome{claimFails: true, auth: true, result: "auth"}, "Malformed Authorization header",
+			outcome{claimFails: true, auth: true, result: "auth"},
+			"Malformed Authorization header",
 		},
 		{"401", status(401, "no"), outcome{claimFails: true, auth: true, result: "auth"}, "HTTP 401: Unauthorized"},
 		{"403", status(403, "<html>no</html>"), outcome{claimFails: true, auth: true, result: "auth"}, "HTTP 403: Forbidden"},
 		{"404", status(404, "nothing here"), outcome{claimFails: true, result: "rejected"}, "check it: HTTP 404"},
 		{
 			"413 as HTML", status(413, "<html><body>Payload\n\n  Too   Large</body></html>"),
-			outcome{claimFails: true, result: "rejected"}, "Payload Too Large",
+			outcome{claimFails: true, result: "rejected"},
+			"Payload Too Large",
 		},
 		{
 			"redirect", func(w http.ResponseWriter, _ request) {
 				w.Header().Set("Location", "https://elsewhere.example/")
 				w.WriteHeader(http.StatusMovedPermanently)
 			},
-			outcome{claimFails: true, result: "rejected"}, "elsewhere.example",
+			outcome{claimFails: true, result: "rejected"},
+			"elsewhere.example",
 		},
 		{"500", status(500, "oops"), outcome{temporary: true, result: "transient"}, "HTTP 500"},
 		{"502", status(502, "<html>bad gateway</html>"), outcome{temporary: true, result: "transient"}, "HTTP 502: Bad Gateway"},
@@ -154,7 +174,8 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 				w.Header().Set("Content-Length", "1000")
 				fmt.Fprint(w, `{"data":`)
 			},
-			outcome{temporary: true, result: "transient"}, "read the answer",
+			outcome{temporary: true, result: "transient"},
+			"read the answer",
 		},
 		{"lost answer", hangUp, outcome{temporary: true, result: "transient"}, "no answer from the Prefect API"},
 		{
@@ -166,11 +187,13 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 					}
 				}
 			},
-			outcome{temporary: true, result: "malformed"}, "larger than 32 MiB",
+			outcome{temporary: true, result: "malformed"},
+			"larger than 32 MiB",
 		},
 		{
 			"time-out", nil,
-			outcome{temporary: true, result: "transient"}, "deadline exceeded",
+			outcome{temporary: true, result: "transient"},
+			"deadline exceeded",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -22,6 +22,9 @@ const (
 	maxAnswer = 32 << 20
 	// idleConns is how many connections wait for the next burst of claims.
 	idleConns = 32
+	// idleTime is shorter than the 5 s after which Node, and so the API, hangs
+	// up: a claim sent into a closing connection would be an Unknown.
+	idleTime = 4 * time.Second
 )
 
 // wire carries one GraphQL request to the API and its answer back. It is the
@@ -45,6 +48,7 @@ func newWire(o Options, m *metrics) *wire {
 	if transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = idleConns
+		t.IdleConnTimeout = idleTime
 		transport = t
 	}
 	key := o.Key
