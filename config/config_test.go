@@ -1,0 +1,296 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/pflag"
+
+	"github.com/prefect-keda/prefect-keda/config"
+)
+
+// server is the least that has to be set.
+func server(more ...string) envconfig.Lookuper {
+	env := map[string]string{"PREFECT__BACKEND": "server"}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+	}
+	return envconfig.MapLookuper(env)
+}
+
+// TestEverySettingHasAnEffect sets each variable alone, and then each flag alone,
+// to its example, and wants a typed field to differ: a setting that nothing reads
+// is worse than none.
+func TestEverySettingHasAnEffect(t *testing.T) {
+	load := map[string]func(envconfig.Lookuper) any{
+		"launcher": func(l envconfig.Lookuper) any { v, _ := config.LoadLauncher(t.Context(), l); return v },
+		"scaler":   func(l envconfig.Lookuper) any { v, _ := config.LoadScaler(t.Context(), l); return v },
+	}
+	for process, of := range map[string]any{"launcher": config.Launcher{}, "scaler": config.Scaler{}} {
+		unset := load[process](envconfig.MapLookuper(nil))
+		for _, s := range config.Settings(of) {
+			t.Run(process+"/"+s.Variable, func(t *testing.T) {
+				if s.Flag == "" || s.Help == "" || s.Example == "" || s.Group == "" {
+					t.Fatalf("needs a flag, a group, help and an example: %+v", s)
+				}
+				if strings.Contains(s.Default, "$") {
+					t.Errorf("a default with a $ is expanded by go-envconfig")
+				}
+				byVariable := load[process](envconfig.MapLookuper(map[string]string{s.Variable: s.Example}))
+				if cmp.Equal(unset, byVariable) {
+					t.Errorf("%s=%s changes no field", s.Variable, s.Example)
+				}
+				fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+				for _, g := range config.Flags(of) {
+					fs.AddFlagSet(g.Flags)
+				}
+				flag := "--" + s.Flag + "=" + s.Example
+				if fs.Lookup(s.Flag).Value.Type() == "bool" {
+					flag = "--" + s.Flag
+				}
+				if s.Flag == "env" {
+					flag = "--env=A=1"
+				}
+				if err := fs.Parse([]string{flag}); err != nil {
+					t.Fatal(err)
+				}
+				byFlag := load[process](config.Override(envconfig.MapLookuper(nil), of, fs))
+				if d := cmp.Diff(byVariable, byFlag); d != "" {
+					t.Errorf("%s and %s=%s differ (-variable +flag):\n%s", flag, s.Variable, s.Example, d)
+				}
+				// And the flag wins over the variable.
+				both := load[process](config.Override(envconfig.MapLookuper(map[string]string{s.Variable: "%"}), of, fs))
+				if d := cmp.Diff(byFlag, both); d != "" {
+					t.Errorf("the flag does not override the variable:\n%s", d)
+				}
+			})
+		}
+	}
+}
+
+func TestAgentBlock(t *testing.T) {
+	// What `prefect agent kubernetes install` writes, with its empty strings.
+	got, err := config.LoadLauncher(t.Context(), envconfig.MapLookuper(map[string]string{
+		"PREFECT__CLOUD__AGENT__AUTH_TOKEN":    "",
+		"PREFECT__CLOUD__API":                  "http://apollo:4200",
+		"NAMESPACE":                            "flows",
+		"IMAGE_PULL_SECRETS":                   "",
+		"PREFECT__CLOUD__AGENT__LABELS":        "['b', 'a']",
+		"JOB_MEM_REQUEST":                      "",
+		"SERVICE_ACCOUNT_NAME":                 "",
+		"PREFECT__BACKEND":                     "server",
+		"PREFECT__CLOUD__AGENT__AGENT_ADDRESS": "http://:8080",
+		"PREFECT__CLOUD__API_KEY":              "",
+		"PREFECT__CLOUD__TENANT_ID":            "",
+		"PREFECT__CLOUD__AGENT__ENV_VARS":      `{"A": "1"}`,
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Launcher{
+		Prefect: config.Prefect{
+			Backend: config.Server, API: "http://apollo:4200", RequestTimeout: config.Seconds(15 * time.Second),
+			ServerHost: "http://localhost", ServerPort: 4200, CloudEndpoint: "https://api.prefect.io",
+		},
+		Agent: config.Agent{Name: "agent", Labels: config.Labels{"b", "a"}, AgentAddress: ":8080"},
+		Jobs: config.Jobs{
+			Namespace: "flows", EnvVars: config.EnvVars{{Name: "A", Value: "1"}}, LoggingLevel: "INFO",
+			SendFlowRunLogs: true, DeleteFinishedJobs: true, JobTTL: 10 * time.Minute,
+		},
+		Launching: config.Launching{
+			IdleTimeout: 15 * time.Minute, PollInterval: time.Second, Lookahead: 10 * time.Second,
+			Concurrency: 16, ClaimGrace: 10 * time.Second, DrainTimeout: 25 * time.Second,
+		},
+		Process:    config.Process{OpsListen: ":8080", LogFormat: config.Auto},
+		Kubernetes: config.Kubernetes{KubeQPS: 200, KubeBurst: 400},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// Prefect's own switch is on for exactly one spelling, and set-to-nothing is off.
+func TestDeleteFinishedJobs(t *testing.T) {
+	for text, want := range map[string]config.ExactlyTrue{"True": true, "true": false, "": false, "False": false} {
+		got, err := config.LoadLauncher(t.Context(), server("DELETE_FINISHED_JOBS", text))
+		if err != nil || got.DeleteFinishedJobs != want {
+			t.Errorf("DELETE_FINISHED_JOBS=%q: %v, %v; want %v", text, got.DeleteFinishedJobs, err, want)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for _, tc := range []struct {
+		want string
+		env  []string
+	}{
+		{"http://localhost:4200", nil},
+		{"https://api.prefect.io", []string{"PREFECT__BACKEND", "cloud"}},
+		{"http://prefect:4300", []string{"PREFECT__SERVER__HOST", "http://prefect", "PREFECT__SERVER__PORT", "4300"}},
+		{"http://b:1", []string{"PREFECT__SERVER__HOST", "http://a", "PREFECT__SERVER__ENDPOINT", "http://b:1"}},
+		{"http://c:1", []string{"PREFECT__SERVER__ENDPOINT", "http://b:1", "PREFECT__CLOUD__API", "http://c:1"}},
+	} {
+		got, _ := config.LoadLauncher(t.Context(), server(tc.env...))
+		if got.Address() != tc.want {
+			t.Errorf("%q: %s, want %s", tc.env, got.Address(), tc.want)
+		}
+	}
+}
+
+func TestConnections(t *testing.T) {
+	got, err := config.LoadScaler(t.Context(), server(
+		"NAMESPACE", "flows", "PREFECT_KEDA_CONNECTIONS", "team-a, prod",
+		"PREFECT_KEDA_CONNECTION_TEAM_A_BACKEND", "server", "PREFECT_KEDA_CONNECTION_TEAM_A_API", "http://a:4200",
+		"PREFECT_KEDA_CONNECTION_PROD_API_KEY", "k", "PREFECT_KEDA_CONNECTION_PROD_NAMESPACE", "one,two",
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.Connection{
+		{Name: "team-a", Backend: config.Server, API: "http://a:4200", JobNamespaces: config.Names{"flows"}},
+		{Name: "prod", Backend: config.Cloud, Key: "k", JobNamespaces: config.Names{"one", "two"}},
+	}
+	if d := cmp.Diff(want, got.Named); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestInterpolation(t *testing.T) {
+	env := config.Environment(envconfig.MapLookuper(map[string]string{
+		"HOME": "/home/p", "A": "1",
+		"PREFECT__X": "~/$A/${A}b/$UNKNOWN/${A/$", "OTHER": "$A",
+	}))
+	for name, want := range map[string]string{"PREFECT__X": "/home/p/1/1b/$UNKNOWN/${A/$", "OTHER": "$A"} {
+		if got, _ := env.Lookup(name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestAllProblemsAtOnce compares the whole text an operator sees.
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := config.LoadLauncher(t.Context(), envconfig.MapLookuper(map[string]string{
+		"PREFECT__CLOUD__API":             "apollo:4200",
+		"PREFECT__CLOUD__TENANT_ID":       "mine",
+		"PREFECT__CLOUD__AGENT__LABELS":   "['a",
+		"PREFECT__CLOUD__AGENT__ENV_VARS": "A",
+		"PREFECT__CLOUD__AGENT__LEVEL":    "LOUD",
+		"PREFECT_KEDA_POLL_INTERVAL":      "often",
+		"PREFECT_KEDA_IDLE_TIMEOUT":       "1s",
+		"PREFECT_KEDA_JOB_TTL":            "1m",
+		"PREFECT_KEDA_KUBE_QPS":           "many",
+		"PREFECT_KEDA_CONCURRENCY":        "0",
+		"PREFECT_KEDA_API_KEY_SECRET":     "prefect",
+		"NAMESPACE":                       "Flows",
+		"PREFECT_KEDA_OPS_LISTEN":         "localhost",
+	}))
+	want := strings.TrimSpace(`
+PREFECT__CLOUD__AGENT__LABELS (--label): cannot be read: character 2 opens a quote that is never closed: give a list such as ['a', 'b'] or a,b
+PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 1 has no =: give KEY=VALUE; where a value has a comma, use {'KEY': 'VALUE'}
+PREFECT_KEDA_API_KEY_SECRET (--api-key-secret): "prefect" does not name a key of a Secret: give NAME/KEY, for example prefect-api-key/api-key
+PREFECT_KEDA_POLL_INTERVAL (--poll-interval): "often" is not a duration: give for example 90s, 15m or 1h
+PREFECT_KEDA_OPS_LISTEN (--ops-listen): "localhost" has no port: give for example :8080 or http://:8080
+PREFECT__CLOUD__AGENT__LEVEL (--log-level): "LOUD" is not a log level: give DEBUG, INFO, WARNING, ERROR or CRITICAL
+PREFECT_KEDA_KUBE_QPS (--kube-qps): "many" is not a number: invalid syntax
+PREFECT__CLOUD__API (--api): is not a URL: give one like http://host:4200 or https://api.prefect.io
+PREFECT__CLOUD__API_KEY (--key): is not set, and Prefect Cloud wants a key: give it, or set PREFECT__BACKEND=server
+PREFECT__CLOUD__TENANT_ID (--tenant-id): "mine" is not a UUID
+NAMESPACE (--namespace): "Flows" cannot be the name of a namespace
+PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again
+PREFECT_KEDA_IDLE_TIMEOUT (--idle-timeout): is 1s: give more than PREFECT_KEDA_POLL_INTERVAL (1s), or nothing is ever found before leaving
+PREFECT_KEDA_CONCURRENCY (--concurrency): is 0: give at least 1`)
+	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if _, ok := errors.AsType[config.Problem](err); !ok {
+		t.Error("the error is no Problem")
+	}
+}
+
+func TestScalerProblems(t *testing.T) {
+	for _, tc := range []struct {
+		want string
+		env  []string
+	}{
+		{"PREFECT_KEDA_MAX_STALENESS (--max-staleness): is 10s: give more than PREFECT_KEDA_POLL_INTERVAL + PREFECT__CLOUD__REQUEST_TIMEOUT (16s), or one slow answer makes KEDA freeze", []string{"PREFECT_KEDA_MAX_STALENESS", "10s"}},
+		{"PREFECT_KEDA_TLS_CERT_FILE (--tls-cert-file): goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none", []string{"PREFECT_KEDA_TLS_CERT_FILE", "/c"}},
+		{"PREFECT_KEDA_TLS_CLIENT_CA_FILE (--tls-client-ca-file): asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_CA_FILE", "/c"}},
+		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
+		{`PREFECT_KEDA_CONNECTIONS (--connections): "default" cannot be the name of a further connection: use lower-case letters, digits and -, and not default`, []string{"PREFECT_KEDA_CONNECTIONS", "default", "PREFECT_KEDA_CONNECTION_DEFAULT_API_KEY", "k"}},
+		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
+		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
+		{"PREFECT_KEDA_KUBE_BURST (--kube-burst): is 1: give at least PREFECT_KEDA_KUBE_QPS (200)", []string{"PREFECT_KEDA_KUBE_BURST", "1"}},
+	} {
+		_, err := config.LoadScaler(t.Context(), server(tc.env...))
+		if d := cmp.Diff(tc.want, fmt.Sprint(err)); d != "" {
+			t.Errorf("%q: -want +got:\n%s", tc.env, d)
+		}
+	}
+}
+
+// The canary must not come out of any way to print settings, nor of any error.
+func TestSecretsStayHidden(t *testing.T) {
+	const canary = "canary-1234"
+	env := []string{"PREFECT__CLOUD__API_KEY", canary, "PREFECT__CLOUD__AGENT__ENV_VARS", "{'TOKEN': '" + canary + "'}"}
+	l, err := config.LoadLauncher(t.Context(), server(env...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Key.Reveal() != canary {
+		t.Fatal("the key was not read")
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "%v %+v %#v %s %q %x", l, l, l, l.Key, l.Key, l.Key)
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("settings", "all", l, "key", l.Key, "prefect", l.Prefect)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("settings", "all", l, "key", l.Key, "jobs", l.Jobs)
+	if err := json.NewEncoder(&out).Encode(l); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"{'A': " + canary + "}", canary, "{'A': '" + canary, canary + "=" + canary + "," + canary} {
+		_, err := config.LoadLauncher(t.Context(), server("PREFECT__CLOUD__AGENT__ENV_VARS", bad))
+		if err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+		fmt.Fprintln(&out, err)
+	}
+	_, err = config.LoadLauncher(t.Context(), server("PREFECT__CLOUD__API_KEY", canary+"\n", "PREFECT__CLOUD__API", "http://u:"+canary+"@h"))
+	fmt.Fprintln(&out, err)
+	if strings.Contains(out.String(), canary) || strings.Contains(out.String(), fmt.Sprintf("%x", canary)) {
+		t.Errorf("a secret is shown:\n%s", out.String())
+	}
+}
+
+func TestNotices(t *testing.T) {
+	got := config.Ignored(server("JOB_MEM_REQUEST", "1Gi", "JOB_CPU_LIMIT", "", "PREFECT__CLOUD__AGENT__AUTH_TOKEN", "x"))
+	if d := cmp.Diff([]string{"JOB_MEM_REQUEST", "PREFECT__CLOUD__AGENT__AUTH_TOKEN"}, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	got = config.Unknown([]string{"PREFECT_KEDA_IDEL_TIMEOUT", "PREFECT_KEDA_IDLE_TIMEOUT", "PREFECT_KEDA_LISTEN", "PREFECT_KEDA_SCALER_SERVICE_HOST", "PREFECT_KEDA_SCALER_PORT", "PREFECT_KEDA_CONNECTION_A_API", "PATH"})
+	if d := cmp.Diff([]string{"PREFECT_KEDA_IDEL_TIMEOUT"}, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// Both processes read one ConfigMap: a variable they share must be one setting.
+func TestSharedVariablesAgree(t *testing.T) {
+	scaler := map[string]config.Setting{}
+	for _, s := range config.Settings(config.Scaler{}) {
+		scaler[s.Variable] = s
+	}
+	for _, l := range config.Settings(config.Launcher{}) {
+		if s, shared := scaler[l.Variable]; shared && (s.Default != l.Default || s.Flag != l.Flag) {
+			t.Errorf("%s is %+v in the launcher and %+v in the scaler", l.Variable, l, s)
+		}
+	}
+	if len(scaler) == 0 || reflect.TypeFor[config.Scaler]().NumField() == 0 {
+		t.Error("no settings found")
+	}
+}

@@ -1,0 +1,248 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Backend is the kind of Prefect API.
+type Backend string
+
+// The two kinds.
+const (
+	Cloud  Backend = "cloud"
+	Server Backend = "server"
+)
+
+// UnmarshalText accepts the two kinds.
+func (b *Backend) UnmarshalText(text []byte) error {
+	switch v := Backend(text); v {
+	case Cloud, Server:
+		*b = v
+		return nil
+	}
+	return fmt.Errorf("%q is not a kind of Prefect API: give cloud or server", text)
+}
+
+// Secret is a text that shows itself only when asked by Reveal.
+type Secret string
+
+const hidden = "[hidden]"
+
+// Reveal is the secret itself; hand it to the one call that needs it.
+func (s Secret) Reveal() string { return string(s) }
+
+// String masks it, so that no log, error or dump can show it.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return hidden
+}
+
+// GoString is String, for %#v.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// LogValue is String, for slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText is String, for JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes the text as it is: a key that was pasted with white space
+// is for the client to refuse, not for us to guess.
+func (s *Secret) UnmarshalText(text []byte) error {
+	*s = Secret(text)
+	return nil
+}
+
+// SecretKey names one key of a Kubernetes Secret; the zero value names none.
+type SecretKey struct{ Name, Key string }
+
+// UnmarshalText reads NAME/KEY.
+func (k *SecretKey) UnmarshalText(text []byte) error {
+	name, key, ok := strings.Cut(string(text), "/")
+	if !ok || name == "" || key == "" || strings.Contains(key, "/") {
+		return fmt.Errorf("%q does not name a key of a Secret: give NAME/KEY, for example prefect-api-key/api-key", text)
+	}
+	*k = SecretKey{Name: name, Key: key}
+	return nil
+}
+
+// Seconds is a duration that may be given as a bare number, as the agent's
+// settings are.
+type Seconds time.Duration
+
+// Duration is the ordinary form.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) }
+
+// String is that of a duration.
+func (s Seconds) String() string { return s.Duration().String() }
+
+// UnmarshalText reads 15, 1.5 or 15s.
+func (s *Seconds) UnmarshalText(text []byte) error {
+	t := string(text)
+	if _, err := strconv.ParseFloat(t, 64); err == nil {
+		t += "s"
+	}
+	d, err := time.ParseDuration(t)
+	if err != nil {
+		return fmt.Errorf("%q is not a time: give seconds (15) or a duration (15s, 1m)", text)
+	}
+	*s = Seconds(d)
+	return nil
+}
+
+// Bool is a switch as Prefect spells it: true or false in any case.
+type Bool bool
+
+// UnmarshalText accepts what Prefect and Go call true and false.
+func (b *Bool) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseBool(strings.ToLower(string(text)))
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", text)
+	}
+	*b = Bool(v)
+	return nil
+}
+
+// ExactlyTrue is the agent's oddest switch: on for the text True, off for
+// everything else, also for true, 1 and nothing (prefect1-spec §5.1).
+type ExactlyTrue bool
+
+// UnmarshalText never fails.
+func (b *ExactlyTrue) UnmarshalText(text []byte) error {
+	*b = string(text) == "True"
+	return nil
+}
+
+// emptyIsAValue: for this type alone a variable that is set to nothing says something.
+func (b *ExactlyTrue) emptyIsAValue() {}
+
+// Names is a list separated by commas.
+type Names []string
+
+// UnmarshalText trims the names and drops empty ones, as the agent did.
+func (n *Names) UnmarshalText(text []byte) error {
+	*n = nil
+	for name := range strings.SplitSeq(string(text), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			*n = append(*n, name)
+		}
+	}
+	return nil
+}
+
+// Level is a log level.
+type Level slog.Level
+
+// Level is slog's.
+func (l Level) Level() slog.Level { return slog.Level(l) }
+
+// String is the spelling of Python's logging.
+func (l Level) String() string {
+	if slog.Level(l) == slog.LevelWarn {
+		return "WARNING"
+	}
+	return slog.Level(l).String()
+}
+
+// UnmarshalText reads the names of Python's logging in any case.
+func (l *Level) UnmarshalText(text []byte) error {
+	switch strings.ToUpper(string(text)) {
+	case "DEBUG", "NOTSET":
+		*l = Level(slog.LevelDebug)
+	case "INFO":
+		*l = Level(slog.LevelInfo)
+	case "WARNING", "WARN":
+		*l = Level(slog.LevelWarn)
+	case "ERROR":
+		*l = Level(slog.LevelError)
+	case "CRITICAL", "FATAL":
+		*l = Level(slog.LevelError + 4)
+	default:
+		return fmt.Errorf("%q is not a log level: give DEBUG, INFO, WARNING, ERROR or CRITICAL", text)
+	}
+	return nil
+}
+
+// LogFormat is how log lines look.
+type LogFormat string
+
+// The formats; Auto is text on a terminal and JSON elsewhere.
+const (
+	Auto LogFormat = "auto"
+	JSON LogFormat = "json"
+	Text LogFormat = "text"
+)
+
+// UnmarshalText accepts the formats.
+func (f *LogFormat) UnmarshalText(text []byte) error {
+	switch v := LogFormat(text); v {
+	case Auto, JSON, Text:
+		*f = v
+		return nil
+	}
+	return fmt.Errorf("%q is not a log format: give json, text or auto", text)
+}
+
+// Address is where to listen, as net.Listen wants it; empty means nowhere.
+type Address string
+
+// UnmarshalText reads host:port, :port, or a URL of which only host and port
+// count (prefect1-spec §1.6).
+func (a *Address) UnmarshalText(text []byte) error {
+	t := string(text)
+	if strings.Contains(t, "://") {
+		u, err := url.Parse(t)
+		if err != nil {
+			return fmt.Errorf("%q is not an address: give host:port or http://host:port", text)
+		}
+		t = u.Host
+	}
+	host, port, err := net.SplitHostPort(t)
+	if err != nil {
+		return fmt.Errorf("%q has no port: give for example :8080 or http://:8080", text)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no valid port: it must be a number up to 65535, 0 for any", text)
+	} else if n == 0 {
+		port = "0"
+	}
+	*a = Address(net.JoinHostPort(host, port))
+	return nil
+}
+
+// Port of the address; empty when there is no address.
+func (a Address) Port() string {
+	_, port, err := net.SplitHostPort(string(a))
+	if err != nil {
+		return ""
+	}
+	return port
+}
+
+func joinHostPort(host string, port int) string {
+	return strings.TrimRight(host, "/") + ":" + strconv.Itoa(port)
+}
+
+// plain strips what a parser of the standard library says about itself.
+func plain(err error) error {
+	var num *strconv.NumError
+	if errors.As(err, &num) {
+		return fmt.Errorf("%q is not a number: %w", num.Num, num.Err)
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "time: invalid duration "); ok {
+		return fmt.Errorf("%s is not a duration: give for example 90s, 15m or 1h", text)
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "time: missing unit in duration "); ok {
+		return fmt.Errorf("%s has no unit: give for example 90s, 15m or 1h", text)
+	}
+	return err
+}
