@@ -220,7 +220,7 @@ func TestScalerProblems(t *testing.T) {
 		want string
 		env  []string
 	}{
-		{"PREFECT_KEDA_MAX_STALENESS (--max-staleness): is 10s: give more than PREFECT_KEDA_POLL_INTERVAL + PREFECT__CLOUD__REQUEST_TIMEOUT (16s), or one slow answer makes KEDA freeze", []string{"PREFECT_KEDA_MAX_STALENESS", "10s"}},
+		{"PREFECT_KEDA_MAX_STALENESS (--max-staleness): is 10s: give at least 20s, 5 times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", []string{"PREFECT_KEDA_MAX_STALENESS", "10s"}},
 		{"PREFECT_KEDA_TLS_CERT_FILE (--tls-cert-file): goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none", []string{"PREFECT_KEDA_TLS_CERT_FILE", "/c"}},
 		{"PREFECT_KEDA_TLS_CLIENT_CA_FILE (--tls-client-ca-file): asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_CA_FILE", "/c"}},
 		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},

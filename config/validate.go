@@ -42,6 +42,13 @@ func (p *problems) atLeast(variable string, got, least time.Duration, why string
 // in the middle of a launch may still come back with it.
 const minJobTTL = 5 * time.Minute
 
+const (
+	// maxWarmUpLead: who wants launchers earlier wants them always.
+	maxWarmUpLead = 10 * time.Minute
+	// idleFactor is by how much the scaler's interval grows while nobody asks.
+	idleFactor = 5
+)
+
 // Validate checks the settings against each other and returns everything that
 // is wrong, as joined Problems.
 func (l Launcher) Validate() error {
@@ -95,8 +102,11 @@ func (s Scaler) Validate() error {
 	checkNamespaces(p, "NAMESPACE", s.JobNamespaces)
 	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", s.PollInterval, 100*time.Millisecond, "to spare the Prefect API")
 	p.atLeast("PREFECT_KEDA_WARM_UP_LEAD", s.WarmUpLead, 0, "it cannot be negative")
-	if least := s.PollInterval + s.RequestTimeout.Duration(); s.MaxStaleness <= least {
-		p.add("PREFECT_KEDA_MAX_STALENESS", "is %s: give more than PREFECT_KEDA_POLL_INTERVAL + PREFECT__CLOUD__REQUEST_TIMEOUT (%s), or one slow answer makes KEDA freeze", s.MaxStaleness, least)
+	if s.WarmUpLead > maxWarmUpLead {
+		p.add("PREFECT_KEDA_WARM_UP_LEAD", "is %s: give at most %s", s.WarmUpLead, maxWarmUpLead)
+	}
+	if least := idleFactor*s.PollInterval + s.RequestTimeout.Duration(); s.MaxStaleness < least {
+		p.add("PREFECT_KEDA_MAX_STALENESS", "is %s: give at least %s, %d times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", s.MaxStaleness, least, idleFactor)
 	}
 	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
 		p.add("PREFECT_KEDA_TLS_CERT_FILE", "goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none")

@@ -1,0 +1,148 @@
+package kube_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/prefect-keda/prefect-keda/kube"
+)
+
+const kubeconfig = `
+apiVersion: v1
+kind: Config
+current-context: one
+clusters: [{name: c, cluster: {server: "https://one:6443"}}, {name: d, cluster: {server: "https://two:6443"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: one, context: {cluster: c, user: u}}, {name: two, context: {cluster: d, user: u}}]
+`
+
+func TestConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(path, []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for context, host := range map[string]string{"": "https://one:6443", "two": "https://two:6443"} {
+		got, source, err := kube.Config(kube.Options{Kubeconfig: path, Context: context, QPS: 7, Burst: 9, UserAgent: "ua"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		type facts struct {
+			Host, ContentType, UserAgent, Source string
+			QPS                                  float32
+			Burst                                int
+		}
+		want := facts{host, "application/vnd.kubernetes.protobuf", "ua", "kubeconfig " + path, 7, 9}
+		if d := cmp.Diff(want, facts{got.Host, got.ContentType, got.UserAgent, source, got.QPS, got.Burst}); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+	}
+	_, _, err := kube.Config(kube.Options{Kubeconfig: path, Context: "three"})
+	if err == nil || !strings.Contains(err.Error(), `context "three" does not exist`) {
+		t.Errorf("an unknown context: %v", err)
+	}
+	_, _, err = kube.Config(kube.Options{Kubeconfig: path + "-missing"})
+	if err == nil || !strings.Contains(err.Error(), "set KUBECONFIG or --kubeconfig") {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// Calls get a deadline and keep it while the body is read; watches get none.
+func TestDeadlines(t *testing.T) {
+	deadline := map[string]bool{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") }))
+	defer server.Close()
+	path := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(kubeconfig, "https://one:6443", server.URL)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, _, err := kube.Config(kube.Options{Kubeconfig: path, QPS: 1, Burst: 1, KeepAlive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Innermost, so that it sees what leaves the process.
+	outer := config.WrapTransport
+	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper {
+		return outer(roundTrip(func(r *http.Request) (*http.Response, error) {
+			_, deadline[r.URL.RequestURI()] = r.Context().Deadline()
+			return next.RoundTrip(r)
+		}))
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range []string{"/list", "/list?watch=true"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+uri, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body map[string]any
+		if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
+			t.Errorf("%s: %v", uri, err)
+		}
+		response.Body.Close()
+	}
+	if d := cmp.Diff(map[string]bool{"/list": true, "/list?watch=true": false}, deadline); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// allow answers reviews; it allows "verb namespace".
+type allow map[string]bool
+
+func (a allow) Create(ctx context.Context, r *authorizationv1.SelfSubjectAccessReview, _ metav1.CreateOptions) (*authorizationv1.SelfSubjectAccessReview, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	at := r.Spec.ResourceAttributes
+	r = r.DeepCopy()
+	r.Status.Allowed = a[at.Verb+" "+at.Namespace] && at.Group == "batch" && at.Resource == "jobs"
+	return r, nil
+}
+
+func TestCheck(t *testing.T) {
+	all := allow{"create a": true, "get a": true, "list a": true, "watch a": true, "list b": true}
+	if err := kube.Check(t.Context(), all, kube.LauncherPermissions(), "a"); err != nil {
+		t.Error(err)
+	}
+	err := kube.Check(t.Context(), all, kube.LauncherPermissions(), "a", "b", "c")
+	want := "the service account lacks permissions " +
+		"in namespace b: create jobs.batch (to launch flow runs), get jobs.batch (to see whose a Job is that exists already), watch jobs.batch (to know which runs have a Job); " +
+		"in namespace c: create jobs.batch (to launch flow runs), get jobs.batch (to see whose a Job is that exists already), list jobs.batch (to know which runs have a Job), watch jobs.batch (to know which runs have a Job)" +
+		". Add them to its Role"
+	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if _, ok := errors.AsType[*kube.MissingError](err); !ok {
+		t.Errorf("%T is not a MissingError", err)
+	}
+	// That the question could not be asked is another matter.
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	err = kube.Check(ctx, all, kube.ScalerPermissions(), "a")
+	if _, ok := errors.AsType[*kube.MissingError](err); ok || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an API server that is away: %v", err)
+	}
+}
