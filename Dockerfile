@@ -1,0 +1,15 @@
+# Holds one static binary that was built before (hack/build.sh); the build context
+# is the folder it is in. Nothing is fetched, so it builds where no registry is.
+#   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect-keda:dev bin
+#   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect1-api:dev --build-arg BINARY=prefect1-api bin
+FROM scratch
+ARG BINARY=prefect-keda
+ARG VERSION=dev
+LABEL org.opencontainers.image.title=${BINARY} \
+      org.opencontainers.image.description="Run Prefect on Kubernetes and pay nothing while nothing is due" \
+      org.opencontainers.image.source="https://github.com/prefect-keda/prefect-keda" \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.version=${VERSION}
+COPY ${BINARY} /usr/local/bin/app
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/app"]
