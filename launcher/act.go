@@ -1,0 +1,419 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+const (
+	// fresh is how old a run's state may be when it is claimed. A claim from an
+	// older read could resurrect a run that was cancelled or has finished: the
+	// server would take it (prefect1-server-facts c).
+	fresh = time.Second
+	// claimWithin bounds the claim from that read on: a launcher that was stopped
+	// in between does not send it any more.
+	claimWithin = 10 * time.Second
+	// confirmedFor is how long a won claim, or a read of it, lets us create the Job
+	// without looking again; createWithin bounds the request itself, from the same
+	// moment on. Finished Jobs stay for at least five minutes (job.MinTTLSeconds),
+	// so a name this side of createWithin is still taken if it ever was.
+	confirmedFor = 15 * time.Second
+	createWithin = 30 * time.Second
+	// callTimeout of everything else.
+	callTimeout = 15 * time.Second
+	// notNow is when to look again at a run that could not be claimed, unless the
+	// backend says when.
+	notNow = 5 * time.Second
+	// handBackDelay gives the cause some time to pass.
+	handBackDelay = 30 * time.Second
+)
+
+// errand is a run in hand: an action and how far it has come. It is carried out
+// in one or more tries; between them it waits in the calendar, not in a worker.
+type errand struct {
+	Action
+	claim prefect.Claim
+	// claimed: the run is ours, so it may not be dropped.
+	claimed bool
+	// confirmed is when the run was last known to be in the state we act upon,
+	// taken before the request that told so.
+	confirmed time.Time
+	job       *batchv1.Job
+	suffix    int
+	tries     int
+	// refused is when Kubernetes first refused the Job.
+	refused time.Time
+	// failure is the text the run must fail with.
+	failure string
+	// handBack is why the run must be handed back.
+	handBack string
+	// last: there will be no further try, we are leaving.
+	last bool
+}
+
+// outcome of a try.
+type outcome struct {
+	*errand
+	// result is a metric's and a log's label.
+	result string
+	// again is when to go on; zero when the errand is over.
+	again time.Time
+	// hold keeps a run whose errand is over from being planned until then.
+	hold time.Time
+	// err is what went wrong; blame is the upstream it belongs to, if any.
+	err   error
+	blame upstream
+}
+
+// upstream is whose failure an outcome is.
+type upstream int
+
+const (
+	none upstream = iota
+	prefectAPI
+	kubernetesAPI
+)
+
+// Results, a closed set.
+const (
+	done      = "done"
+	adopted   = "adopted"
+	lost      = "lost"
+	later     = "not_now"
+	overtaken = "overtaken"
+	failed    = "failed"
+	returned  = "handed_back"
+	broken    = "error"
+	left      = "left"
+)
+
+// age is how long ago t was. A machine that slept has a monotonic clock that did
+// not go on, so the wall clock has a say as well.
+func age(t, now time.Time) time.Duration {
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+}
+
+// perform does one try. It is safe to die anywhere in it, and to be stopped
+// anywhere in it for any time.
+func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
+	e.tries++
+	if e.Kind == Heartbeat {
+		return l.heartbeat(ctx, e)
+	}
+	if e.confirmed.IsZero() {
+		e.confirmed = e.ReadAt
+	}
+	if e.Kind == Repair && !e.claimed {
+		// Somebody claimed it, which makes finishing it anybody's business; whether
+		// that still is so is read below.
+		e.claim, e.claimed, e.confirmed = *e.Run.Claim, true, time.Time{}
+	}
+	switch {
+	case e.failure != "" && e.claimed:
+		return l.fail(ctx, e)
+	case e.handBack != "":
+		return l.giveBack(ctx, e)
+	case e.claimed && e.Kind != Relaunch:
+		return l.launch(ctx, e)
+	}
+	return l.take(ctx, e)
+}
+
+// take claims the run, or for a Relaunch creates the Job that is its claim.
+func (l *Launcher) take(ctx context.Context, e *errand) outcome {
+	if l.stopping.Load() {
+		return outcome{errand: e, result: left}
+	}
+	for _, j := range l.jobs.known(e.Run.ID) {
+		if e.Kind != Adopt && j.Active {
+			// Another launcher was here since the plan was made; the watch is quicker to
+			// tell than the next look, and spares Prefect a claim.
+			return outcome{errand: e, result: overtaken}
+		}
+	}
+	if o, ok := l.prepare(ctx, e); !ok {
+		return o
+	}
+	if e.Run.Version > 1 {
+		// It has been scheduled before, so it may have a Job that the watch has not told
+		// us of. Such runs are few, so this costs one call for few.
+		if o, ok := l.lookForJobs(ctx, e); !ok {
+			return o
+		}
+	}
+	if age(e.confirmed, time.Now()) > fresh {
+		if o, ok := l.readAgain(ctx, e); !ok {
+			return o
+		}
+	}
+	if e.Kind == Relaunch && e.failure == "" {
+		if o := l.launch(ctx, e); o.result != done && o.result != adopted {
+			return o
+		}
+	}
+	e.claim = prefect.Claim{Launcher: l.Name, Namespace: l.Namespace, Attempt: e.Run.Attempt(), Job: e.Job}
+	if e.Job == "" && e.job != nil {
+		e.claim.Job = e.job.Name
+	}
+	if o, ok := l.claim(ctx, e); !ok {
+		return o
+	}
+	switch {
+	case e.failure != "":
+		return l.fail(ctx, e)
+	case e.Kind == Adopt:
+		l.metrics.totals.adopted.Add(1)
+		return outcome{errand: e, result: adopted}
+	case e.Kind == Relaunch:
+		return outcome{errand: e, result: done}
+	}
+	return l.launch(ctx, e)
+}
+
+// prepare renders the Job. What is wrong with it for good is told once the run
+// is ours, so that one launcher tells it.
+func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
+	if e.job != nil || e.failure != "" || e.Kind == Adopt {
+		return outcome{}, true
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	j, err := l.renderer.Render(ctx, e.Run)
+	wrong := (*prefect.AuthorError)(nil)
+	switch {
+	case errors.As(err, &wrong):
+		e.failure = wrong.Message
+	case err != nil:
+		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), none, 0), false
+	default:
+		e.job = j
+		if e.Kind == Repair && e.claim.Job != "" {
+			// The name that was claimed is the lock, even if the template has been given
+			// another name since.
+			e.job.Name = e.claim.Job
+		}
+	}
+	return outcome{}, true
+}
+
+// lookForJobs decides again what to do, by Jobs just listed.
+func (l *Launcher) lookForJobs(ctx context.Context, e *errand) (outcome, bool) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	found, err := l.jobs.list(ctx, e.Run.ID)
+	if err != nil {
+		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(notNow)}, false
+	}
+	kind, name := dueAction(e.Run, found)
+	if kind == 0 {
+		return outcome{errand: e, result: later, hold: time.Now().Add(notNow)}, false
+	}
+	e.Kind, e.Job = kind, name
+	if kind == Adopt {
+		e.failure = "" // it has its Job; that another could not be rendered does not matter
+	}
+	return l.prepare(ctx, e)
+}
+
+// readAgain makes sure that the run is as it was when we decided.
+func (l *Launcher) readAgain(ctx context.Context, e *errand) (outcome, bool) {
+	run, o, ok := l.read(ctx, e)
+	if !ok {
+		return o, false
+	}
+	if !run.Claimable(time.Now()) || run.Attempt() != e.Run.Attempt() {
+		return outcome{errand: e, result: overtaken}, false
+	}
+	e.Run = run
+	return outcome{}, true
+}
+
+func (l *Launcher) read(ctx context.Context, e *errand) (prefect.FlowRun, outcome, bool) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	began := time.Now()
+	run, err := l.backend.FlowRun(ctx, e.Run.ID)
+	switch {
+	case errors.Is(err, prefect.ErrNotFound):
+		return run, outcome{errand: e, result: overtaken, err: err}, false
+	case err != nil && e.claimed:
+		return run, l.tryLater(ctx, e, err, prefectAPI, 0), false
+	case err != nil:
+		return run, outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(notNow)}, false
+	}
+	e.confirmed = began
+	return run, outcome{}, true
+}
+
+// claim sends the claim and, if it is not clear what came of it, looks.
+func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
+	began := time.Now()
+	if age(e.confirmed, began) > claimWithin {
+		return outcome{errand: e, result: overtaken}, false
+	}
+	sent, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
+	r, err := l.backend.Claim(sent, e.Run, e.claim)
+	cancel()
+	if err != nil {
+		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(handBackDelay)}, false
+	}
+	l.metrics.claims.WithLabelValues(r.Answer.String()).Inc()
+	if r.Answer == prefect.Unknown {
+		r.Answer = l.readBack(ctx, e)
+	}
+	log := l.log.With("flow_run", e.Run.ID, "attempt", e.claim.Attempt, "answer", r.Answer.String(), "reason", r.Reason)
+	switch r.Answer {
+	case prefect.Won:
+		log.DebugContext(ctx, "claimed", "job", e.claim.Job)
+		e.claimed, e.confirmed = true, began
+		return outcome{}, true
+	case prefect.Lost:
+		log.DebugContext(ctx, "not claimed")
+		return outcome{errand: e, result: lost}, false
+	}
+	log.DebugContext(ctx, "not claimed")
+	hold := r.RetryAt
+	if hold.Before(began) {
+		hold = began.Add(notNow)
+	}
+	return outcome{errand: e, result: later, hold: hold}, false
+}
+
+// readBack finds out what came of a claim whose answer was lost.
+func (l *Launcher) readBack(ctx context.Context, e *errand) prefect.Answer {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	run, err := l.backend.FlowRun(ctx, e.Run.ID)
+	switch {
+	case errors.Is(err, prefect.ErrNotFound):
+		return prefect.Lost
+	case err != nil:
+		return prefect.NotNow // if it is ours, the next look at the claims tells
+	case run.Claim != nil && run.Claim.Launcher == l.Name && run.Claim.Attempt == e.claim.Attempt:
+		return prefect.Won
+	case e.Run.State.Type.IsRunning() && run.State.Type.IsRunning() && run.Attempt() != e.claim.Attempt:
+		return prefect.Won // the tasks are not due any more
+	case run.Attempt() == e.claim.Attempt && run.State.Type == e.Run.State.Type:
+		return prefect.NotNow // not applied, or not yet
+	}
+	return prefect.Lost
+}
+
+// fail tells the author what is wrong and sets the run Failed.
+func (l *Launcher) fail(ctx context.Context, e *errand) outcome {
+	if o, ok := l.stillOurs(ctx, e); !ok {
+		return o
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := l.backend.Fail(ctx, e.Run, e.failure); err != nil {
+		return l.tryLater(ctx, e, err, prefectAPI, 0)
+	}
+	text := e.failure
+	if e.job != nil {
+		text += "\nThe Job was:\n" + asYAML(e.job)
+	}
+	l.lines.add(e.Run.ID, prefect.Error, text)
+	l.metrics.totals.failed.Add(1)
+	return outcome{errand: e, result: failed}
+}
+
+// giveBack returns a run that is not at fault to the queue.
+func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
+	e.confirmed = time.Time{} // no other write does as much harm to a run that has moved on
+	if o, ok := l.stillOurs(ctx, e); !ok {
+		return o
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	found, err := l.jobs.list(ctx, e.Run.ID)
+	for _, j := range found {
+		if j.Active {
+			return l.finished(ctx, e, adopted, j.Name) // one of our tries came through after all
+		}
+	}
+	if err != nil {
+		// Kubernetes may be away altogether; then nobody has created anything.
+		l.log.DebugContext(ctx, "handing back without having seen the Jobs", "flow_run", e.Run.ID, "err", err)
+	}
+	at := time.Now()
+	if !e.last {
+		at = at.Add(handBackDelay)
+	}
+	if err := l.backend.HandBack(ctx, e.Run, at, e.handBack); err != nil {
+		return l.tryLater(ctx, e, err, prefectAPI, 0)
+	}
+	l.lines.add(e.Run.ID, prefect.Warning, e.handBack)
+	l.metrics.totals.handedBack.Add(1)
+	return outcome{errand: e, result: returned}
+}
+
+// stillOurs reads a claimed run again when the claim was confirmed too long ago.
+func (l *Launcher) stillOurs(ctx context.Context, e *errand) (outcome, bool) {
+	if !e.claimed {
+		return outcome{}, true // a Relaunch: there the Job is the claim, and take has just read the run
+	}
+	if !e.confirmed.IsZero() && age(e.confirmed, time.Now()) <= confirmedFor {
+		return outcome{}, true
+	}
+	run, o, ok := l.read(ctx, e)
+	if !ok {
+		return o, false
+	}
+	switch {
+	case run.State.Type == prefect.Submitted && run.Claim != nil && run.Claim.Attempt == e.claim.Attempt:
+		e.Run = attempting(run, e.claim.Attempt)
+		return outcome{}, true
+	case e.Run.State.Type.IsRunning() && run.State.Type == prefect.Running:
+		return outcome{}, true // its tasks were claimed; the run itself does not show it
+	}
+	return outcome{errand: e, result: overtaken}, false
+}
+
+// attempting is a claimed run as the attempt it was claimed for: the claim itself
+// made a new version, and names must not follow it.
+func attempting(run prefect.FlowRun, a prefect.Attempt) prefect.FlowRun {
+	var version int
+	if _, err := fmt.Sscanf(string(a), "v%d", &version); err == nil && a == prefect.Attempt(fmt.Sprintf("v%d", version)) {
+		run.Version = version
+	}
+	return run
+}
+
+func (l *Launcher) heartbeat(ctx context.Context, e *errand) outcome {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := l.backend.Heartbeat(ctx, e.Run.ID); err != nil {
+		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(notNow)}
+	}
+	return outcome{errand: e, result: done}
+}
+
+// tryLater keeps the errand for another try. after is a wish of the upstream's.
+func (l *Launcher) tryLater(ctx context.Context, e *errand, err error, blame upstream, after time.Duration) outcome {
+	now := time.Now()
+	if !e.claimed {
+		// Nothing binds us; the next look decides anew.
+		return outcome{errand: e, result: broken, err: err, blame: blame, hold: now.Add(max(after, notNow))}
+	}
+	if e.refused.IsZero() {
+		e.refused = now
+	}
+	long := age(e.refused, now)
+	if (e.last || long > l.RetryFor) && e.failure == "" && e.handBack == "" {
+		e.handBack = fmt.Sprintf("No Job could be created in %s, so the run was put back in the queue: %s", long.Round(time.Second), strings.TrimSpace(wordsOf(err)))
+		return l.giveBack(ctx, e)
+	}
+	if e.last || long > 2*l.RetryFor {
+		// Somebody else finishes it: the claim lasts.
+		return outcome{errand: e, result: left, err: err, blame: blame}
+	}
+	return outcome{errand: e, again: now.Add(max(after, backoff(e.tries))), err: err, blame: blame}
+}

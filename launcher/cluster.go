@@ -1,0 +1,220 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/prefect-keda/prefect-keda/job"
+)
+
+// jobs is what the launcher needs of Kubernetes.
+type jobs interface {
+	// watch keeps known up to date until ctx ends.
+	watch(ctx context.Context)
+	// ready reports whether known knows the Jobs there are, and if not, why.
+	ready() (bool, error)
+	// known are a run's Jobs as far as we have heard, our own included.
+	known(flowRun string) []Job
+	// list asks for a run's Jobs; the answer is not from a cache.
+	list(ctx context.Context, flowRun string) ([]Job, error)
+	create(ctx context.Context, j *batchv1.Job) error
+	get(ctx context.Context, name string) (*batchv1.Job, error)
+}
+
+const (
+	byFlowRun = "flow_run"
+	// recentFor is how long a Job of our own is remembered without having been
+	// seen in the watch, which is a matter of milliseconds.
+	recentFor = time.Minute
+)
+
+// cluster is the Jobs of one namespace. They are watched and not listed per pass,
+// because finished Jobs stay for minutes as the fence against late launchers:
+// after a burst, listing them each second would cost more than all the rest.
+type cluster struct {
+	client    kubernetes.Interface
+	namespace string
+	log       *slog.Logger
+	informer  cache.SharedIndexInformer
+
+	mu     sync.Mutex
+	recent map[string][]ownJob // by flow run
+	broken error               // why the watch fails at present
+}
+
+// ownJob is a Job we created; the watch may not have told us yet.
+type ownJob struct {
+	Job
+	at time.Time
+}
+
+func newCluster(client kubernetes.Interface, namespace string, log *slog.Logger) (*cluster, error) {
+	c := &cluster{client: client, namespace: namespace, log: log, recent: map[string][]ownJob{}}
+	c.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		// The reflector asks with resource version "0": an answer from the API
+		// server's cache is recent enough, since names are checked on creation.
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.LabelSelector = job.LabelFlowRunID
+			return client.BatchV1().Jobs(namespace).List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = job.LabelFlowRunID
+			w, err := client.BatchV1().Jobs(namespace).Watch(ctx, o)
+			if err == nil {
+				c.recovered(ctx)
+			}
+			return w, err
+		},
+	}, client), &batchv1.Job{}, 0, cache.Indexers{byFlowRun: func(obj any) ([]string, error) {
+		j, ok := obj.(*batchv1.Job)
+		if !ok {
+			return nil, fmt.Errorf("index %T: not a Job", obj)
+		}
+		return []string{j.Labels[job.LabelFlowRunID]}, nil
+	}})
+	if err := c.informer.SetTransform(slim); err != nil {
+		return nil, fmt.Errorf("watch Jobs: %w", err)
+	}
+	if err := c.informer.SetWatchErrorHandlerWithContext(c.failed); err != nil {
+		return nil, fmt.Errorf("watch Jobs: %w", err)
+	}
+	return c, nil
+}
+
+// slim keeps of a Job what Job below is made of: thousands of finished ones may
+// be around, and their pod templates are what is large.
+func slim(obj any) (any, error) {
+	j, ok := obj.(*batchv1.Job)
+	if !ok {
+		return obj, nil // a tombstone
+	}
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: j.Name, Namespace: j.Namespace, UID: j.UID, ResourceVersion: j.ResourceVersion,
+			DeletionTimestamp: j.DeletionTimestamp,
+			Labels: map[string]string{
+				job.LabelFlowRunID: j.Labels[job.LabelFlowRunID],
+				job.LabelAttempt:   j.Labels[job.LabelAttempt],
+			},
+		},
+		Status: batchv1.JobStatus{Conditions: j.Status.Conditions},
+	}, nil
+}
+
+func (c *cluster) failed(ctx context.Context, _ *cache.Reflector, err error) {
+	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+		return // the reflector lists anew by itself
+	}
+	c.mu.Lock()
+	first := c.broken == nil
+	c.broken = err
+	c.mu.Unlock()
+	if !first {
+		return
+	}
+	c.log.WarnContext(ctx, "cannot watch Jobs; trying on. If this is a matter of permissions, the launcher's Role must allow list and watch on jobs", "err", err)
+}
+
+func (c *cluster) recovered(ctx context.Context) {
+	c.mu.Lock()
+	was := c.broken
+	c.broken = nil
+	c.mu.Unlock()
+	if was != nil {
+		c.log.InfoContext(ctx, "watching Jobs again")
+	}
+}
+
+func (c *cluster) watch(ctx context.Context) { c.informer.RunWithContext(ctx) }
+
+func (c *cluster) ready() (bool, error) {
+	if c.informer.HasSynced() {
+		return true, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return false, c.broken
+}
+
+func (c *cluster) known(flowRun string) []Job {
+	objects, err := c.informer.GetIndexer().ByIndex(byFlowRun, flowRun)
+	if err != nil {
+		return nil // only an index that does not exist; ours does
+	}
+	var found []Job
+	names := map[string]bool{}
+	for _, o := range objects {
+		if j, ok := o.(*batchv1.Job); ok {
+			found = append(found, jobOf(j))
+			names[j.Name] = true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, own := range c.recent[flowRun] {
+		if !names[own.Name] {
+			found = append(found, own.Job)
+		}
+	}
+	return found
+}
+
+func (c *cluster) list(ctx context.Context, flowRun string) ([]Job, error) {
+	list, err := c.client.BatchV1().Jobs(c.namespace).List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun})
+	if err != nil {
+		return nil, fmt.Errorf("list the Jobs of flow run %s: %w", flowRun, err)
+	}
+	var found []Job
+	for i := range list.Items {
+		found = append(found, jobOf(&list.Items[i]))
+	}
+	return found, nil
+}
+
+func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
+	_, err := c.client.BatchV1().Jobs(c.namespace).Create(ctx, j, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create Job %s: %w", j.Name, err)
+	}
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for run, own := range c.recent {
+		if now.Sub(own[len(own)-1].at) > recentFor {
+			delete(c.recent, run)
+		}
+	}
+	run := j.Labels[job.LabelFlowRunID]
+	c.recent[run] = append(c.recent[run], ownJob{jobOf(j), now})
+	return nil
+}
+
+func (c *cluster) get(ctx context.Context, name string) (*batchv1.Job, error) {
+	j, err := c.client.BatchV1().Jobs(c.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read Job %s: %w", name, err)
+	}
+	return j, nil
+}
+
+func jobOf(j *batchv1.Job) Job {
+	k := Job{Name: j.Name, Attempt: j.Labels[job.LabelAttempt], Active: true, Leaving: j.DeletionTimestamp != nil}
+	for _, c := range j.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			k.Active = false
+		}
+	}
+	return k
+}

@@ -1,0 +1,157 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// maxSuffix names are tried. Two names in 2^32 being equal is rare already.
+const maxSuffix = 4
+
+// launch creates the Job of a run that is ours. If we die before the Job exists,
+// the claim is found without it and repaired by the same name; if after, only
+// the log line is missing.
+func (l *Launcher) launch(ctx context.Context, e *errand) outcome {
+	if o, ok := l.stillOurs(ctx, e); !ok {
+		return o
+	}
+	if o, ok := l.prepare(ctx, e); !ok {
+		return o
+	}
+	if e.failure != "" {
+		return l.fail(ctx, e)
+	}
+	if e.Kind == Repair {
+		if o, ok := l.lookForRepaired(ctx, e); !ok {
+			return o
+		}
+	}
+	for {
+		err := l.create(ctx, e)
+		if err == nil {
+			l.metrics.launched(e.Run.Due(), time.Now())
+			return l.finished(ctx, e, done, e.job.Name)
+		}
+		if addresseeOf(err) != taken {
+			return l.refusedJob(ctx, e, err)
+		}
+		// Whose is it? Only ours is success.
+		found, err := l.get(ctx, e.job.Name)
+		switch {
+		case apierrors.IsNotFound(err):
+			// It was there and has been deleted: so it ran, or somebody took it away. The
+			// run's state knows; it is read before the next try.
+			e.confirmed = time.Time{}
+			return l.tryLater(ctx, e, err, none, 0)
+		case err != nil:
+			return l.tryLater(ctx, e, err, kubernetesAPI, 0)
+		case isOurs(found, e.job):
+			l.metrics.totals.adopted.Add(1)
+			return l.finished(ctx, e, adopted, found.Name)
+		}
+		l.log.WarnContext(ctx, "the Job's name is taken by another run's Job; trying the next name",
+			"flow_run", e.Run.ID, "job", e.job.Name, "reason", "taken by flow run "+found.Labels[job.LabelFlowRunID])
+		if e.suffix++; e.suffix > maxSuffix {
+			return l.refusedJob(ctx, e, fmt.Errorf("%d names in a row are taken by other runs' Jobs", e.suffix))
+		}
+		e.job = job.WithName(e.job, e.Run.ID, e.Run.Attempt(), e.suffix)
+	}
+}
+
+// isOurs: a Job of the same run and attempt, whoever created it. One of an
+// earlier attempt will do while it is active: a claim may have adopted it.
+func isOurs(found, want *batchv1.Job) bool {
+	if found.Labels[job.LabelFlowRunID] != want.Labels[job.LabelFlowRunID] {
+		return false
+	}
+	return found.Labels[job.LabelAttempt] == want.Labels[job.LabelAttempt] || jobOf(found).Active
+}
+
+// lookForRepaired asks whether the claim's Job is there after all. A repair acts
+// on somebody else's claim and on what a watch said, which may be late.
+func (l *Launcher) lookForRepaired(ctx context.Context, e *errand) (outcome, bool) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	found, err := l.jobs.list(ctx, e.Run.ID)
+	if err != nil {
+		return l.tryLater(ctx, e, err, kubernetesAPI, retryAfter(err)), false
+	}
+	for _, j := range found {
+		if j.Active || j.Attempt == e.job.Labels[job.LabelAttempt] {
+			e.Job = j.Name
+			return outcome{errand: e, result: adopted}, false
+		}
+	}
+	return outcome{}, true
+}
+
+// create sends the Job, unless the state we act upon is known for too long.
+func (l *Launcher) create(ctx context.Context, e *errand) error {
+	if age(e.confirmed, time.Now()) > createWithin {
+		return errors.New("the launcher was stopped for a while; reading the run again first")
+	}
+	ctx, cancel := context.WithDeadline(ctx, e.confirmed.Add(createWithin))
+	defer cancel()
+	return l.jobs.create(ctx, e.job)
+}
+
+func (l *Launcher) get(ctx context.Context, name string) (*batchv1.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return l.jobs.get(ctx, name)
+}
+
+// finished writes the line the author waits for. It is best effort: a run whose
+// Job exists is never failed for the sake of a log line.
+func (l *Launcher) finished(_ context.Context, e *errand, result, name string) outcome {
+	e.Job = name
+	l.lines.add(e.Run.ID, prefect.Info, "Submitted for execution: Job "+name)
+	return outcome{errand: e, result: result}
+}
+
+// refusedJob sends Kubernetes' refusal to the one who can mend it.
+func (l *Launcher) refusedJob(ctx context.Context, e *errand, err error) outcome {
+	switch addresseeOf(err) {
+	case author:
+		e.failure = "Kubernetes refused the Job of this run: " + wordsOf(err)
+		if !e.claimed {
+			return l.claimToFail(ctx, e)
+		}
+		return l.fail(ctx, e)
+	case operator:
+		err = fmt.Errorf("%s: %w", advice(err, l.Namespace), err)
+		if e.claimed {
+			e.handBack = "No Job could be created, so the run was put back in the queue. This is for the operator of the launcher: " + err.Error()
+			o := l.giveBack(ctx, e)
+			o.err, o.blame = errors.Join(err, o.err), kubernetesAPI
+			return o
+		}
+		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(handBackDelay)}
+	}
+	if e.claimed && e.refused.IsZero() {
+		l.lines.add(e.Run.ID, prefect.Warning, "Kubernetes does not take the Job of this run yet; trying on: "+wordsOf(err))
+	}
+	blame := kubernetesAPI
+	if isQuota(err) {
+		blame = none // it works as it should, and a smaller Job may still fit
+	}
+	return l.tryLater(ctx, e, err, blame, retryAfter(err))
+}
+
+// claimToFail is for a Running run, whose Job comes before its claim: now that
+// the Job is known to be impossible, the claim decides who tells the author.
+func (l *Launcher) claimToFail(ctx context.Context, e *errand) outcome {
+	e.claim = prefect.Claim{Launcher: l.Name, Namespace: l.Namespace, Attempt: e.Run.Attempt(), Job: e.job.Name}
+	if o, ok := l.claim(ctx, e); !ok {
+		return o
+	}
+	return l.fail(ctx, e)
+}

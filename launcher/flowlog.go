@@ -1,0 +1,93 @@
+package launcher
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+const (
+	// linesPerBatch: a batch is one request, and one unknown run in it makes the
+	// backend send the rest again, so batches stay small.
+	linesPerBatch = 50
+	// lineDelay is how long a line may wait for company.
+	lineDelay = 200 * time.Millisecond
+	// linesWaiting may pile up while Prefect is slow; more are dropped.
+	linesWaiting = 4096
+	logTimeout   = 15 * time.Second
+)
+
+// flowLog writes to flow runs' logs, best effort and beside the work: a line that
+// cannot be written never holds up a run, let alone fails it.
+type flowLog struct {
+	backend Backend
+	agent   string
+	log     *slog.Logger
+	metrics *metrics
+	lines   chan prefect.LogEntry
+}
+
+func newFlowLog(b Backend, agent string, log *slog.Logger, m *metrics) *flowLog {
+	return &flowLog{backend: b, agent: agent, log: log, metrics: m, lines: make(chan prefect.LogEntry, linesWaiting)}
+}
+
+func (f *flowLog) add(run string, level prefect.LogLevel, message string) {
+	select {
+	case f.lines <- prefect.LogEntry{FlowRunID: run, Name: f.agent, Level: level, Message: message, Time: time.Now()}:
+	default:
+		f.metrics.linesDropped.Inc()
+	}
+}
+
+// write owns the lines until stop is closed; then it writes what is left and
+// returns. ctx must outlive stop.
+func (f *flowLog) write(ctx context.Context, stop <-chan struct{}) {
+	var batch []prefect.LogEntry
+	timer := time.NewTimer(lineDelay)
+	timer.Stop()
+	defer timer.Stop()
+	flush := func() {
+		if len(batch) > 0 {
+			f.send(ctx, batch)
+			batch = nil
+		}
+		timer.Stop()
+	}
+	take := func(line prefect.LogEntry) {
+		if batch = append(batch, line); len(batch) == 1 {
+			timer.Reset(lineDelay)
+		}
+		if len(batch) >= linesPerBatch {
+			flush()
+		}
+	}
+	for {
+		select {
+		case line := <-f.lines:
+			take(line)
+		case <-timer.C:
+			flush()
+		case <-stop:
+			for {
+				select {
+				case line := <-f.lines:
+					take(line)
+				default:
+					flush()
+					return
+				}
+			}
+		}
+	}
+}
+
+func (f *flowLog) send(ctx context.Context, batch []prefect.LogEntry) {
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
+	if err := f.backend.Log(ctx, batch); err != nil {
+		f.metrics.linesDropped.Add(float64(len(batch)))
+		f.log.DebugContext(ctx, "lines of flow runs' logs were lost", "lines", len(batch), "err", err)
+	}
+}

@@ -1,0 +1,124 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// Backend is what a launcher needs of Prefect. Reads may be retried inside;
+// writes never are, because an error does not prove that nothing was written.
+type Backend interface {
+	// Due returns up to limit runs that a launcher with these labels could claim
+	// by until, in due order.
+	Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error)
+	// Claimed returns the Submitted runs that carry a Claim of ours, oldest first.
+	Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error)
+	// FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
+	FlowRun(ctx context.Context, id string) (prefect.FlowRun, error)
+	// Claim tries once. An error means that nothing was claimed and that the same
+	// request would be refused again.
+	Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error)
+	// Fail sets the run Failed with a message for its author.
+	Fail(ctx context.Context, run prefect.FlowRun, message string) error
+	// HandBack puts a claimed run back in the queue, due at the given time.
+	HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error
+	// Log adds lines to flow runs' logs; lines of unknown runs are dropped.
+	Log(ctx context.Context, entries []prefect.LogEntry) error
+	// Heartbeat says that the run is looked after while its pod waits.
+	Heartbeat(ctx context.Context, flowRunID string) error
+	// Announce makes the UI show an agent that is alive.
+	Announce(ctx context.Context, labels []string) error
+}
+
+// Renderer makes the Job for a run's present attempt, named for that attempt.
+// A *prefect.AuthorError is the author's fault; any other error may pass.
+type Renderer interface {
+	Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error)
+}
+
+// Launcher claims due runs and creates their Jobs.
+type Launcher struct {
+	Options
+	backend  Backend
+	renderer Renderer
+	jobs     jobs
+	log      *slog.Logger
+	metrics  *metrics
+	lines    *flowLog
+	poke     chan struct{}
+	// stopping is set once nothing more may be claimed.
+	stopping atomic.Bool
+	// turned is when the loop last went round, in nanoseconds; 0 before and after.
+	turned atomic.Int64
+}
+
+// New checks the options and reports everything wrong with them at once.
+func New(o Options, backend Backend, renderer Renderer, client kubernetes.Interface) (*Launcher, error) {
+	errs := []error{o.validate()}
+	for _, needed := range []struct {
+		what    string
+		missing bool
+	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client == nil}} {
+		if needed.missing {
+			errs = append(errs, fmt.Errorf("no %s", needed.what))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("set up the launcher: %w", err)
+	}
+	o = o.withDefaults()
+	log := o.Logger.With("namespace", o.Namespace)
+	cluster, err := newCluster(client, o.Namespace, log)
+	if err != nil {
+		return nil, fmt.Errorf("set up the launcher: %w", err)
+	}
+	l := newLauncher(o, backend, renderer, cluster)
+	if err := l.metrics.register(o.Registerer); err != nil {
+		return nil, fmt.Errorf("set up the launcher: %w", err)
+	}
+	return l, nil
+}
+
+func newLauncher(o Options, backend Backend, renderer Renderer, j jobs) *Launcher {
+	m := newMetrics()
+	return &Launcher{
+		Options: o, backend: backend, renderer: renderer, jobs: j,
+		log: o.Logger, metrics: m,
+		lines: newFlowLog(backend, o.AgentName, o.Logger, m),
+		poke:  make(chan struct{}, 1),
+	}
+}
+
+// Poke makes the launcher look at once.
+func (l *Launcher) Poke() {
+	select {
+	case l.poke <- struct{}{}:
+	default: // a look is asked for already
+	}
+}
+
+// maxTurn is how long the loop may take to come round before Live complains. No
+// call leaves the process from the loop itself, so it is short of nothing but CPU.
+const maxTurn = 30 * time.Second
+
+// Live reports whether the loop still turns. It says nothing of Prefect or
+// Kubernetes: being restarted mends neither.
+func (l *Launcher) Live() error {
+	turned := l.turned.Load()
+	if turned == 0 {
+		return nil
+	}
+	if since := time.Since(time.Unix(0, turned)); since > maxTurn {
+		return fmt.Errorf("the launcher's loop has not turned for %s", since.Round(time.Second))
+	}
+	return nil
+}

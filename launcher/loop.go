@@ -1,0 +1,392 @@
+package launcher
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+const (
+	// maxWaiting errands per worker may wait for Kubernetes before nothing more is
+	// claimed: with a full quota, what is not claimed is better off in the queue.
+	maxWaiting = 4
+	// minTurn is how often the loop comes round at least, for Live.
+	minTurn = 5 * time.Second
+	// syncInterval is how often the watch of Jobs is asked whether it is ready.
+	syncInterval = 50 * time.Millisecond
+)
+
+// loop is what a running launcher knows. One goroutine owns it and never makes a
+// call that leaves the process: looks and errands run beside it and report.
+type loop struct {
+	*Launcher
+	work     context.Context //nolint:containedctx // the errands' context, which is not the loop's
+	stopWork context.CancelFunc
+	workers  errgroup.Group
+	outcomes chan outcome
+	looks    chan look
+	prefect  streak
+	kube     streak
+
+	looking     bool
+	heard       bool // Prefect has answered before
+	polls       int
+	nextLook    time.Time
+	nextClaimed time.Time
+	full        bool // the last look brought as many due runs as it may
+
+	pending []Action           // to begin, in this order
+	beats   []Action           // heartbeats to send
+	ahead   calendar[Action]   // not due yet
+	ready   []*errand          // to go on with
+	waiting calendar[*errand]  // for their next try
+	hand    map[string]*errand // by flow run: begun and not over
+	working int                // errands that occupy a worker
+	beating int                // heartbeats among them
+
+	claimed     []prefect.FlowRun
+	claimedRead time.Time
+	settled     map[string]time.Time
+	notBefore   map[string]time.Time
+	beatAt      map[string]time.Time
+	turn        int
+	busyAt      time.Time
+	claimsFrom  time.Time // nothing is claimed before, because Kubernetes fails
+	draining    bool
+	drainBy     time.Time
+	left        int // claims left for others to finish
+}
+
+func newLoop(l *Launcher, work context.Context, stopWork context.CancelFunc) *loop {
+	now := time.Now()
+	return &loop{
+		Launcher: l, work: work, stopWork: stopWork,
+		outcomes: make(chan outcome, l.Concurrency),
+		looks:    make(chan look, 1),
+		prefect:  streak{upstream: "prefect", log: l.log, gauge: l.metrics.failures.WithLabelValues("prefect")},
+		kube:     streak{upstream: "kubernetes", log: l.log, gauge: l.metrics.failures.WithLabelValues("kubernetes")},
+		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
+		nextLook: now, nextClaimed: now, busyAt: now,
+	}
+}
+
+// run turns until there is a reason to leave.
+func (s *loop) run(ctx context.Context) (reason string, err error) {
+	stop := ctx.Done()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		s.turned.Store(now.UnixNano())
+		s.dispatch(now)
+		if reason := s.over(now); reason != "" {
+			return reason, nil
+		}
+		if err := s.startLook(ctx, now); err != nil {
+			return "error", err
+		}
+		timer.Reset(s.nextEvent(now).Sub(now))
+		select {
+		case <-stop:
+			stop = nil
+			s.drain(ctx)
+		case o := <-s.outcomes:
+			s.settle(ctx, o)
+		case k := <-s.looks:
+			if err := s.learn(ctx, k); err != nil {
+				return "error", err
+			}
+		case <-s.poke:
+			s.nextLook, s.nextClaimed = time.Now(), time.Now()
+		case <-timer.C:
+		}
+	}
+}
+
+// startLook asks Prefect, beside the loop, when it is time.
+func (s *loop) startLook(ctx context.Context, now time.Time) error {
+	if s.looking || s.draining || s.polledEnough() || now.Before(s.nextLook) {
+		return nil
+	}
+	if synced, err := s.jobs.ready(); !synced {
+		// Without the Jobs nothing can be decided.
+		if apierrors.IsForbidden(err) {
+			return fmt.Errorf("%s: %w", advice(err, s.Namespace), err)
+		}
+		s.nextLook, s.busyAt = now.Add(syncInterval), now
+		return nil
+	}
+	claims := !now.Before(s.nextClaimed)
+	s.looking, s.full = true, false
+	s.polls++
+	// The interval begins with the request, so it is what Prefect sees.
+	s.nextLook = now.Add(spread(s.PollInterval))
+	s.workers.Go(func() error {
+		s.looks <- s.observe(ctx, claims)
+		return nil
+	})
+	return nil
+}
+
+func (s *loop) polledEnough() bool { return s.MaxPolls > 0 && s.polls >= s.MaxPolls }
+
+// learn takes in what a look brought and plans anew. What was planned before and
+// is not begun gives way: the newer plan knows better.
+func (s *loop) learn(ctx context.Context, k look) error {
+	now := time.Now()
+	s.looking = false
+	if s.draining {
+		return nil
+	}
+	if k.hasClaimed {
+		s.claimed, s.claimedRead = k.claimed, k.claimRead
+		s.nextClaimed = k.claimRead.Add(max(claimedInterval, claimedShare*k.claimTook))
+	}
+	if err := cmp.Or(k.err, k.claimErr); err != nil {
+		if errors.Is(err, prefect.ErrAuth) && !s.heard {
+			return fmt.Errorf("check the key and the tenant (PREFECT__CLOUD__API_KEY, PREFECT__CLOUD__TENANT_ID) and that they belong to the API this launcher talks to: %w", err)
+		}
+		s.prefect.fail(ctx, now, err)
+		s.nextLook, s.busyAt = now.Add(backoff(s.prefect.failures)), now
+	} else {
+		s.heard = true
+		s.prefect.succeed(ctx, now)
+	}
+	if k.err == nil {
+		s.replan(ctx, now, k)
+	}
+	return nil
+}
+
+func (s *loop) replan(ctx context.Context, now time.Time, k look) {
+	w := World{
+		Now: now, Due: k.due, DueRead: k.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
+		Jobs: map[string][]Job{}, Busy: map[string]bool{},
+		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
+	}
+	for id := range s.hand {
+		w.Busy[id] = true
+	}
+	for _, runs := range [][]prefect.FlowRun{k.due, s.claimed} {
+		for _, run := range runs {
+			w.Jobs[run.ID] = s.jobs.known(run.ID)
+		}
+	}
+	plan := NewPlan(s.Options, w)
+	s.turn++
+	s.pending, s.beats = nil, nil
+	for _, a := range plan.Actions {
+		if a.Kind == Heartbeat {
+			s.beats = append(s.beats, a)
+		} else {
+			s.pending = append(s.pending, a)
+		}
+	}
+	s.ahead.clear()
+	for _, a := range plan.Ahead {
+		s.ahead.put(a.Run.Due(), a)
+	}
+	s.full = len(k.due) >= s.dueLimit() && len(s.pending) > 0
+	if len(k.due) > 0 {
+		s.busyAt = now
+	}
+	if len(plan.Actions)+len(plan.Ahead) > 0 {
+		s.log.DebugContext(ctx, "planned", "actions", len(plan.Actions), "ahead", len(plan.Ahead), "due", len(k.due), "claimed", len(s.claimed))
+	}
+	s.forget(now)
+}
+
+// forget drops what no reading can be older than any more.
+func (s *loop) forget(now time.Time) {
+	for id, t := range s.settled {
+		if now.Sub(t) > 3*lookTimeout && t.Before(s.claimedRead) {
+			delete(s.settled, id)
+		}
+	}
+	for id, t := range s.notBefore {
+		if t.Before(now) {
+			delete(s.notBefore, id)
+		}
+	}
+	for id, t := range s.beatAt {
+		if now.Sub(t) > 2*beatInterval {
+			delete(s.beatAt, id)
+		}
+	}
+}
+
+// dispatch gives free workers what is to be done: first what is claimed already.
+func (s *loop) dispatch(now time.Time) {
+	s.ready = append(s.ready, s.waiting.take(now)...)
+	if due := s.ahead.take(now); len(due) > 0 {
+		// Their time is now; what is late is late anyway.
+		s.pending = append(due, s.pending...)
+	}
+	for s.working < s.Concurrency {
+		switch {
+		case len(s.ready) > 0:
+			e := s.ready[0]
+			s.ready = s.ready[1:]
+			s.begin(e)
+		case len(s.beats) > 0 && (s.beating == 0 || len(s.pending) == 0 && s.beating < max(1, s.Concurrency/4)):
+			a := s.beats[0]
+			s.beats = s.beats[1:]
+			s.beginNew(a)
+		case len(s.pending) > 0 && s.mayClaim(now):
+			a := s.pending[0]
+			s.pending = s.pending[1:]
+			s.beginNew(a)
+		default:
+			if s.full && len(s.pending) == 0 {
+				s.full, s.nextLook = false, now // there is more where that came from
+			}
+			return
+		}
+	}
+}
+
+func (s *loop) mayClaim(now time.Time) bool {
+	return !now.Before(s.claimsFrom) && s.waiting.len()+len(s.ready) < maxWaiting*s.Concurrency
+}
+
+// beginNew begins an action unless its run is in hand. A plan never says so, but
+// an action of the calendar may be older than the errand.
+func (s *loop) beginNew(a Action) {
+	if s.hand[a.Run.ID] == nil {
+		s.begin(&errand{Action: a})
+	}
+}
+
+func (s *loop) begin(e *errand) {
+	s.working++
+	if e.Kind == Heartbeat {
+		s.beating++
+	}
+	s.hand[e.Run.ID] = e
+	s.metrics.inHand.Set(float64(len(s.hand)))
+	s.workers.Go(func() error {
+		s.outcomes <- s.perform(s.work, e)
+		return nil
+	})
+}
+
+// settle takes in what came of a try.
+func (s *loop) settle(ctx context.Context, o outcome) {
+	now := time.Now()
+	s.working--
+	if o.Kind == Heartbeat {
+		s.beating--
+	}
+	s.report(ctx, now, o)
+	switch {
+	case o.blame == kubernetesAPI:
+		s.kube.fail(ctx, now, o.err)
+		s.claimsFrom = now.Add(backoff(s.kube.failures))
+	case o.result == done && o.Kind != Heartbeat:
+		s.kube.succeed(ctx, now)
+		s.claimsFrom = time.Time{}
+	}
+	switch {
+	case o.again.IsZero():
+	case s.draining:
+		o.last = true
+		s.ready = append(s.ready, o.errand)
+		return
+	default:
+		s.waiting.put(o.again, o.errand)
+		return
+	}
+	id := o.Run.ID
+	delete(s.hand, id)
+	s.metrics.inHand.Set(float64(len(s.hand)))
+	switch {
+	case o.Kind == Heartbeat:
+		s.beatAt[id] = now // a failed one as well: the next but one is still in time
+	default:
+		s.settled[id] = now
+	}
+	if o.hold.After(now) {
+		s.notBefore[id] = o.hold
+	}
+	if o.result == left && o.errand.claimed {
+		s.left++
+	}
+}
+
+// drain stops claiming. Runs that were not begun are simply left, errands that
+// wait get one more try.
+func (s *loop) drain(ctx context.Context) {
+	s.stopping.Store(true)
+	s.draining, s.drainBy = true, time.Now().Add(s.DrainTimeout)
+	s.pending, s.beats = nil, nil
+	s.ahead.clear()
+	s.ready = append(s.ready, s.waiting.takeAll()...)
+	for _, e := range s.ready {
+		e.last = true
+	}
+	s.log.InfoContext(ctx, "draining: nothing more is claimed", "in_hand", len(s.hand))
+}
+
+// over is why to leave now; empty when there is no reason yet.
+func (s *loop) over(now time.Time) string {
+	if s.draining {
+		if !now.Before(s.drainBy) {
+			s.stopWork()
+			s.left += len(s.ready)
+			s.ready = nil
+		}
+		if s.working == 0 && len(s.ready) == 0 {
+			return "drained"
+		}
+		return ""
+	}
+	if s.isBusy() {
+		s.busyAt = now
+	}
+	switch {
+	case s.isBusy() || s.working > 0 || s.looking:
+		return ""
+	case s.polledEnough():
+		return "polled enough"
+	case now.Sub(s.busyAt) >= s.IdleTimeout:
+		return "idle"
+	}
+	return ""
+}
+
+// isBusy: heartbeats do not count, or a run whose pod waits for days would keep a
+// launcher for days.
+func (s *loop) isBusy() bool {
+	return len(s.pending)+len(s.ready)+s.ahead.len()+s.waiting.len() > 0 || s.working > s.beating
+}
+
+// nextEvent is when to turn again if nothing is reported before.
+func (s *loop) nextEvent(now time.Time) time.Time {
+	next := now.Add(minTurn)
+	at := func(t time.Time, matters bool) {
+		if matters && t.Before(next) {
+			next = t
+		}
+	}
+	if s.draining {
+		at(s.drainBy, now.Before(s.drainBy))
+		return next
+	}
+	at(s.nextLook, !s.looking && !s.polledEnough())
+	at(s.busyAt.Add(s.IdleTimeout), !s.looking && s.working == 0 && !s.isBusy())
+	at(s.claimsFrom, len(s.pending) > 0 && now.Before(s.claimsFrom))
+	if t, ok := s.ahead.next(); ok {
+		at(t, true)
+	}
+	if t, ok := s.waiting.next(); ok {
+		at(t, true)
+	}
+	return next
+}

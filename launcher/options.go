@@ -1,0 +1,110 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Options of a launcher. Zero durations and numbers mean the default named with
+// them.
+type Options struct {
+	// Name tells this launcher from all others: its pod's name. Claims carry it.
+	Name string
+	// AgentName is the logger's name in flow runs' logs; default "agent".
+	AgentName string
+	// Namespace is where Jobs are created.
+	Namespace string
+	// Labels are the agent labels: which runs are ours by Prefect's rule.
+	Labels []string
+
+	// IdleTimeout: Run returns when nothing was due for so long; default 15 m.
+	IdleTimeout time.Duration
+	// PollInterval between two looks at what is due; default 1 s.
+	PollInterval time.Duration
+	// Lookahead is how far ahead due runs are fetched; default 10 s.
+	Lookahead time.Duration
+	// DrainTimeout bounds finishing what is in hand after Run's context ended;
+	// default 25 s. It must be shorter than the pod's grace period.
+	DrainTimeout time.Duration
+	// ClaimGrace is how old somebody else's claim without a Job must be before we
+	// create the Job; default 10 s.
+	ClaimGrace time.Duration
+	// RetryFor is how long a Job that Kubernetes will not take at the moment (quota,
+	// overload) is tried before its run is handed back; default 5 m.
+	RetryFor time.Duration
+	// Concurrency is how many runs are worked on at once; default 16.
+	Concurrency int
+	// MaxPolls ends Run after so many looks; 0 means no limit.
+	MaxPolls int
+
+	// Logger gets one line per decision; nil discards.
+	Logger *slog.Logger
+	// Registerer gets the metrics; nil registers nowhere.
+	Registerer prometheus.Registerer
+}
+
+// withDefaults fills in what was left out.
+func (o Options) withDefaults() Options {
+	setDefault(&o.AgentName, "agent")
+	setDefault(&o.IdleTimeout, 15*time.Minute)
+	setDefault(&o.PollInterval, time.Second)
+	setDefault(&o.Lookahead, 10*time.Second)
+	setDefault(&o.DrainTimeout, 25*time.Second)
+	setDefault(&o.ClaimGrace, 10*time.Second)
+	setDefault(&o.RetryFor, 5*time.Minute)
+	setDefault(&o.Concurrency, 16)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// validate names everything that is wrong at once.
+func (o Options) validate() error {
+	var errs []error
+	if o.Name == "" {
+		errs = append(errs, errors.New("the launcher has no name: set its pod's name"))
+	}
+	if o.Namespace == "" {
+		errs = append(errs, errors.New("no namespace is set for Jobs"))
+	} else if bad := validation.IsDNS1123Label(o.Namespace); len(bad) > 0 {
+		errs = append(errs, fmt.Errorf("the namespace %q for Jobs is not one: %s", o.Namespace, bad[0]))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"idle timeout", o.IdleTimeout},
+		{"poll interval", o.PollInterval},
+		{"lookahead", o.Lookahead},
+		{"drain timeout", o.DrainTimeout},
+		{"claim grace", o.ClaimGrace},
+		{"retry time", o.RetryFor},
+	} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("the %s %s is negative", d.name, d.value))
+		}
+	}
+	if o.Concurrency < 0 {
+		errs = append(errs, fmt.Errorf("the concurrency %d is negative", o.Concurrency))
+	}
+	if o.MaxPolls < 0 {
+		errs = append(errs, fmt.Errorf("the maximum of polls %d is negative; 0 means no limit", o.MaxPolls))
+	}
+	if d := o.withDefaults(); d.IdleTimeout > 0 && d.PollInterval >= d.IdleTimeout {
+		errs = append(errs, fmt.Errorf("the poll interval %s must be shorter than the idle timeout %s, or the launcher leaves before it has looked twice", d.PollInterval, d.IdleTimeout))
+	}
+	return errors.Join(errs...)
+}

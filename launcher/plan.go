@@ -1,0 +1,261 @@
+package launcher
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// Kind is what is to be done about a run.
+type Kind int
+
+// The kinds of actions, each a row of NewPlan's table.
+const (
+	// Launch: claim the run, then create its Job.
+	Launch Kind = iota + 1
+	// Relaunch: of a Running run whose task retry is due, create the Job, then
+	// claim the tasks. Such a run has no state of its own to claim, so the Job
+	// must come first.
+	Relaunch
+	// Adopt: claim the run with the Job it has; create none.
+	Adopt
+	// Repair: create the Job of a claim that has none.
+	Repair
+	// Heartbeat: tell Prefect that a claimed run's Job waits for its pod.
+	Heartbeat
+)
+
+// String is the kind as logs and metrics spell it.
+func (k Kind) String() string {
+	switch k {
+	case Launch:
+		return "launch"
+	case Relaunch:
+		return "relaunch"
+	case Adopt:
+		return "adopt"
+	case Repair:
+		return "repair"
+	case Heartbeat:
+		return "heartbeat"
+	default:
+		return "none"
+	}
+}
+
+// Action is one element of a plan.
+type Action struct {
+	Kind Kind
+	Run  prefect.FlowRun
+	// Job is the Job to adopt.
+	Job string
+	// ReadAt is when Run was read, taken before the request was sent.
+	ReadAt time.Time
+}
+
+// Job is what planning needs of a Kubernetes Job.
+type Job struct {
+	Name string
+	// Attempt as its label spells it.
+	Attempt string
+	// Active: neither complete nor failed.
+	Active bool
+	// Leaving: deleted, but its pods may still run.
+	Leaving bool
+}
+
+// World is all that a plan depends on.
+type World struct {
+	Now time.Time
+	// Due and Claimed are what the backend answered, and when it was asked.
+	Due         []prefect.FlowRun
+	DueRead     time.Time
+	Claimed     []prefect.FlowRun
+	ClaimedRead time.Time
+	// Jobs by flow run.
+	Jobs map[string][]Job
+	// Busy are the runs being acted on.
+	Busy map[string]bool
+	// Settled is when we last finished an action on a run. A read begun before
+	// that does not know what we did.
+	Settled map[string]time.Time
+	// NotBefore is when a run may be looked at again.
+	NotBefore map[string]time.Time
+	// Beats is when a run last got a heartbeat from us.
+	Beats map[string]time.Time
+	// Turn counts plans.
+	Turn int
+}
+
+// Plan is what follows from a World.
+type Plan struct {
+	// Actions to take now, in this order.
+	Actions []Action
+	// Ahead are actions whose run falls due later, in due order.
+	Ahead []Action
+}
+
+// beatInterval: Prefect reschedules a run whose heartbeat is 10 minutes old
+// (prefect1-server-facts f), so one may be lost.
+const beatInterval = 3 * time.Minute
+
+// NewPlan decides. It is a pure function:
+//
+//	due run, Scheduled family | an active Job, of any attempt | Adopt
+//	                          | a Job that is being deleted   | nothing yet
+//	                          | else                          | Launch
+//	due run, Running          | a Job of this attempt         | Adopt
+//	                          | another active Job            | nothing: its pod takes the retry itself
+//	                          | a Job that is being deleted   | nothing yet
+//	                          | else                          | Relaunch
+//	run ahead                 |                               | the same, later
+//	claimed run               | no Job, claim older than grace or our own | Repair
+//	                          | no Job, younger claim         | nothing: its launcher is at it
+//	                          | an active Job                 | Heartbeat, every 3 minutes
+//
+// Runs in hand, runs we have finished with since they were read and runs on hold
+// are left alone.
+func NewPlan(o Options, w World) Plan {
+	var p Plan
+	// A run that changed between the two reads is in both; the later read counts.
+	isDue, isClaimed := ids(w.Due), ids(w.Claimed)
+	dueFirst := w.DueRead.Before(w.ClaimedRead)
+	for _, run := range w.Claimed {
+		if w.skips(run.ID, w.ClaimedRead) || isDue[run.ID] && !dueFirst {
+			continue
+		}
+		if kind := claimedAction(o, w, run); kind != 0 {
+			p.Actions = append(p.Actions, Action{Kind: kind, Run: run, ReadAt: w.ClaimedRead})
+		}
+	}
+	slices.SortStableFunc(p.Actions, func(a, b Action) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Run.StateAt.Compare(b.Run.StateAt))
+	})
+	beats := slices.IndexFunc(p.Actions, func(a Action) bool { return a.Kind == Heartbeat })
+	if beats < 0 {
+		beats = len(p.Actions)
+	}
+
+	var due []Action
+	for _, run := range w.Due {
+		if w.skips(run.ID, w.DueRead) || isClaimed[run.ID] && dueFirst || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
+			continue
+		}
+		kind, adopted := dueAction(run, w.Jobs[run.ID])
+		if kind == 0 {
+			continue
+		}
+		a := Action{Kind: kind, Run: run, Job: adopted, ReadAt: w.DueRead}
+		if run.Due().After(w.Now) {
+			p.Ahead = append(p.Ahead, a)
+		} else {
+			due = append(due, a)
+		}
+	}
+	// What has been claimed and lacks its Job comes first, signs of life last.
+	p.Actions = slices.Insert(p.Actions, beats, rotated(due, o.Name, w.Turn)...)
+	slices.SortStableFunc(p.Ahead, byDue)
+	return p
+}
+
+func ids(runs []prefect.FlowRun) map[string]bool {
+	set := make(map[string]bool, len(runs))
+	for _, r := range runs {
+		set[r.ID] = true
+	}
+	return set
+}
+
+// skips reports whether nothing may be decided about a run that was read then.
+func (w World) skips(id string, read time.Time) bool {
+	if settled, ok := w.Settled[id]; ok && !read.After(settled) {
+		return true
+	}
+	return w.Busy[id] || w.NotBefore[id].After(w.Now)
+}
+
+func dueAction(run prefect.FlowRun, jobs []Job) (kind Kind, adopted string) {
+	attempt := job.AttemptLabel(run.Attempt())
+	var active, own string
+	for _, j := range jobs {
+		switch {
+		case j.Leaving:
+			// Its pods may run until it is gone; a second Job now would run beside them.
+			return 0, ""
+		case j.Attempt == attempt:
+			own = j.Name
+		}
+		if j.Active {
+			active = j.Name
+		}
+	}
+	if run.State.Type.IsScheduled() {
+		if active != "" {
+			return Adopt, active
+		}
+		return Launch, ""
+	}
+	switch {
+	case own != "":
+		return Adopt, own
+	case active != "":
+		return 0, ""
+	}
+	return Relaunch, ""
+}
+
+func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
+	if run.Claim == nil || run.Claim.Namespace != "" && run.Claim.Namespace != o.Namespace {
+		return 0
+	}
+	if !prefect.LabelsMatch(o.Labels, run.Labels) {
+		return 0
+	}
+	attempt := job.AttemptLabel(run.Claim.Attempt)
+	found, active := false, false
+	for _, j := range w.Jobs[run.ID] {
+		// A claim may name the Job of an earlier attempt, which it adopted.
+		found = found || j.Active || j.Attempt == attempt || j.Name == run.Claim.Job
+		active = active || j.Active
+	}
+	switch {
+	case active:
+		last := run.StateAt
+		if beat := w.Beats[run.ID]; beat.After(last) {
+			last = beat
+		}
+		if w.Now.Sub(last) >= beatInterval {
+			return Heartbeat
+		}
+	case found:
+		// The Job has ended and the pod never set the run Running. Prefect reschedules
+		// the run, which makes a new attempt.
+	case run.Claim.Launcher == o.Name, w.Now.Sub(run.StateAt) >= o.ClaimGrace:
+		// A claim of our own that we do not have in hand is from before a restart.
+		return Repair
+	}
+	return 0
+}
+
+func byDue(a, b Action) int {
+	return cmp.Or(a.Run.Due().Compare(b.Run.Due()), cmp.Compare(a.Run.ID, b.Run.ID))
+}
+
+// rotated starts each launcher at another place of the due order, so that
+// several of them rarely meet, and moves the start with every plan, so that no
+// run is always last.
+func rotated(due []Action, launcher string, turn int) []Action {
+	slices.SortStableFunc(due, byDue)
+	if len(due) < 2 {
+		return due
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(launcher))
+	const stride = 61 // a prime, so that the starts spread over lists of any length
+	start := (int(h.Sum32()) + turn*stride) % len(due)
+	return append(slices.Clone(due[start:]), due[:start]...)
+}

@@ -1,0 +1,292 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"go.uber.org/goleak"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// runBuilder makes test runs sentences: run("a").due(at).
+type runBuilder struct{ prefect.FlowRun }
+
+func run(id string) *runBuilder {
+	return &runBuilder{prefect.FlowRun{
+		ID: id, Version: 1, Flow: prefect.Flow{ID: "flow", Name: "flow"},
+		State: prefect.State{Type: prefect.Scheduled},
+	}}
+}
+
+func (b *runBuilder) due(at time.Time) *runBuilder { b.State.StartTime = at; return b }
+func (b *runBuilder) version(v int) *runBuilder    { b.Version = v; return b }
+func (b *runBuilder) labels(l ...string) *runBuilder {
+	b.Labels = l
+	return b
+}
+
+func (b *runBuilder) retrying(task string, version int, at time.Time) *runBuilder {
+	b.State = prefect.State{Type: prefect.Running}
+	b.DueTasks = append(b.DueTasks, prefect.TaskRun{ID: task, Version: version, State: prefect.State{Type: prefect.Retrying, StartTime: at}})
+	return b
+}
+
+func (b *runBuilder) claimedBy(launcher string, attempt prefect.Attempt, jobName string, at time.Time) *runBuilder {
+	b.State = prefect.State{Type: prefect.Submitted}
+	b.Claim = &prefect.Claim{Launcher: launcher, Attempt: attempt, Job: jobName, Namespace: "flows"}
+	b.StateAt = at
+	return b
+}
+
+// memory is a Prefect Server in memory, with its weaknesses (prefect1-server-facts
+// a–c): versions are ignored, Submitted is accepted in any state, and the only
+// lock is one of 30 s, which several API replicas do not share.
+type memory struct {
+	mu   sync.Mutex
+	runs map[string]prefect.FlowRun
+	// locks is nil where several replicas answer.
+	locks map[string]time.Time
+
+	latency time.Duration
+	// fault is asked before and after every write and before every read.
+	fault func(op, id string, written bool) error
+
+	writes    []string
+	logs      []prefect.LogEntry
+	beats     []string
+	announced int
+	asked     map[string]int
+}
+
+var errLost = errors.New("the answer was lost")
+
+func newMemory(runs ...*runBuilder) *memory {
+	m := &memory{runs: map[string]prefect.FlowRun{}, locks: map[string]time.Time{}, asked: map[string]int{}}
+	for _, r := range runs {
+		m.runs[r.ID] = r.FlowRun
+	}
+	return m
+}
+
+func (m *memory) replicated() *memory { m.locks = nil; return m }
+
+func (m *memory) set(r *runBuilder) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.runs[r.ID] = r.FlowRun
+}
+
+func (m *memory) get(id string) prefect.FlowRun {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.runs[id]
+}
+
+// begin is a request on its way.
+func (m *memory) begin(ctx context.Context, op, id string) error {
+	if m.latency > 0 {
+		select {
+		case <-time.After(m.latency):
+		case <-ctx.Done():
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err // not sent
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked[op]++
+	return m.ask(op, id, false)
+}
+
+func (m *memory) ask(op, id string, written bool) error {
+	if m.fault == nil {
+		return nil
+	}
+	return m.fault(op, id, written)
+}
+
+func (m *memory) matching(labels []string, want func(prefect.FlowRun) bool) []prefect.FlowRun {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []prefect.FlowRun
+	for _, r := range m.runs {
+		if want(r) && prefect.LabelsMatch(labels, r.Labels) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b prefect.FlowRun) int { return strings.Compare(a.ID, b.ID) })
+	return found
+}
+
+func (m *memory) Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
+	if err := m.begin(ctx, "due", ""); err != nil {
+		return nil, err
+	}
+	due := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claimable(until) })
+	slices.SortStableFunc(due, func(a, b prefect.FlowRun) int { return a.Due().Compare(b.Due()) })
+	return due[:min(limit, len(due))], nil
+}
+
+func (m *memory) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error) {
+	if err := m.begin(ctx, "claimed", ""); err != nil {
+		return nil, err
+	}
+	return m.matching(labels, func(r prefect.FlowRun) bool { return r.Claim != nil }), nil
+}
+
+func (m *memory) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error) {
+	if err := m.begin(ctx, "read", id); err != nil {
+		return prefect.FlowRun{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.runs[id]
+	if !ok {
+		return r, prefect.ErrNotFound
+	}
+	return r, nil
+}
+
+// write changes a run, whatever state it is in.
+func (m *memory) write(op, id string, change func(*prefect.FlowRun)) error {
+	r, ok := m.runs[id]
+	if !ok {
+		return prefect.ErrNotFound
+	}
+	change(&r)
+	r.StateAt = time.Now()
+	m.runs[id] = r
+	m.writes = append(m.writes, fmt.Sprintf("%s %s %s", op, id, r.State.Type))
+	return m.ask(op, id, true)
+}
+
+func (m *memory) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error) {
+	if err := m.begin(ctx, "claim", run.ID); err != nil {
+		if errors.Is(err, prefect.ErrAuth) {
+			return prefect.ClaimResult{}, err
+		}
+		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: err.Error()}, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if run.State.Type.IsScheduled() && m.locks != nil {
+		if since, ok := m.locks[run.ID]; ok && time.Since(since) < 30*time.Second {
+			return prefect.ClaimResult{Answer: prefect.NotNow, Reason: "already been submitted"}, nil
+		}
+		m.locks[run.ID] = time.Now()
+	}
+	err := m.write("claim", run.ID, func(r *prefect.FlowRun) {
+		if run.State.Type.IsRunning() {
+			r.DueTasks = slices.DeleteFunc(slices.Clone(r.DueTasks), func(t prefect.TaskRun) bool {
+				return slices.ContainsFunc(run.DueTasks, func(c prefect.TaskRun) bool { return c.ID == t.ID })
+			})
+			return
+		}
+		r.Version++
+		r.State = prefect.State{Type: prefect.Submitted, Message: "Submitted for execution"}
+		r.Claim = &claim
+	})
+	switch {
+	case errors.Is(err, prefect.ErrNotFound):
+		return prefect.ClaimResult{Answer: prefect.Lost}, nil
+	case err != nil:
+		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: err.Error()}, nil
+	}
+	return prefect.ClaimResult{Answer: prefect.Won}, nil
+}
+
+func (m *memory) Fail(ctx context.Context, run prefect.FlowRun, message string) error {
+	return m.setState(ctx, "fail", run.ID, prefect.State{Type: prefect.Failed, Message: message})
+}
+
+func (m *memory) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
+	return m.setState(ctx, "hand back", run.ID, prefect.State{Type: prefect.Scheduled, StartTime: at, Message: message})
+}
+
+// setState is how anybody sets a state: us, a pod, Lazarus, a person.
+func (m *memory) setState(ctx context.Context, op, id string, s prefect.State) error {
+	if err := m.begin(ctx, op, id); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.write(op, id, func(r *prefect.FlowRun) {
+		r.Version++
+		r.State, r.Claim = s, nil
+	})
+}
+
+func (m *memory) Log(ctx context.Context, entries []prefect.LogEntry) error {
+	if err := m.begin(ctx, "log", ""); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.logs = append(m.logs, entries...)
+	return m.ask("log", "", true)
+}
+
+func (m *memory) Heartbeat(ctx context.Context, id string) error {
+	if err := m.begin(ctx, "heartbeat", id); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.beats = append(m.beats, id)
+	return nil
+}
+
+func (m *memory) Announce(ctx context.Context, _ []string) error {
+	if err := m.begin(ctx, "announce", ""); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.announced++
+	return nil
+}
+
+// linesOf are a run's log lines.
+func (m *memory) linesOf(id string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lines []string
+	for _, e := range m.logs {
+		if e.FlowRunID == id {
+			lines = append(lines, string(e.Level)+" "+e.Message)
+		}
+	}
+	return lines
+}
+
+// template renders every run's Job the same; a run config of "wrong" is its
+// author's error.
+type template struct{}
+
+func (template) Render(_ context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
+	if string(r.RunConfig) == "wrong" {
+		return nil, &prefect.AuthorError{Message: "cpu_limit: write 500m or 2"}
+	}
+	name, identifier := job.Name("prefect-job", r.ID, r.Attempt(), 0)
+	labels := map[string]string{
+		job.LabelIdentifier: identifier, job.LabelFlowRunID: r.ID, job.LabelFlowID: r.Flow.ID,
+		job.LabelAttempt: job.AttemptLabel(r.Attempt()),
+	}
+	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	j.Spec.Template.Labels = map[string]string{job.LabelIdentifier: identifier}
+	return j, nil
+}
