@@ -56,7 +56,7 @@ func (e *env) artifact(what, name string, inputs []string, make func(path string
 	}
 	path := filepath.Join(dir, name+"-"+key(inputs...))
 	if _, err := os.Stat(path); err == nil {
-		e.say.cached(what)
+		e.say.cached()
 		return path, nil
 	}
 	return path, e.say.step(what, func() error {

@@ -3,13 +3,18 @@ package cluster
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -31,6 +36,43 @@ func TestKindConfig(t *testing.T) {
 	want := "kind: Cluster\nname: prefect-keda\nnetworking:\n  disableDefaultCNI: true\n"
 	if got := kindConfig(base, false); got != want {
 		t.Errorf("kindConfig = %q, want %q", got, want)
+	}
+}
+
+func TestPinnedNodeImage(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	for _, tc := range []struct {
+		name, config, want string
+	}{
+		{"by digest", "# image: other:v1" + digest + "\nnodes:\n  - role: control-plane\n    image: kindest/node:v1.34.11" + digest + "\n", "kindest/node:v1.34.11" + digest},
+		{"by tag only", "nodes:\n  - image: x\n    image: kindest/node:v1.34.11\n", ""},
+		{"none", "kind: Cluster\n", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := pinnedNodeImage(tc.config)
+			if got != tc.want || (err == nil) != (tc.want != "") {
+				t.Errorf("pinnedNodeImage = %q, %v, want %q", got, err, tc.want)
+			}
+		})
+	}
+}
+
+// What is pulled and what is built behave the same: one minor version.
+func TestPulledNodeIsOfTheMinorVersionThatIsBuilt(t *testing.T) {
+	config, err := os.ReadFile("../../kind-config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := pinnedNodeImage(string(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor := kubernetesVersion[:strings.LastIndex(kubernetesVersion, ".")+1]
+	if !strings.HasPrefix(image, "kindest/node:"+minor) {
+		t.Errorf("kind-config.yaml names %s, what is built is %s", image, kubernetesVersion)
+	}
+	if !strings.Contains(string(config), "\nname: "+Name+"\n") {
+		t.Errorf("kind-config.yaml names another cluster than %s", Name)
 	}
 }
 
@@ -77,57 +119,157 @@ func TestHoldsSysResource(t *testing.T) {
 	}
 }
 
-// The wrapper is a shell script, so it is run: with a runc that prints its arguments.
-func TestRuntimeWrapperDropsTheCapability(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Log("jq is not installed here; the cluster installs it, and its start proves the wrapper")
-		return
+func TestArtifact(t *testing.T) {
+	e := &env{cache: t.TempDir(), say: newProgress(io.Discard)}
+	made := 0
+	write := func(path string) error {
+		made++
+		return os.WriteFile(path, []byte("x"), 0o600)
 	}
-	dir := t.TempDir()
-	write := func(name, text string, mode os.FileMode) string {
-		path := filepath.Join(dir, name)
+	first, err := e.artifact("a thing", "thing", []string{"1"}, write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := e.artifact("a thing", "thing", []string{"1"}, write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != again || made != 1 {
+		t.Errorf("the same inputs gave %s and %s and were made %d times", first, again, made)
+	}
+	other, err := e.artifact("a thing", "thing", []string{"2"}, write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other == first || made != 2 {
+		t.Errorf("other inputs gave %s and were made %d times in all", other, made)
+	}
+	// Interrupted half way: nothing to trust may be left.
+	half := func(path string) error {
+		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+			return err
+		}
+		return errors.New("interrupted")
+	}
+	path, err := e.artifact("a thing", "thing", []string{"3"}, half)
+	if err == nil {
+		t.Error("a failed build is no error")
+	}
+	if left, _ := filepath.Glob(path + "*"); len(left) != 0 {
+		t.Errorf("a failed build leaves %v", left)
+	}
+}
+
+func TestSweepRemovesWhatKilledRunsLeft(t *testing.T) {
+	e := &env{cache: t.TempDir()}
+	for _, name := range []string{"node-1/rootfs.tar", "image-1.tar", "artifacts/kubelet-abc.part", "artifacts/kubelet-abc", "kubeconfig"} {
+		path := filepath.Join(e.cache, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return path
 	}
-	write("runc", "#!/bin/sh\necho \"$@\"\n", 0o755)
-	wrapper := write("wrapper", runtimeWrapper, 0o755)
-	bundle := write("bundle/config.json", `{"process":{"args":["x"],"capabilities":{"bounding":["CAP_CHOWN","CAP_SYS_RESOURCE"],"ambient":null}}}`, 0o644)
-	process := write("process.json", `{"args":["y"],"capabilities":{"effective":["CAP_SYS_RESOURCE"]}}`, 0o644)
+	if err := e.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, pattern := range []string{"*", "artifacts/*"} {
+		found, err := filepath.Glob(filepath.Join(e.cache, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			left = append(left, strings.TrimPrefix(path, e.cache+"/"))
+		}
+	}
+	if diff := cmp.Diff([]string{"artifacts", "kubeconfig", "artifacts/kubelet-abc"}, left); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
 
-	for _, args := range [][]string{
-		{"--root", "/r", "create", "--bundle", filepath.Dir(bundle), "id"},
-		{"exec", "--process", process, "id"},
-	} {
-		cmd := exec.CommandContext(t.Context(), wrapper, args...)
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.TrimSpace(string(out)); got != strings.Join(args, " ") {
-			t.Errorf("runc was called with %q, want %q", got, strings.Join(args, " "))
-		}
+func TestLockWaitsForTheOther(t *testing.T) {
+	e := &env{cache: t.TempDir(), say: newProgress(io.Discard)}
+	unlock, err := e.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for path, want := range map[string]string{
-		bundle:  `{"process":{"args":["x"],"capabilities":{"bounding":["CAP_CHOWN"],"ambient":[]}}}`,
-		process: `{"args":["y"],"capabilities":{"effective":[]}}`,
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := e.lock(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second lock while the first is held: %v, want to wait until the context ends", err)
+	}
+	unlock()
+	unlock, err = e.lock(t.Context())
+	if err != nil {
+		t.Fatalf("lock after the first was given back: %v", err)
+	}
+	unlock()
+}
+
+func TestLayoutKey(t *testing.T) {
+	base := imageLayout{base: "/c/root.tar-1", files: map[string]string{"/keda": "/c/keda-1"}, links: map[string]string{"/a": "b"}, entrypoint: "/keda", user: "1:1"}
+	same := base
+	same.files = map[string]string{"/keda": "/elsewhere/keda-1"}
+	if base.key() != same.key() {
+		t.Error("the cache's own path counts")
+	}
+	for name, change := range map[string]func(*imageLayout){
+		"base":       func(l *imageLayout) { l.base = "/c/root.tar-2" },
+		"binary":     func(l *imageLayout) { l.files = map[string]string{"/keda": "/c/keda-2"} },
+		"path":       func(l *imageLayout) { l.files = map[string]string{"/bin/keda": "/c/keda-1"} },
+		"link":       func(l *imageLayout) { l.links = map[string]string{"/a": "c"} },
+		"entrypoint": func(l *imageLayout) { l.entrypoint = "/other" },
+		"user":       func(l *imageLayout) { l.user = "2:2" },
 	} {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, b); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, compact.String()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", path, diff)
-		}
+		t.Run(name, func(t *testing.T) {
+			changed := base
+			change(&changed)
+			if changed.key() == base.key() {
+				t.Error("a change does not count")
+			}
+		})
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		status int
+		header string
+		want   bool
+	}{
+		{"registry that asks for a token", http.StatusUnauthorized, "registry/2.0", true},
+		{"open registry", http.StatusOK, "registry/2.0", true},
+		{"proxy that answers for everybody", http.StatusNotFound, "", false},
+		{"portal", http.StatusOK, "", false},
+		{"registry that is broken", http.StatusServiceUnavailable, "registry/2.0", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if tc.header != "" {
+					w.Header().Set("Docker-Distribution-Api-Version", tc.header)
+				}
+				w.WriteHeader(tc.status)
+			}))
+			defer server.Close()
+			if got := answers(t.Context(), server.URL+"/v2/"); got != tc.want {
+				t.Errorf("answers = %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestSummary(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.steps = []timing{{"short", time.Second}, {"long", time.Minute}}
+	p.cached()
+	p.summary("it is up")
+	got := out.String()
+	if !strings.HasPrefix(got, "    it is up in ") || !strings.HasSuffix(got, "; 1 pieces were there already; slowest: long 1m0s, short 1s\n") {
+		t.Errorf("summary = %q", got)
 	}
 }
 

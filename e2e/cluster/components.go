@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -14,7 +15,7 @@ const kubernetesVersion = "v1.34.4"
 // own so that its dependencies stay out of the product's.
 type component struct {
 	name    string // of the binary
-	module  string // folder under e2e/cluster/modules
+	dir     string // of the module, or of a package that needs only the standard library
 	pkg     string // import path of the main package
 	ldflags string
 }
@@ -23,7 +24,7 @@ func kubernetesComponent(name string) component {
 	const version = "k8s.io/component-base/version."
 	parts := strings.Split(strings.TrimPrefix(kubernetesVersion, "v"), ".")
 	return component{
-		name: name, module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/" + name,
+		name: name, dir: "e2e/cluster/modules/kubernetes", pkg: "k8s.io/kubernetes/cmd/" + name,
 		// kubeadm refuses a binary without a version.
 		ldflags: "-X " + version + "gitVersion=" + kubernetesVersion + " -X " + version + "gitMajor=" + parts[0] +
 			" -X " + version + "gitMinor=" + parts[1] + " -X " + version + "gitTreeState=clean" +
@@ -33,18 +34,19 @@ func kubernetesComponent(name string) component {
 
 // kindCommand and kubectlCommand are needed on every machine.
 func kindCommand() component {
-	return component{name: "kind", module: "kind", pkg: "sigs.k8s.io/kind"}
+	return component{name: "kind", dir: "e2e/cluster/modules/kind", pkg: "sigs.k8s.io/kind"}
 }
 
 func kubectlCommand() component { return kubernetesComponent("kubectl") }
 
 // build returns the path of the component's static binary.
 func (e *env) build(ctx context.Context, c component) (string, error) {
-	dir := filepath.Join(e.root, "e2e/cluster/modules", c.module)
-	files := []string{filepath.Join(dir, "go.mod")}
-	for _, optional := range []string{"go.sum", "main.go"} {
-		if found, _ := filepath.Glob(filepath.Join(dir, optional)); len(found) > 0 {
-			files = append(files, found...)
+	dir := filepath.Join(e.root, c.dir)
+	var files []string
+	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			files = append(files, path)
 		}
 	}
 	inputs, err := fileInputs(files...)

@@ -8,33 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
-
-// runtimeWrapper drops CAP_SYS_RESOURCE from what runc is asked for. Machines
-// that do not hold it (many sandboxes) cannot grant it, and runc then refuses
-// every privileged container, kind's nodes among them.
-const runtimeWrapper = `#!/bin/sh
-set -eu
-drop() { # FILE JQ-PATH
-	jq "$2 |= with_entries(.value = ((.value // []) - [\"CAP_SYS_RESOURCE\"]))" "$1" >"$1.new" && cat "$1.new" >"$1" && rm "$1.new"
-}
-prev=
-for arg in "$@"; do
-	case "$prev" in
-	--bundle | -b) drop "$arg/config.json" .process.capabilities ;;
-	--process | -p) drop "$arg" .capabilities ;;
-	esac
-	case "$arg" in
-	--bundle=*) drop "${arg#--bundle=}/config.json" .process.capabilities ;;
-	--process=*) drop "${arg#--process=}" .capabilities ;;
-	esac
-	prev=$arg
-done
-exec runc "$@"
-`
 
 // capSysResource is CAP_SYS_RESOURCE's bit in the capability masks of /proc.
 const capSysResource = 24
@@ -59,16 +37,28 @@ func (e *env) docker(ctx context.Context, args ...string) (string, error) {
 	return run(ctx, command{name: "docker", args: args, env: []string{"DOCKER_BUILDKIT=0"}})
 }
 
+// dockerAnswers asks with a deadline: a socket may be left of a daemon that is gone.
+func (e *env) dockerAnswers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := e.docker(ctx, "info")
+	return err == nil
+}
+
 // ensureDocker uses the Docker daemon that is there, or starts one.
 func (e *env) ensureDocker(ctx context.Context) error {
-	if _, err := e.docker(ctx, "info"); err == nil {
-		e.say.cached("Docker daemon")
+	if e.dockerAnswers(ctx) {
+		e.say.cached()
 		return nil
 	}
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		return errors.New("no Docker daemon answers: start Docker, or run as root on Debian so that one can be installed")
 	}
-	if err := e.aptInstall(ctx, map[string]string{"dockerd": "docker.io", "iptables": "iptables", "jq": "jq"}); err != nil {
+	if err := e.aptInstall(ctx, map[string]string{"dockerd": "docker.io", "iptables": "iptables"}); err != nil {
+		return err
+	}
+	// From Debian 13 on the client is a package of its own.
+	if err := e.aptInstall(ctx, map[string]string{"docker": "docker-cli"}); err != nil {
 		return err
 	}
 	return e.say.step("start a Docker daemon", func() error { return e.startDockerd(ctx) })
@@ -83,8 +73,8 @@ func (e *env) startDockerd(ctx context.Context) error {
 		return err
 	}
 	if !holdsSysResource(string(status)) {
-		wrapper := filepath.Join(e.cache, "runc-without-sys-resource")
-		if err := os.WriteFile(wrapper, []byte(runtimeWrapper), 0o755); err != nil {
+		wrapper, err := e.build(ctx, component{name: "runc-reduced", dir: "e2e/cluster/cmd/runc-reduced", pkg: "."})
+		if err != nil {
 			return err
 		}
 		args = append(args, "--add-runtime", "reduced="+wrapper, "--default-runtime", "reduced")
@@ -103,10 +93,13 @@ func (e *env) startDockerd(ctx context.Context) error {
 	if err := daemon.Start(); err != nil {
 		return err
 	}
+	// This waits for as long as the daemon lives, which may be longer than we do.
 	died := make(chan error, 1)
 	go func() { died <- daemon.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
 	for {
-		if _, err := e.docker(ctx, "info"); err == nil {
+		if e.dockerAnswers(ctx) {
 			return nil
 		}
 		select {
@@ -114,7 +107,7 @@ func (e *env) startDockerd(ctx context.Context) error {
 			text, _ := os.ReadFile(logPath)
 			return fmt.Errorf("dockerd ended: %w\n%s", err, tail(string(text), 20))
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("dockerd does not answer: %w; see %s", ctx.Err(), logPath)
 		case <-time.After(300 * time.Millisecond):
 		}
 	}
@@ -144,10 +137,12 @@ func (e *env) aptInstall(ctx context.Context, commands map[string]string) error 
 	if len(missing) == 0 {
 		return nil
 	}
-	return e.say.step("install "+strings.Join(missing, ", ")+" (apt-get)", func() error {
-		if _, err := exec.LookPath("apt-get"); err != nil {
-			return fmt.Errorf("missing %s and no apt-get to install them with", strings.Join(missing, ", "))
-		}
+	slices.Sort(missing)
+	packages := strings.Join(slices.Compact(missing), ", ")
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+		return fmt.Errorf("%s needed: install by hand, or run as root where there is apt-get", packages)
+	}
+	return e.say.step("install "+packages+" (apt-get)", func() error {
 		quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
 		if _, err := run(ctx, command{name: "apt-get", args: []string{"update", "-qq"}, env: quiet}); err != nil {
 			return err

@@ -9,6 +9,11 @@ import (
 // FlowImage is an image with the real Prefect 1.4.1 client and the flows of
 // e2e/images/flow, in the Docker daemon and in the node.
 func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
+	unlock, err := c.env.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	dir := filepath.Join(c.env.root, "e2e/images/flow")
 	requirements := filepath.Join(c.env.root, "e2e/python/requirements.txt")
 	files, err := filepath.Glob(filepath.Join(dir, "prefect_keda_flows", "*.py"))
@@ -22,7 +27,7 @@ func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
 	}
 	ref := "prefect-keda-flow:" + key(inputs...)
 	if c.env.hasImage(ctx, ref) {
-		c.env.say.cached("flow image " + ref)
+		c.env.say.cached()
 		return ref, c.Load(ctx, ref)
 	}
 	err = c.env.say.step("build the flow image "+ref+" with the real Prefect 1.4.1 client", func() error {
@@ -35,6 +40,7 @@ func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	c.env.removeOthers(ctx, ref)
 	return ref, c.Load(ctx, ref)
 }
 

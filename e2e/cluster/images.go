@@ -1,26 +1,27 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// pulledNodeImage is kind's own node image where a registry is reachable; the
-// minor version is the one nodeimage.go builds elsewhere.
-const pulledNodeImage = "kindest/node:" + kubernetesVersion
-
-// pullsImages decides between pulling and building. PREFECT_KEDA_IMAGES=pull or
-// build overrides what a look at the registries says.
-func (e *env) pullsImages(ctx context.Context) (bool, error) {
+// pullsImages decides between pulling and building. Unless PREFECT_KEDA_IMAGES
+// says which, it pulls where the registries answer and give out the node image:
+// a proxy may answer for a registry and give out nothing.
+func (e *env) pullsImages(ctx context.Context, nodeImage string) (bool, error) {
 	switch mode := os.Getenv("PREFECT_KEDA_IMAGES"); mode {
 	case "pull":
-		return true, nil
+		return true, e.pull(ctx, nodeImage)
 	case "build":
 		return false, nil
 	case "", "auto":
@@ -33,8 +34,26 @@ func (e *env) pullsImages(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	e.say.note("image registries answer: images are pulled")
+	if err := e.pull(ctx, nodeImage); err != nil {
+		e.say.note("registries answer, but: %v", err)
+		e.say.note("images are built from package registries")
+		return false, nil
+	}
 	return true, nil
+}
+
+// pull gets the image if Docker does not hold it.
+func (e *env) pull(ctx context.Context, ref string) error {
+	if e.hasImage(ctx, ref) {
+		e.say.cached()
+		return nil
+	}
+	return e.say.step("pull "+ref, func() error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		defer cancel()
+		_, err := e.docker(ctx, "pull", "-q", ref)
+		return err
+	})
 }
 
 // answers reports whether a registry's API is there: 200, or 401 asking for a token.
@@ -69,7 +88,7 @@ func (c *Cluster) Load(ctx context.Context, refs ...string) error {
 		// What was loaded is remembered per node container: a new cluster starts empty.
 		mark := filepath.Join(c.env.cache, "loaded", key(container, ref))
 		if have, err := os.ReadFile(mark); err == nil && string(have) == id {
-			c.env.say.cached("image " + ref + " in the node")
+			c.env.say.cached()
 			continue
 		}
 		if err := c.env.say.step("load "+ref+" into the node", func() error { return c.load(ctx, ref) }); err != nil {
@@ -86,18 +105,44 @@ func (c *Cluster) Load(ctx context.Context, refs ...string) error {
 }
 
 func (c *Cluster) load(ctx context.Context, ref string) error {
-	archive := filepath.Join(c.env.cache, "load.tar")
-	defer os.Remove(archive)
-	if _, err := c.env.docker(ctx, "save", "-o", archive, ref); err != nil {
-		return err
-	}
-	f, err := os.Open(archive)
+	var saveErr bytes.Buffer
+	save := exec.CommandContext(ctx, "docker", "save", ref)
+	save.Stderr = &saveErr
+	archive, err := save.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	_, err = run(ctx, command{name: "docker", args: []string{"exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"}, stdin: f})
-	return err
+	if err := save.Start(); err != nil {
+		return err
+	}
+	_, err = run(ctx, command{name: "docker", args: []string{"exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"}, stdin: archive})
+	// What was not read has to be, or save waits for a reader for ever.
+	_, copyErr := io.Copy(io.Discard, archive)
+	if waitErr := save.Wait(); waitErr != nil {
+		err = errors.Join(err, fmt.Errorf("docker save %s: %w\n%s", ref, waitErr, tail(saveErr.String(), 10)))
+	}
+	return errors.Join(err, copyErr)
+}
+
+// removeOthers removes the images of the same repository made for earlier inputs; each is
+// a gigabyte. One that is in use stays.
+func (e *env) removeOthers(ctx context.Context, ref string) {
+	repository, _, _ := strings.Cut(ref, ":")
+	if !strings.HasPrefix(repository, "prefect-keda-") {
+		return // not made by us
+	}
+	out, err := e.docker(ctx, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository)
+	if err != nil {
+		return
+	}
+	for _, other := range strings.Fields(out) {
+		if other == ref {
+			continue
+		}
+		if _, err := e.docker(ctx, "rmi", other); err != nil {
+			e.say.note("the outdated image %s stays: %v", other, err)
+		}
+	}
 }
 
 // BuildImage builds one of the repository's images with its Dockerfile from a

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 )
@@ -37,7 +38,7 @@ func (c *Cluster) installKEDA(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.waitForKEDA(ctx)
+	return c.env.say.step("wait for KEDA", func() error { return c.kedaAvailable(ctx, "5m") })
 }
 
 // pinKEDA names the released images in place of the module's development ones,
@@ -50,16 +51,19 @@ func pinKEDA(manifests string) string {
 	).Replace(manifests)
 }
 
-func (c *Cluster) waitForKEDA(ctx context.Context) error {
-	return c.env.say.step("wait for KEDA", func() error {
-		for _, d := range []string{"keda-operator", "keda-metrics-apiserver"} {
-			if _, err := c.Kubectl(ctx, "-n", "keda", "rollout", "status", "deployment/"+d, "--timeout=5m"); err != nil {
-				return err
-			}
+// kedaAvailable waits until the operator runs and its metrics can be asked for.
+func (c *Cluster) kedaAvailable(ctx context.Context, timeout string) error {
+	for _, d := range []string{"keda-operator", "keda-metrics-apiserver"} {
+		if _, err := c.Kubectl(ctx, "-n", "keda", "rollout", "status", "deployment/"+d, "--timeout="+timeout); err != nil {
+			return err
 		}
-		_, err := c.Kubectl(ctx, "wait", "--for=condition=Available", "apiservice/v1beta1.external.metrics.k8s.io", "--timeout=5m")
-		return err
-	})
+	}
+	const metrics = "apiservice/v1beta1.external.metrics.k8s.io"
+	if _, err := c.Kubectl(ctx, "wait", "--for=condition=Available", metrics, "--timeout="+timeout); err != nil {
+		why, _ := c.Kubectl(ctx, "get", metrics, "-o", "jsonpath={.status.conditions[*].message}")
+		return fmt.Errorf("%w\n%s", err, why)
+	}
+	return nil
 }
 
 func (c *Cluster) buildKEDA(ctx context.Context, source string) error {
@@ -81,11 +85,9 @@ func (c *Cluster) buildKEDA(ctx context.Context, source string) error {
 		if err != nil {
 			return err
 		}
-		if !c.env.hasImage(ctx, image.ref) {
-			layout := imageLayout{files: map[string]string{"/" + image.binary: path}, entrypoint: "/" + image.binary, user: "65532:65532"}
-			if err := c.env.importImage(ctx, image.ref, layout); err != nil {
-				return err
-			}
+		layout := imageLayout{files: map[string]string{"/" + image.binary: path}, entrypoint: "/" + image.binary, user: "65532:65532"}
+		if err := c.env.ensureImage(ctx, image.ref, layout); err != nil {
+			return err
 		}
 		if err := c.Load(ctx, image.ref); err != nil {
 			return err

@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"archive/tar"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +18,7 @@ const kubeProxyPackages = "iptables,conntrack,kmod,nftables"
 // nodeImage builds a kindest/node of our own from Go modules and Debian
 // packages, and returns its name.
 func (e *env) nodeImage(ctx context.Context) (string, error) {
-	if err := e.aptInstall(ctx, map[string]string{"mmdebstrap": "mmdebstrap", "jq": "jq"}); err != nil {
+	if err := e.aptInstall(ctx, map[string]string{"mmdebstrap": "mmdebstrap"}); err != nil {
 		return "", err
 	}
 	binaries := map[string]string{}
@@ -32,9 +30,9 @@ func (e *env) nodeImage(ctx context.Context) (string, error) {
 		binaries[name] = path
 	}
 	for _, c := range []component{
-		{name: "etcd", module: "etcd", pkg: "go.etcd.io/etcd/server/v3"},
-		{name: "coredns", module: "coredns", pkg: "."},
-		{name: "pause", module: "pause", pkg: "."},
+		{name: "etcd", dir: "e2e/cluster/modules/etcd", pkg: "go.etcd.io/etcd/server/v3"},
+		{name: "coredns", dir: "e2e/cluster/modules/coredns", pkg: "."},
+		{name: "pause", dir: "e2e/cluster/modules/pause", pkg: "."},
 	} {
 		path, err := e.build(ctx, c)
 		if err != nil {
@@ -53,7 +51,7 @@ func (e *env) nodeImage(ctx context.Context) (string, error) {
 	inputs = append(inputs, nodePackages, kubeProxyPackages, strings.Join(sortedKeys(iptablesLinks()), ","))
 	ref := "prefect-keda-node:" + key(inputs...)
 	if e.hasImage(ctx, ref) {
-		e.say.cached("node image " + ref)
+		e.say.cached()
 		return ref, nil
 	}
 	return ref, e.say.step("build the node image "+ref+" (Debian packages)", func() error {
@@ -136,7 +134,7 @@ func (e *env) componentImages(ctx context.Context, binaries map[string]string, d
 		case "kube-proxy":
 			layout.base, layout.links = proxy, iptablesLinks()
 		}
-		if err := e.importImage(ctx, ref, layout); err != nil {
+		if err := e.ensureImage(ctx, ref, layout); err != nil {
 			return err
 		}
 		if _, err := e.docker(ctx, "save", "-o", filepath.Join(dir, fmt.Sprintf("%02d-%s.tar", len(done), name)), ref); err != nil {
@@ -156,97 +154,4 @@ func iptablesLinks() map[string]string {
 		}
 	}
 	return links
-}
-
-// imageLayout is an image of static binaries, on nothing or on a root filesystem.
-type imageLayout struct {
-	base       string            // a tar archive to begin with; may be empty
-	files      map[string]string // path in the image → file here
-	links      map[string]string // path in the image → what it points to
-	entrypoint string
-	user       string
-}
-
-// importImage makes an image without a Dockerfile, hence without a builder.
-func (e *env) importImage(ctx context.Context, ref string, l imageLayout) error {
-	archive, err := os.CreateTemp(e.cache, "image-*.tar")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(archive.Name())
-	defer archive.Close()
-	if err := writeLayout(archive, l); err != nil {
-		return fmt.Errorf("write image %s: %w", ref, err)
-	}
-	args := []string{"import", "-c", "ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	if l.entrypoint != "" {
-		args = append(args, "-c", `ENTRYPOINT ["`+l.entrypoint+`"]`)
-	}
-	if l.user != "" {
-		args = append(args, "-c", "USER "+l.user)
-	}
-	_, err = e.docker(ctx, append(args, archive.Name(), ref)...)
-	return err
-}
-
-func writeLayout(w io.Writer, l imageLayout) error {
-	out := tar.NewWriter(w)
-	if l.base != "" {
-		if err := copyTar(out, l.base); err != nil {
-			return err
-		}
-	}
-	for _, name := range sortedKeys(l.files) {
-		if err := addFile(out, strings.TrimPrefix(name, "/"), l.files[name]); err != nil {
-			return err
-		}
-	}
-	for _, name := range sortedKeys(l.links) {
-		h := &tar.Header{Name: strings.TrimPrefix(name, "/"), Linkname: l.links[name], Typeflag: tar.TypeSymlink, Mode: 0o777}
-		if err := out.WriteHeader(h); err != nil {
-			return err
-		}
-	}
-	return out.Close()
-}
-
-func copyTar(out *tar.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	in := tar.NewReader(f)
-	for {
-		h, err := in.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := out.WriteHeader(h); err != nil {
-			return err
-		}
-		if _, err := io.Copy(out, in); err != nil {
-			return err
-		}
-	}
-}
-
-func addFile(out *tar.Writer, name, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: info.Size(), Typeflag: tar.TypeReg}); err != nil {
-		return err
-	}
-	_, err = io.Copy(out, f)
-	return err
 }

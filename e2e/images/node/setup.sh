@@ -17,7 +17,7 @@ rm -f "$root"/lib/systemd/system/containerd.service
 sed -i 's#/usr/local/bin/containerd#/usr/bin/containerd#' "$root"/etc/systemd/system/containerd.service
 sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' "$root"/etc/containerd/config.toml
 chroot "$root" ctr oci spec |
-  jq '.hooks.createContainer += [{"path": "/kind/bin/mount-product-files.sh"}] | del(.process.rlimits)' \
+  chroot "$root" jq '.hooks.createContainer += [{"path": "/kind/bin/mount-product-files.sh"}] | del(.process.rlimits)' \
     >"$root"/etc/containerd/cri-base.json
 mkdir -p "$root"/opt/cni/bin "$root"/etc/cni/net.d "$root"/etc/kubernetes/manifests "$root"/kind/images
 cp -a "$root"/usr/lib/cni/* "$root"/opt/cni/bin/
@@ -59,6 +59,24 @@ ExecStart=/bin/sh -ec 'for t in /kind/images/*.tar; do ctr -n k8s.io images impo
 WantedBy=multi-user.target
 UNIT
 
+# A packet to a service's address that no service has translated must go nowhere. Until kube-proxy
+# knows a new service such packets leave the node, and where the network's edge answers for every
+# address (sandboxes with an egress proxy), the API server keeps that wrong connection for its
+# metrics API for good. These rules come after the translation; 10.96.0.0/16 is kind's service range.
+cat >"$root"/etc/systemd/system/keep-service-packets.service <<'UNIT'
+[Unit]
+Description=Reject packets to service addresses that no service has translated
+Before=kubelet.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -ec 'for chain in OUTPUT FORWARD; do \
+  iptables -w -A $$chain -d 10.96.0.0/16 -p tcp -j REJECT --reject-with tcp-reset; \
+  iptables -w -A $$chain -d 10.96.0.0/16 -j REJECT; done'
+[Install]
+WantedBy=multi-user.target
+UNIT
+
 install -m 0755 "$BIN"/kubelet "$BIN"/kubeadm "$BIN"/kubectl "$root"/usr/bin/
 printf '%s' "$VERSION" >"$root"/kind/version
 
@@ -69,5 +87,5 @@ rm -f "$root"/lib/systemd/system/multi-user.target.wants/* "$root"/etc/systemd/s
   "$root"/lib/systemd/system/sockets.target.wants/*initctl* "$root"/lib/systemd/system/basic.target.wants/*
 echo ReadKMsg=no >>"$root"/etc/systemd/journald.conf
 ln -sf /usr/lib/systemd/systemd "$root"/sbin/init
-chroot "$root" systemctl enable kubelet.service containerd.service undo-mount-hacks.service import-images.service
+chroot "$root" systemctl enable kubelet.service containerd.service undo-mount-hacks.service import-images.service keep-service-packets.service
 chroot "$root" systemctl mask systemd-binfmt.service

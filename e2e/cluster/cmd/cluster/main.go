@@ -13,9 +13,12 @@ import (
 
 const usage = `usage: cluster up          bring the kind cluster with KEDA up, or use the one there is
        cluster down        remove it; what was built stays cached
+       cluster status      say what there is
        cluster load IMAGE… put images of the Docker daemon into its node
        cluster kubeconfig  print the path of its kubeconfig
        cluster flow-image  build and load the image flow pods run in
+       cluster build-image NAME BINARY
+                           build and load the image of the repository's Dockerfile
        cluster kubectl …   run the cluster's kubectl against it
 
 PREFECT_KEDA_CACHE   where slow things are kept (default ~/.cache/prefect-keda)
@@ -46,6 +49,12 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	case "down":
 		return cluster.Down(ctx, os.Stdout)
+	case "status":
+		return cluster.Status(ctx, os.Stdout)
+	case "build-image":
+		if len(args) != 3 {
+			return fmt.Errorf("build-image needs a name and the path of a static binary")
+		}
 	case "load", "kubeconfig", "kubectl", "flow-image":
 	default:
 		fmt.Fprintln(os.Stderr, usage)
@@ -62,6 +71,13 @@ func run(ctx context.Context, args []string) error {
 		ref, err := c.FlowImage(ctx)
 		fmt.Println(ref)
 		return err
+	case "build-image":
+		size, err := c.BuildImage(ctx, args[1], args[2])
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s: %d bytes\n", args[1], size)
+		return c.Load(ctx, args[1])
 	case "kubectl":
 		out, err := c.Kubectl(ctx, args[1:]...)
 		fmt.Print(out)
