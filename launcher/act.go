@@ -107,13 +107,14 @@ func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 	if e.Kind == Heartbeat {
 		return l.heartbeat(ctx, e)
 	}
-	if e.confirmed.IsZero() {
+	switch {
+	case e.tries > 1:
+	case e.Kind == Repair:
+		// Somebody claimed it, which makes finishing it anybody's business. Whether
+		// that still is so is read below, always: nothing is confirmed.
+		e.claim, e.claimed = *e.Run.Claim, true
+	default:
 		e.confirmed = e.ReadAt
-	}
-	if e.Kind == Repair && !e.claimed {
-		// Somebody claimed it, which makes finishing it anybody's business; whether
-		// that still is so is read below.
-		e.claim, e.claimed, e.confirmed = *e.Run.Claim, true, time.Time{}
 	}
 	switch {
 	case e.failure != "" && e.claimed:

@@ -1,0 +1,432 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// The core promise, checked exhaustively: two launchers act on one run, every
+// call they make is a point where the other may go first, and at any call (for
+// as many faults as a scenario allows) the caller may die before or after it
+// took effect, the answer may be lost, the call may be refused, or the launcher
+// may be stopped for so long that a third one finishes its work, the pod runs,
+// and the Job is deleted. It is the real code that runs; only the order is ours.
+
+// gate is a launcher waiting to make a call.
+type gate struct {
+	actor string
+	op    string
+	write bool
+	pass  chan verdict
+}
+
+// verdict is what becomes of a call.
+type verdict int
+
+const (
+	proceed verdict = iota
+	refuse          // not applied, and the caller is told nothing certain
+	loseAnswer
+	dieBefore
+	dieAfter
+	freeze // stopped before the call until everybody else is done
+	verdicts
+)
+
+func (v verdict) String() string {
+	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen"}[v]
+}
+
+// chooser walks a tree of choices depth first, one path per execution.
+type chooser struct {
+	path  []int
+	width []int
+	depth int
+}
+
+func (c *chooser) choose(n int) int {
+	if c.depth == len(c.path) {
+		c.path, c.width = append(c.path, 0), append(c.width, n)
+	}
+	if c.width[c.depth] != n {
+		panic("an execution took another course than the same choices before")
+	}
+	c.depth++
+	return c.path[c.depth-1]
+}
+
+// next goes to the next path; false when all have been walked.
+func (c *chooser) next() bool {
+	c.depth = 0
+	for i := len(c.path) - 1; i >= 0; i-- {
+		if c.path[i]+1 < c.width[i] {
+			c.path[i]++
+			c.path, c.width = c.path[:i+1], c.width[:i+1]
+			return true
+		}
+	}
+	return false
+}
+
+// store is Kubernetes as far as names go.
+type store struct {
+	mu      sync.Mutex
+	jobs    map[string]*batchv1.Job
+	created []string // "run attempt", for ever
+}
+
+func (s *store) create(j *batchv1.Job) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs[j.Name] != nil {
+		return apierrors.NewAlreadyExists(schema.GroupResource{Group: "batch", Resource: "jobs"}, j.Name)
+	}
+	s.jobs[j.Name] = j.DeepCopy()
+	s.created = append(s.created, j.Labels[job.LabelFlowRunID]+" "+j.Labels[job.LabelAttempt])
+	return nil
+}
+
+func (s *store) of(run string) []Job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []Job
+	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
+		if j := s.jobs[name]; j.Labels[job.LabelFlowRunID] == run {
+			found = append(found, jobOf(j))
+		}
+	}
+	return found
+}
+
+func (s *store) finishAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.jobs {
+		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+	}
+}
+
+// eyes are one launcher's view of Prefect and Kubernetes: each call goes through
+// a gate. blind eyes' watch never tells anything.
+type eyes struct {
+	*memory
+	store *store
+	actor string
+	gates chan *gate // nil: free to go
+	blind bool
+}
+
+// at waits at the gate and returns what is to become of the call.
+func (y *eyes) at(op string, write bool) verdict {
+	if y.gates == nil {
+		return proceed
+	}
+	g := &gate{y.actor, op, write, make(chan verdict)}
+	y.gates <- g
+	v := <-g.pass
+	if v == freeze {
+		v = <-g.pass
+	}
+	if v == dieBefore {
+		runtime.Goexit()
+	}
+	return v
+}
+
+func (y *eyes) call(op string, write bool, do func() error) error {
+	switch y.at(op, write) {
+	case refuse:
+		return errLost
+	case loseAnswer:
+		_ = do()
+		return errLost
+	case dieAfter:
+		_ = do()
+		runtime.Goexit()
+	}
+	return do()
+}
+
+func (y *eyes) FlowRun(ctx context.Context, id string) (r prefect.FlowRun, err error) {
+	err = y.call("read", false, func() error { r, err = y.memory.FlowRun(ctx, id); return err })
+	return r, err
+}
+
+func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (r prefect.ClaimResult, err error) {
+	if lost := y.call("claim", true, func() error { r, err = y.memory.Claim(ctx, run, c); return nil }); lost != nil {
+		return prefect.ClaimResult{Answer: prefect.Unknown}, nil
+	}
+	return r, err
+}
+
+func (y *eyes) Fail(ctx context.Context, run prefect.FlowRun, message string) error {
+	return y.call("fail", true, func() error { return y.memory.Fail(ctx, run, message) })
+}
+
+func (y *eyes) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
+	return y.call("hand back", true, func() error { return y.memory.HandBack(ctx, run, at, message) })
+}
+
+func (y *eyes) watch(context.Context) {}
+func (y *eyes) ready() (bool, error)  { return true, nil }
+func (y *eyes) known(run string) []Job {
+	if y.blind {
+		return nil
+	}
+	return y.store.of(run)
+}
+
+func (y *eyes) list(ctx context.Context, run string) (found []Job, err error) {
+	err = y.call("list", false, func() error { found = y.store.of(run); return ctx.Err() })
+	return found, err
+}
+
+func (y *eyes) create(ctx context.Context, j *batchv1.Job) error {
+	return y.call("create", true, func() error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return y.store.create(j)
+	})
+}
+
+func (y *eyes) get(ctx context.Context, name string) (j *batchv1.Job, err error) {
+	err = y.call("get", false, func() error {
+		y.store.mu.Lock()
+		defer y.store.mu.Unlock()
+		if j = y.store.jobs[name]; j == nil {
+			return apierrors.NewNotFound(schema.GroupResource{Group: "batch", Resource: "jobs"}, name)
+		}
+		return ctx.Err()
+	})
+	return j, err
+}
+
+// passOnce is one pass of a launcher, with its tries one after another.
+func passOnce(ctx context.Context, l *Launcher, y *eyes) {
+	y.at("look", false)
+	w := World{Now: time.Now(), DueRead: time.Now(), ClaimedRead: time.Now(), Jobs: map[string][]Job{}}
+	var errs [2]error
+	w.Due, errs[0] = y.memory.Due(ctx, nil, w.Now, 10)
+	w.Claimed, errs[1] = y.memory.Claimed(ctx, nil)
+	if errors.Join(errs[:]...) != nil {
+		return
+	}
+	for id := range y.runs {
+		w.Jobs[id] = y.known(id)
+	}
+	for _, a := range NewPlan(l.Options, w).Actions {
+		e := &errand{Action: a}
+		for {
+			o := l.perform(ctx, e)
+			if o.again.IsZero() {
+				break
+			}
+			time.Sleep(time.Until(o.again))
+		}
+	}
+}
+
+// scenario is one run and what may happen to it.
+type scenario struct {
+	name   string
+	setup  func() (*memory, *store)
+	blind  bool
+	faults int
+	// want is what Jobs were created, whatever happened.
+	want []string
+	// ends are the states the run may end in before its pod runs.
+	ends []prefect.StateType
+}
+
+func emptyStore() *store { return &store{jobs: map[string]*batchv1.Job{}} }
+
+func storeWith(r *runBuilder) *store {
+	s := emptyStore()
+	j, _ := template{}.Render(context.Background(), r.FlowRun)
+	_ = s.create(j)
+	return s
+}
+
+func TestEveryInterleavingOfTwoLaunchers(t *testing.T) {
+	long := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // the bubble's beginning
+	for _, s := range []scenario{
+		{
+			name: "due run, one API process", faults: 2,
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "due run, API replicas, a watch that tells nothing", faults: 2, blind: true,
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)).replicated(), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "running run with a due retry", faults: 2,
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").retrying("t", 4, long)).replicated(), emptyStore()
+			},
+			want: []string{"r retry-t-v4"}, ends: []prefect.StateType{prefect.Running},
+		},
+		{
+			name: "claim of a dead launcher", faults: 2, blind: true,
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").version(2).claimedBy("dead", "v1", "prefect-job-x", long.Add(-time.Minute))).replicated(), emptyStore()
+			},
+			want: []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "rescheduled run whose Job still waits, a watch that tells nothing", faults: 2, blind: true,
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").version(3).due(long)).replicated(), storeWith(run("r"))
+			},
+			want: []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "a run its author got wrong", faults: 2,
+			setup: func() (*memory, *store) {
+				wrong := run("r").due(long)
+				wrong.RunConfig = []byte("wrong")
+				return newMemory(wrong).replicated(), emptyStore()
+			},
+			ends: []prefect.StateType{prefect.Failed},
+		},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			c, executions := &chooser{}, 0
+			for more := true; more && !t.Failed(); more = c.next() {
+				executions++
+				synctest.Test(t, func(t *testing.T) { s.execute(t, c) })
+			}
+			t.Logf("%d executions", executions)
+		})
+	}
+}
+
+// execute runs one path: two launchers, then a third that cleans up, then the
+// pod, then whoever was frozen.
+func (s scenario) execute(t *testing.T, c *chooser) {
+	m, st := s.setup()
+	gates := make(chan *gate)
+	ctx := t.Context()
+	var trace []string
+	var actors sync.WaitGroup
+	launcher := func(name string, gates chan *gate) (*Launcher, *eyes) {
+		y := &eyes{memory: m, store: st, actor: name, gates: gates, blind: s.blind}
+		o := Options{Name: name, Namespace: "flows"}.withDefaults()
+		return newLauncher(o, y, template{}, y), y
+	}
+	for _, name := range []string{"A", "B"} {
+		l, y := launcher(name, gates)
+		actors.Go(func() { passOnce(ctx, l, y) })
+	}
+	frozen := turn(c, s.faults, gates, &trace)
+	check := func(when string) {
+		t.Helper()
+		slices.Sort(st.created)
+		if !slices.Equal(st.created, s.want) {
+			t.Errorf("%s: Jobs created: %q, want %q\n%s\n%s", when, st.created, s.want, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+		}
+	}
+	// A third launcher cleans up; between its passes the API forgets its locks.
+	third, y := launcher("C", nil)
+	for range 3 {
+		time.Sleep(31 * time.Second)
+		passOnce(ctx, third, y)
+	}
+	check("after a third launcher cleaned up")
+	if end := m.get("r").State.Type; !slices.Contains(s.ends, end) {
+		t.Errorf("the run ends %s, want one of %v\n%s\n%s", end, s.ends, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+	}
+	// The pod does its work, and in the end the Job is deleted.
+	if len(s.want) > 0 {
+		_ = m.setState(ctx, "pod", "r", prefect.State{Type: prefect.Running})
+		_ = m.setState(ctx, "pod", "r", prefect.State{Type: prefect.Success})
+	}
+	st.finishAll()
+	time.Sleep(job.MinTTLSeconds * time.Second)
+	st.jobs = map[string]*batchv1.Job{}
+	final := m.get("r").State.Type
+	for _, g := range frozen {
+		trace = append(trace, g.actor+" thaws")
+		g.pass <- proceed
+		// Who was stopped goes on alone, and unhindered.
+		for range 50 {
+			synctest.Wait()
+			select {
+			case g := <-gates:
+				trace = append(trace, g.actor+" "+g.op)
+				g.pass <- proceed
+			case <-time.After(time.Minute):
+			}
+		}
+	}
+	actors.Wait()
+	check("after those who were frozen went on")
+	if end := m.get("r").State.Type; end != final {
+		t.Errorf("a launcher that was frozen set the finished run %s\n%s\n%s", end, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+	}
+}
+
+// turn lets the launchers go on in the order chosen until none waits any more,
+// and returns those it froze.
+func turn(c *chooser, faults int, gates chan *gate, trace *[]string) (frozen []*gate) {
+	waiting := map[string]*gate{}
+	quiet := 0
+	for quiet < 3 {
+		synctest.Wait()
+		select {
+		case g := <-gates:
+			waiting[g.actor] = g
+			quiet = 0
+			continue
+		default:
+		}
+		if len(waiting) == 0 {
+			// Whoever waits for a later try gets its time.
+			time.Sleep(11 * time.Second)
+			quiet++
+			continue
+		}
+		actors := slices.Sorted(maps.Keys(waiting))
+		g := waiting[actors[c.choose(len(actors))]]
+		v := proceed
+		if faults > 0 {
+			possible := []verdict{proceed, refuse, dieBefore, freeze}
+			if g.write {
+				possible = append(possible, loseAnswer, dieAfter)
+			}
+			if g.op == "look" {
+				possible = []verdict{proceed}
+			}
+			v = possible[c.choose(len(possible))]
+		}
+		*trace = append(*trace, fmt.Sprintf("%s %s%s", g.actor, g.op, v))
+		delete(waiting, g.actor)
+		if v != proceed {
+			faults--
+		}
+		g.pass <- v
+		if v == freeze {
+			frozen = append(frozen, g)
+		}
+	}
+	return frozen
+}
