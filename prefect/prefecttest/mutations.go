@@ -163,6 +163,14 @@ func (q resolver) RegisterEdges(struct {
 	return ok()
 }
 
+type flowInput struct{ Input struct{ FlowID UUID } }
+
+// SetScheduleActive: flows have no schedules of their own here.
+func (q resolver) SetScheduleActive(flowInput) *successPayload { return ok() }
+
+// SetScheduleInactive is its counterpart.
+func (q resolver) SetScheduleInactive(flowInput) *successPayload { return ok() }
+
 func (q resolver) CreateFlowRun(args struct {
 	Input struct {
 		FlowID                                      *UUID
