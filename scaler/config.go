@@ -1,0 +1,153 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/metadata"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// Source is what the scaler asks of a Prefect API: one consistent look, in one
+// request, at the runs due before until and at the claims of ours that no pod
+// has started.
+type Source interface {
+	Observe(ctx context.Context, until time.Time) (prefect.Observation, error)
+}
+
+// Connection is a Prefect API and the place where its runs become Jobs.
+type Connection struct {
+	Source Source
+	// JobNamespaces are watched for Jobs, to know which claims lack theirs.
+	// Empty: claims are not followed and never count.
+	JobNamespaces []string
+}
+
+// TLS names the files of the server's certificate. They are read again when
+// they change, so a rotation needs no restart.
+type TLS struct {
+	CertFile, KeyFile string
+	// ClientCAFile, when set, makes a client certificate signed by it a must.
+	ClientCAFile string
+}
+
+// Options are all that a Server can be told. Zero durations mean the defaults.
+type Options struct {
+	// Listen is the address of the gRPC server, as in ":9090".
+	Listen string
+	// Connections by the name ScaledObjects give in their metadata.
+	Connections map[string]Connection
+	// Kubernetes reads the metadata of Jobs; needed when a connection has
+	// JobNamespaces.
+	Kubernetes metadata.Interface
+
+	// PollInterval is the pause between two looks; 1 s by default. It grows
+	// fivefold while nobody asks.
+	PollInterval time.Duration
+	// PollTimeout bounds one look; 10 s by default.
+	PollTimeout time.Duration
+	// MaxStaleness is how long an answer is served after Prefect went away,
+	// before KEDA is given an error, which freezes it; 2 m by default.
+	MaxStaleness time.Duration
+	// WarmUpLead is how long before its time a scheduled run counts as demand;
+	// 10 s by default. ScaledObjects may choose another.
+	WarmUpLead time.Duration
+	// ClaimGrace is how long a claim may lack its Job before it counts as
+	// demand; 5 s by default.
+	ClaimGrace time.Duration
+
+	// TLS, when set, replaces plain text.
+	TLS *TLS
+	// Reflection lets grpcurl and the like list the services.
+	Reflection bool
+
+	// Logger and Registerer may be nil.
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	set(&o.PollInterval, time.Second)
+	set(&o.PollTimeout, 10*time.Second)
+	set(&o.MaxStaleness, 2*time.Minute)
+	set(&o.WarmUpLead, 10*time.Second)
+	set(&o.ClaimGrace, 5*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// connectionName is what a ScaledObject's metadata can spell without quoting.
+var connectionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`) //nolint:gochecknoglobals // compiled once, never changed
+
+// validate returns all that is wrong at once, each in words for the operator.
+func (o Options) validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+		wrong("listen address %q: give host:port or :port: %w", o.Listen, err)
+	}
+	if len(o.Connections) == 0 {
+		wrong("no connection: give at least one Prefect API")
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Connections)) {
+		c := o.Connections[name]
+		if !connectionName.MatchString(name) {
+			wrong("connection %q: a name has up to 63 letters, digits, '.', '_' or '-'", name)
+		}
+		if c.Source == nil {
+			wrong("connection %q: no Prefect API given", name)
+		}
+		if len(c.JobNamespaces) > 0 && o.Kubernetes == nil {
+			wrong("connection %q: watching Jobs in %s needs a Kubernetes client", name, strings.Join(c.JobNamespaces, ", "))
+		}
+		if slices.Contains(c.JobNamespaces, "") {
+			wrong("connection %q: a job namespace is empty; name each one", name)
+		}
+	}
+	positive := func(what string, d time.Duration) {
+		if d < 0 {
+			wrong("%s is %s: it must not be negative", what, d)
+		}
+	}
+	positive("warm-up lead", o.WarmUpLead)
+	positive("claim grace", o.ClaimGrace)
+	if o.WarmUpLead > maxWarmUpLead {
+		wrong("warm-up lead is %s: at most %s", o.WarmUpLead, maxWarmUpLead)
+	}
+	if o.PollInterval < minPollInterval {
+		wrong("poll interval is %s: at least %s", o.PollInterval, minPollInterval)
+	}
+	if o.PollTimeout < minPollInterval {
+		wrong("poll timeout is %s: at least %s", o.PollTimeout, minPollInterval)
+	}
+	// Otherwise the answers would turn stale between two successful looks.
+	if need := idleFactor*o.PollInterval + o.PollTimeout; o.MaxStaleness < need {
+		wrong("maximum staleness is %s: it must be at least %s, %d times the poll interval (%s) plus the poll timeout (%s)",
+			o.MaxStaleness, need, idleFactor, o.PollInterval, o.PollTimeout)
+	}
+	if t := o.TLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
+		wrong("TLS needs both a certificate file and a key file")
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("scaler settings: %w", err)
+	}
+	return nil
+}

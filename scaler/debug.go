@@ -1,0 +1,180 @@
+package scaler
+
+import (
+	"cmp"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// report is /debug/demand: why each number is what it is.
+type report struct {
+	At            time.Time          `json:"at"`
+	ScaledObjects []objectReport     `json:"scaled_objects"`
+	Connections   []connectionReport `json:"connections"`
+}
+
+type objectReport struct {
+	Namespace    string     `json:"namespace"`
+	Name         string     `json:"name"`
+	Connection   string     `json:"connection"`
+	Labels       []string   `json:"labels"`
+	Active       bool       `json:"active"`
+	Value        int64      `json:"value"`
+	Target       int64      `json:"target"`
+	Launchers    int64      `json:"launchers"`
+	Demand       int64      `json:"demand"`
+	Due          int64      `json:"due"`
+	DueWithin    int64      `json:"due_within_lead"`
+	Trouble      int64      `json:"claims_without_job"`
+	WarmUpLead   string     `json:"warm_up_lead"`
+	FirstRuns    []string   `json:"first_runs"`
+	NextWake     *time.Time `json:"next_wake"`
+	Reason       string     `json:"reason"`
+	Err          string     `json:"err,omitempty"`
+	LastAsked    time.Time  `json:"last_asked"`
+	OpenStreams  int64      `json:"open_streams"`
+	MetadataSeen []string   `json:"metadata_keys"`
+}
+
+type connectionReport struct {
+	Name      string        `json:"name"`
+	Age       string        `json:"snapshot_age"`
+	Failures  int           `json:"consecutive_failures"`
+	Err       string        `json:"err,omitempty"`
+	Truncated bool          `json:"truncated"`
+	Unserved  []labelReport `json:"unserved"`
+	Missing   []claimReport `json:"claims_without_job"`
+	Unsynced  []string      `json:"job_namespaces_not_listed,omitempty"`
+}
+
+// labelReport is due runs whose labels no ScaledObject seen lately serves: the
+// commonest reason why a run does not start.
+type labelReport struct {
+	Labels    []string `json:"labels"`
+	Due       int      `json:"due"`
+	FirstRuns []string `json:"first_runs"`
+}
+
+type claimReport struct {
+	FlowRun    string    `json:"flow_run"`
+	Labels     []string  `json:"labels"`
+	Launcher   string    `json:"launcher"`
+	Namespace  string    `json:"namespace"`
+	Job        string    `json:"job"`
+	Attempt    string    `json:"attempt"`
+	CountsFrom time.Time `json:"counts_from"`
+}
+
+// Debug is the handler of /debug/demand. It answers people who accept HTML with
+// a page and everybody else with JSON.
+func (s *Server) Debug() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rep := s.service.report(time.Now())
+		w.Header().Set("Cache-Control", "no-store")
+		if strings.Contains(r.Header.Get("Accept"), "text/html") {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			// Parsed for each request: it is asked for by hand, and not worth memory.
+			_ = template.Must(template.New("").Funcs(template.FuncMap{"join": strings.Join}).Parse(page)).Execute(w, rep)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		_ = e.Encode(rep)
+	})
+}
+
+func (s *service) report(now time.Time) report {
+	rep := report{At: now, ScaledObjects: []objectReport{}, Connections: []connectionReport{}}
+	objects := s.seen.all()
+	for _, so := range objects {
+		rep.ScaledObjects = append(rep.ScaledObjects, s.reportObject(so, now))
+	}
+	slices.SortFunc(rep.ScaledObjects, func(a, b objectReport) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), slices.Compare(a.Labels, b.Labels),
+			slices.Compare(a.MetadataSeen, b.MetadataSeen))
+	})
+	for _, p := range s.pollers {
+		rep.Connections = append(rep.Connections, p.report(objects, now))
+	}
+	slices.SortFunc(rep.Connections, func(a, b connectionReport) int { return cmp.Compare(a.Name, b.Name) })
+	return rep
+}
+
+func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
+	t := so.trigger
+	o := objectReport{
+		Namespace: so.namespace, Name: so.name,
+		Connection: t.Connection, Labels: t.Labels, Target: t.RunsPerLauncher, WarmUpLead: t.WarmUpLead.String(),
+		LastAsked: time.Unix(0, so.asked.Load()), OpenStreams: so.streams.Load(),
+	}
+	// Keys only: FromEnv may have put anything into the values.
+	for k := range so.metadata {
+		o.MetadataSeen = append(o.MetadataSeen, k)
+	}
+	slices.Sort(o.MetadataSeen)
+	v, err := s.peek(so, now)
+	if err != nil {
+		o.Err = err.Error()
+		o.Reason = "KEDA is answered with an error and changes nothing"
+		return o
+	}
+	if v.Active {
+		o.Launchers = (v.Value + t.RunsPerLauncher - 1) / t.RunsPerLauncher
+	}
+	o.Active, o.Value, o.Demand = v.Active, v.Value, v.Demand()
+	o.Due, o.DueWithin, o.Trouble = v.Due, v.Ahead, v.Trouble
+	o.Reason = v.reason(t)
+	if !v.NextWake.IsZero() {
+		o.NextWake = &v.NextWake
+	}
+	o.FirstRuns = runsFor(s.pollers[t.Connection].current.Load(), t, now)
+	return o
+}
+
+func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport {
+	s := p.current.Load()
+	c := connectionReport{Name: p.name, Age: "none yet", Failures: s.Failures, Truncated: s.Truncated}
+	if !s.At.IsZero() {
+		c.Age = now.Sub(s.At).Round(time.Millisecond).String()
+	}
+	if s.Err != nil {
+		c.Err = s.Err.Error()
+	}
+	if p.watch != nil {
+		c.Unsynced = p.watch.unsynced(p.connection.JobNamespaces)
+	}
+	for _, g := range s.Groups {
+		served := slices.ContainsFunc(objects, func(so *scaledObject) bool {
+			return so.err == nil && so.trigger.Connection == p.name && prefect.LabelsMatch(so.trigger.Labels, g.Labels)
+		})
+		if due := after(g.Due, now); !served && due > 0 {
+			c.Unserved = append(c.Unserved, labelReport{g.Labels, due, g.First[:min(due, len(g.First))]})
+		}
+	}
+	for _, m := range s.Missing {
+		c.Missing = append(c.Missing, claimReport{
+			m.ID, m.Labels, m.Claim.Launcher, m.Claim.Namespace, m.Claim.Job, string(m.Claim.Attempt), m.CountsFrom,
+		})
+	}
+	return c
+}
+
+const page = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Demand</title>
+<style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left;vertical-align:top}code{font-size:12px}</style>
+<h1>Demand</h1><p>{{.At.Format "2006-01-02 15:04:05.000 MST"}}. The same as JSON: ask without accepting text/html.</p>
+<h2>ScaledObjects</h2><table><tr><th>ScaledObject<th>labels<th>active<th>value / target<th>why<th>first runs<th>next wake<th>last asked<th>streams</tr>
+{{range .ScaledObjects}}<tr><td>{{.Namespace}}/{{.Name}}<br>connection {{.Connection}}<td>{{join .Labels ", "}}{{if not .Labels}}(none){{end}}<td>{{.Active}}<td>{{.Value}} / {{.Target}} = {{.Launchers}}
+<td>{{.Reason}}{{with .Err}}<br>{{.}}{{end}}<td>{{range .FirstRuns}}<code>{{.}}</code><br>{{end}}<td>{{with .NextWake}}{{.Format "15:04:05.000"}}{{end}}<td>{{.LastAsked.Format "15:04:05"}}<td>{{.OpenStreams}}</tr>
+{{else}}<tr><td colspan="9">KEDA has asked for none. Is there a ScaledObject with our address, and does KEDA reach it?</tr>{{end}}</table>
+{{range .Connections}}<h2>Connection {{.Name}}</h2><p>Snapshot age: {{.Age}}. Consecutive failures: {{.Failures}}.{{with .Err}} Last error: {{.}}{{end}}
+{{if .Truncated}} More runs wait than one look returns.{{end}}{{with .Unsynced}} Jobs not listed yet in: {{join . ", "}}.{{end}}</p>
+{{with .Unserved}}<table><tr><th>due, and no ScaledObject above serves these labels<th>due<th>first runs</tr>{{range .}}<tr><td>{{join .Labels ", "}}{{if not .Labels}}(none){{end}}<td>{{.Due}}<td>{{range .FirstRuns}}<code>{{.}}</code><br>{{end}}</tr>{{end}}</table>{{end}}
+{{with .Missing}}<table><tr><th>claimed without a Job<th>labels<th>launcher<th>Job<th>attempt<th>counts from</tr>{{range .}}<tr><td><code>{{.FlowRun}}</code><td>{{join .Labels ", "}}<td>{{.Launcher}}<td>{{.Namespace}}/{{.Job}}<td>{{.Attempt}}<td>{{.CountsFrom.Format "15:04:05.000"}}</tr>{{end}}</table>{{end}}{{end}}</html>
+`

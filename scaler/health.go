@@ -1,0 +1,67 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// The services grpc.health.v1 knows. Readiness is also the answer for no name.
+const (
+	healthLiveness  = "liveness"
+	healthReadiness = "readiness"
+	healthUpstream  = "upstream"
+)
+
+// Live tells whether the poll loops turn. An upstream that fails, or hangs until
+// its time-out, does not count: a restart would not mend it.
+func (s *Server) Live() error {
+	now := time.Now()
+	var errs []error
+	for name, p := range s.service.pollers {
+		if since := now.Sub(time.Unix(0, p.turned.Load())); s.started.Load() && since > p.longestTurn() {
+			errs = append(errs, fmt.Errorf("connection %s: the poll loop has not turned for %s", name, since.Round(time.Second)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ready tells whether calls are accepted. It does not depend on Prefect: a
+// scaler that is taken out of its Service cannot even say what it is short of.
+func (s *Server) Ready() error {
+	switch {
+	case s.draining.Err() != nil:
+		return errors.New("the scaler is shutting down")
+	case !s.started.Load():
+		return errors.New("the scaler does not listen yet")
+	}
+	return nil
+}
+
+// upstream tells whether every connection's answers are fresh enough to serve.
+func (s *Server) upstream() error {
+	now := time.Now()
+	var errs []error
+	for name, p := range s.service.pollers {
+		errs = append(errs, p.current.Load().usable(name, p.staleness, now))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) reportHealth(h *health.Server) {
+	set := func(err error, services ...string) {
+		state := healthpb.HealthCheckResponse_SERVING
+		if err != nil {
+			state = healthpb.HealthCheckResponse_NOT_SERVING
+		}
+		for _, service := range services {
+			h.SetServingStatus(service, state)
+		}
+	}
+	set(s.Live(), healthLiveness)
+	set(s.Ready(), healthReadiness, "")
+	set(s.upstream(), healthUpstream)
+}

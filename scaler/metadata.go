@@ -1,0 +1,194 @@
+package scaler
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxMetadata bounds a trigger's metadata; a real one has a few hundred bytes.
+	maxMetadata   = 16 << 10
+	maxCount      = 1_000_000
+	maxWarmUpLead = 10 * time.Minute
+	fromEnv       = "FromEnv"
+)
+
+// trigger is a ScaledObject trigger's metadata, understood.
+type trigger struct {
+	Connection          string
+	Labels              []string
+	RunsPerLauncher     int64
+	ActivationThreshold int64
+	// MaxLaunchers is 0 when there is no limit below KEDA's own.
+	MaxLaunchers int64
+	MetricName   string
+	WarmUpLead   time.Duration
+}
+
+// key is one entry of the metadata: its name, what it is when absent, and how
+// its text becomes a value.
+type key struct {
+	name    string
+	initial string
+	set     func(*trigger, string) error
+}
+
+// keys is the whole vocabulary of a trigger. KEDA hands every value on as text.
+func keys(lead time.Duration) []key {
+	return []key{
+		{"connection", "default", func(t *trigger, v string) error {
+			t.Connection = v
+			return nil
+		}},
+		{"labels", "", func(t *trigger, v string) (err error) {
+			t.Labels, err = parseLabels(v)
+			return err
+		}},
+		{"runsPerLauncher", "100", func(t *trigger, v string) (err error) {
+			t.RunsPerLauncher, err = count(v, 1)
+			return err
+		}},
+		{"activationThreshold", "0", func(t *trigger, v string) (err error) {
+			t.ActivationThreshold, err = count(v, 0)
+			return err
+		}},
+		{"maxLaunchers", "0", func(t *trigger, v string) (err error) {
+			t.MaxLaunchers, err = count(v, 0)
+			return err
+		}},
+		{"metricName", "prefect-runs", func(t *trigger, v string) (err error) {
+			t.MetricName, err = metricName(v)
+			return err
+		}},
+		{"warmUpLead", lead.String(), func(t *trigger, v string) (err error) {
+			t.WarmUpLead, err = duration(v)
+			return err
+		}},
+	}
+}
+
+// kedaKeys are read by KEDA itself and reach us only because it hands on all.
+func kedaKeys() []string {
+	return []string{"scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsClientCert", "tlsClientKey", "tlsCertFile"}
+}
+
+// parseTrigger reads a trigger's metadata. Its error names everything that is
+// wrong. An empty value is an absent one, as templating tends to write it. With
+// the suffix FromEnv, KEDA has already put the variable's value in.
+func parseTrigger(metadata map[string]string, lead time.Duration) (trigger, error) {
+	var t trigger
+	var problems []string
+	vocabulary := keys(lead)
+	used := map[string]bool{}
+	for _, k := range vocabulary {
+		value := metadata[k.name]
+		other := metadata[k.name+fromEnv]
+		used[k.name], used[k.name+fromEnv] = true, true
+		if value != "" && other != "" && value != other {
+			problems = append(problems, fmt.Sprintf("give %s or %s, not both", k.name, k.name+fromEnv))
+			continue
+		}
+		for _, candidate := range []string{value, other, k.initial} {
+			if value = strings.TrimSpace(candidate); value != "" {
+				break
+			}
+		}
+		if err := k.set(&t, value); err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", k.name, err))
+		}
+	}
+	for _, k := range kedaKeys() {
+		used[k], used[k+fromEnv] = true, true
+	}
+	for _, k := range slices.Sorted(maps.Keys(metadata)) {
+		if !used[k] {
+			problems = append(problems, fmt.Sprintf("unknown key %q, did you mean %s?", shorten(k), nearest(k, vocabulary)))
+		}
+	}
+	if len(problems) > 0 {
+		return trigger{}, fmt.Errorf("trigger metadata: %s", strings.Join(problems, "; "))
+	}
+	return t, nil
+}
+
+func count(text string, least int64) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > maxCount {
+		return 0, fmt.Errorf("%q is not a whole number from %d to %d", shorten(text), least, maxCount)
+	}
+	return n, nil
+}
+
+// duration reads Go's spelling, or a plain number of seconds as KEDA's own
+// settings have it.
+func duration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if seconds, e := strconv.ParseUint(text, 10, 16); e == nil {
+		d, err = time.Duration(seconds)*time.Second, nil
+	}
+	if err != nil || d < 0 || d > maxWarmUpLead {
+		return 0, fmt.Errorf("%q is not a duration from 0s to %s, such as 10s", shorten(text), maxWarmUpLead)
+	}
+	return d, nil
+}
+
+// metricNames are those that survive as a segment of a path of the metrics API.
+var metricNames = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?$`) //nolint:gochecknoglobals // compiled once, never changed
+
+func metricName(text string) (string, error) {
+	if !metricNames.MatchString(text) {
+		return "", fmt.Errorf("%q must be 1 to 60 of a-z, 0-9, '.', '_' and '-', and begin and end with a letter or digit", shorten(text))
+	}
+	return text, nil
+}
+
+func shorten(text string) string {
+	const longest = 60
+	if len(text) <= longest {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longest], "") + "…"
+}
+
+// nearest is the known key that takes the fewest edits to reach.
+func nearest(unknown string, vocabulary []key) string {
+	unknown = strings.ToLower(strings.TrimSuffix(shorten(unknown), fromEnv))
+	return slices.MinFunc(vocabulary, func(a, b key) int {
+		return edits(unknown, strings.ToLower(a.name)) - edits(unknown, strings.ToLower(b.name))
+	}).name
+}
+
+// edits is the Levenshtein distance in bytes.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// metadataSize is what maxMetadata bounds.
+func metadataSize(metadata map[string]string) int {
+	size := 0
+	for k, v := range metadata {
+		size += len(k) + len(v)
+	}
+	return size
+}

@@ -1,0 +1,235 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+const (
+	minPollInterval = 100 * time.Millisecond
+	// idleFactor stretches the interval while nobody has asked for idleAfter.
+	// KEDA asks every 30 s by default, and an open stream counts as asking.
+	idleFactor = 5
+	idleAfter  = 2 * time.Minute
+	// maxBackoff is how late recovery may be noticed.
+	maxBackoff = 10 * time.Second
+	// horizon is how far beyond the lead runs are asked for, so that their time
+	// is known before it comes, also when a few looks fail.
+	horizon = time.Minute
+)
+
+// poller looks at one Prefect API for everybody who asks about it. Its
+// goroutine is the only writer of the snapshot.
+type poller struct {
+	name       string
+	connection Connection
+	watch      *watch // nil when no namespace is watched
+	interval   time.Duration
+	timeout    time.Duration
+	staleness  time.Duration
+	grace      time.Duration
+	log        *slog.Logger
+	metrics    *metrics
+	// settle is told of every new snapshot.
+	settle func(*poller)
+
+	current atomic.Pointer[snapshot]
+	asked   atomic.Int64 // when somebody last asked, Unix nanoseconds
+	streams atomic.Int64
+	lead    atomic.Int64 // the longest warm-up lead in use
+	turned  atomic.Int64 // when the loop last came round
+
+	pokes      chan struct{}
+	jobChanges chan struct{}
+
+	// Only the loop's own:
+	claimed []prefect.ClaimedRun
+	lacking map[claimKey]time.Time
+}
+
+type claimKey struct {
+	id      string
+	attempt prefect.Attempt
+}
+
+func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller)) *poller {
+	p := &poller{
+		name:       name,
+		connection: o.Connections[name],
+		watch:      w,
+		interval:   o.PollInterval,
+		timeout:    o.PollTimeout,
+		staleness:  o.MaxStaleness,
+		grace:      o.ClaimGrace,
+		log:        o.Logger.With("connection", name),
+		metrics:    m,
+		settle:     settle,
+		pokes:      make(chan struct{}, 1),
+		jobChanges: make(chan struct{}, 1),
+	}
+	p.lead.Store(int64(o.WarmUpLead))
+	p.current.Store(&snapshot{superseded: make(chan struct{})})
+	// Whoever starts us is about to ask.
+	p.asked.Store(time.Now().UnixNano())
+	p.turned.Store(time.Now().UnixNano())
+	if w != nil {
+		w.listen(p.jobChanges)
+	}
+	return p
+}
+
+// run looks again and again until ctx ends.
+func (p *poller) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			p.look(ctx)
+			timer.Reset(p.pause())
+		case <-p.pokes:
+			// Trouble upstream is not mended by asking more often.
+			if p.current.Load().Failures == 0 {
+				timer.Reset(0)
+			}
+		case <-p.jobChanges:
+			p.recount(time.Now())
+		}
+		p.turned.Store(time.Now().UnixNano())
+	}
+}
+
+func (p *poller) look(ctx context.Context) {
+	began := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, p.timeout)
+	o, err := p.connection.Source.Observe(bounded, began.Add(time.Duration(p.lead.Load())+horizon))
+	cancel()
+	if ctx.Err() != nil {
+		return
+	}
+	p.metrics.looked(p.name, time.Since(began), err)
+	before := p.current.Load()
+	if err != nil {
+		if before.Failures == 0 {
+			p.complain(ctx, err)
+		}
+		p.publish(before.failed(err))
+		return
+	}
+	if before.Failures > 0 {
+		p.log.InfoContext(ctx, "Prefect answers again", "failures", before.Failures)
+	}
+	if o.Truncated && !before.Truncated {
+		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
+	}
+	p.claimed = o.Claimed
+	p.publish(newSnapshot(o, began).with(p.missing(time.Now())))
+}
+
+func (p *poller) complain(ctx context.Context, err error) {
+	if errors.Is(err, prefect.ErrAuth) {
+		p.log.ErrorContext(ctx, "the Prefect API refuses the key; answers go stale until the scaler has a valid one", "err", err)
+		return
+	}
+	p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
+}
+
+// recount takes note of Jobs that came or went since the last look.
+func (p *poller) recount(now time.Time) {
+	if len(p.claimed) > 0 {
+		p.publish(p.current.Load().with(p.missing(now)))
+	}
+}
+
+// missing are the claims that lack their Job, each with the moment the grace
+// for creating it is over. The grace begins when we first see the claim without
+// a Job, by our own clock: the server's may be off, and the Job's watch late.
+func (p *poller) missing(now time.Time) []missing {
+	if p.watch == nil {
+		return nil
+	}
+	var out []missing
+	lacking := map[claimKey]time.Time{}
+	for _, c := range p.claimed {
+		if !p.watch.lacksJob(c) {
+			continue
+		}
+		k := claimKey{c.ID, c.Claim.Attempt}
+		since, ok := p.lacking[k]
+		if !ok {
+			since = now
+		}
+		lacking[k] = since
+		out = append(out, missing{ID: c.ID, Labels: c.Labels, Claim: c.Claim, CountsFrom: since.Add(p.grace)})
+	}
+	p.lacking = lacking
+	return out
+}
+
+func (p *poller) publish(next *snapshot) {
+	before := p.current.Swap(next)
+	close(before.superseded)
+	p.settle(p)
+}
+
+// pause is the time to the next look, with some jitter so that several scalers
+// do not ask in step.
+func (p *poller) pause() time.Duration {
+	pause := p.interval
+	if p.idle(time.Now()) {
+		pause *= idleFactor
+	}
+	for range p.current.Load().Failures {
+		if pause >= maxBackoff {
+			break
+		}
+		pause = min(2*pause, maxBackoff)
+	}
+	return jitter(pause, 0.1)
+}
+
+func (p *poller) idle(now time.Time) bool {
+	return p.streams.Load() == 0 && now.UnixNano()-p.asked.Load() > int64(idleAfter)
+}
+
+// ask notes that somebody wants answers, and has the loop look at once when it
+// had slowed down.
+func (p *poller) ask(now time.Time) {
+	idle := p.idle(now)
+	p.asked.Store(now.UnixNano())
+	if idle {
+		select {
+		case p.pokes <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// want makes sure that looks reach as far ahead as lead.
+func (p *poller) want(lead time.Duration) {
+	for {
+		before := p.lead.Load()
+		if before >= int64(lead) || p.lead.CompareAndSwap(before, int64(lead)) {
+			return
+		}
+	}
+}
+
+// longestTurn is how long the loop can take to come round while all is well,
+// a hung upstream included.
+func (p *poller) longestTurn() time.Duration {
+	return 3 * (p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
+}
+
+// jitter is d, give or take the share.
+func jitter(d time.Duration, share float64) time.Duration {
+	return time.Duration(float64(d) * (1 + share*(2*rand.Float64()-1))) //nolint:gosec // spreads load, guards nothing
+}

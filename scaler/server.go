@@ -1,0 +1,178 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+const (
+	maxReceive = 1 << 20
+	// maxStreams per connection: all ScaledObjects of a cluster share one.
+	maxStreams = 1 << 15
+	// smallBuffer: messages are a few hundred bytes.
+	smallBuffer  = 4 << 10
+	drainTimeout = 10 * time.Second
+	healthEvery  = time.Second
+	sweepEvery   = time.Minute
+)
+
+// Server is the external scaler: the gRPC service and the loops behind it.
+type Server struct {
+	options Options
+	service *service
+	watch   *watch // nil when no namespace is watched
+	certs   *certificates
+
+	started  atomic.Bool
+	draining context.Context //nolint:containedctx // the server's own life, not a call's
+	drain    context.CancelFunc
+}
+
+// New checks the options and builds a server; nothing runs yet. The error names
+// all that is wrong with the options.
+func New(o Options) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{options: o}
+	s.draining, s.drain = context.WithCancel(context.Background())
+	var err error
+	if o.TLS != nil {
+		if s.certs, err = newCertificates(*o.TLS, o.Logger); err != nil {
+			return nil, err
+		}
+	}
+	var namespaces []string
+	for _, c := range o.Connections {
+		namespaces = append(namespaces, c.JobNamespaces...)
+	}
+	if len(namespaces) > 0 {
+		if s.watch, err = newWatch(o.Kubernetes, namespaces, o.Logger); err != nil {
+			return nil, err
+		}
+	}
+	m := newMetrics()
+	s.service = &service{pollers: map[string]*poller{}, seen: newSeen(o), metrics: m, log: o.Logger}
+	for name := range o.Connections {
+		s.service.pollers[name] = newPoller(name, o, s.watch, m, s.service.settle)
+	}
+	if o.Registerer != nil {
+		for _, c := range append(m.collectors(), newGauges(s.service)) {
+			if err := o.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("register the scaler's metrics: %w", err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// Run serves until ctx ends, then drains and returns nil. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.options.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for KEDA: %w", err)
+	}
+	return s.serve(ctx, l)
+}
+
+// serve owns the listener and every goroutine of the server.
+func (s *Server) serve(ctx context.Context, l net.Listener) error {
+	h := health.NewServer()
+	server := s.grpc(h)
+
+	// The loops outlive ctx: calls are answered from fresh snapshots to the end.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var loops sync.WaitGroup
+	for _, p := range s.service.pollers {
+		p.turned.Store(time.Now().UnixNano())
+		loops.Go(func() { p.run(background) })
+	}
+	if s.watch != nil {
+		loops.Go(func() { s.watch.run(background) })
+	}
+	s.started.Store(true)
+	s.reportHealth(h)
+	loops.Go(func() { s.housekeeping(background, h) })
+
+	served := make(chan error, 1)
+	loops.Go(func() { served <- server.Serve(l) })
+	s.options.Logger.InfoContext(ctx, "serving KEDA", "address", l.Addr().String(), "tls", s.certs != nil)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	s.drain()
+	h.Shutdown()
+	bounded := time.AfterFunc(drainTimeout, server.Stop)
+	server.GracefulStop()
+	bounded.Stop()
+	stop()
+	loops.Wait()
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve KEDA: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) grpc(h *health.Server) *grpc.Server {
+	i := interceptor{metrics: s.service.metrics, log: s.options.Logger, draining: s.draining}
+	options := []grpc.ServerOption{
+		grpc.UnaryInterceptor(i.unary),
+		grpc.StreamInterceptor(i.stream),
+		grpc.MaxRecvMsgSize(maxReceive),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ReadBufferSize(smallBuffer),
+		grpc.WriteBufferSize(smallBuffer),
+		grpc.SharedWriteBuffer(true),
+		grpc.ConnectionTimeout(10 * time.Second),
+		// KEDA pings nobody, so we find out when an operator has vanished. There is
+		// no maximum connection age: it ends streams with an error.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	}
+	if s.certs != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.certs.server())))
+	}
+	server := grpc.NewServer(options...)
+	externalscaler.RegisterExternalScalerServer(server, s.service)
+	healthpb.RegisterHealthServer(server, h)
+	if s.options.Reflection {
+		reflection.Register(server)
+	}
+	return server
+}
+
+// housekeeping reports health and forgets who no longer asks.
+func (s *Server) housekeeping(ctx context.Context, h *health.Server) {
+	report, sweep := time.NewTicker(healthEvery), time.NewTicker(sweepEvery)
+	defer report.Stop()
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-report.C:
+			s.reportHealth(h)
+		case now := <-sweep.C:
+			s.service.sweep(now)
+		}
+	}
+}
