@@ -6,6 +6,22 @@ import (
 	"path/filepath"
 )
 
+// flowPackages come from Debian, all else of the flow image from PyPI.
+const flowPackages = "python3,python3-pip,ca-certificates"
+
+// flowDebootstrap makes a small root filesystem: without the hook, Perl comes
+// along to merge /usr; without the exclusions, translations and manuals do.
+func flowDebootstrap() []string {
+	args := []string{
+		"--quiet", "--variant=minbase", "--include=" + flowPackages,
+		"--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr",
+	}
+	for _, unused := range []string{"locale", "man", "doc", "info"} {
+		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+unused+"/*")
+	}
+	return args
+}
+
 // FlowImage is an image with the real Prefect 1.4.1 client and the flows of
 // e2e/images/flow, in the Docker daemon and in the node.
 func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
@@ -20,11 +36,14 @@ func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	files = append(files, requirements, filepath.Join(dir, "setup.sh"), filepath.Join(dir, "Dockerfile"))
-	inputs, err := fileInputs(files...)
+	for _, name := range []string{"setup.sh", "constraints.txt", "Dockerfile"} {
+		files = append(files, filepath.Join(dir, name))
+	}
+	inputs, err := fileInputs(append(files, requirements)...)
 	if err != nil {
 		return "", err
 	}
+	inputs = append(inputs, flowDebootstrap()...)
 	ref := "prefect-keda-flow:" + key(inputs...)
 	if c.env.hasImage(ctx, ref) {
 		c.env.say.cached()
@@ -52,11 +71,12 @@ func (e *env) debianFlowImage(ctx context.Context, ref, dir, requirements string
 	defer os.Remove(rootfs)
 	if _, err := run(ctx, command{
 		name: "mmdebstrap",
-		args: []string{
-			"--quiet", "--variant=minbase", "--include=python3,python3-pip,ca-certificates",
-			"--customize-hook=bash " + filepath.Join(dir, "setup.sh") + ` "$1"`, "bookworm", rootfs,
+		args: append(flowDebootstrap(), "--customize-hook=bash "+filepath.Join(dir, "setup.sh")+` "$1"`, "bookworm", rootfs),
+		env: []string{
+			"REQUIREMENTS=" + requirements,
+			"CONSTRAINTS=" + filepath.Join(dir, "constraints.txt"),
+			"FLOWS=" + filepath.Join(dir, "prefect_keda_flows"),
 		},
-		env: []string{"REQUIREMENTS=" + requirements, "FLOWS=" + filepath.Join(dir, "prefect_keda_flows")},
 	}); err != nil {
 		return err
 	}
