@@ -1,0 +1,119 @@
+//go:build conformance
+
+package conformance
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// register has the real client register the flows of the flow image.
+func register(t *testing.T, url string) map[string]string {
+	t.Helper()
+	out := prefect(t, url, nil, "-m", "prefect_keda_flows.register")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var ids map[string]string
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &ids); err != nil {
+		t.Fatalf("register: %v\n%s", err, out)
+	}
+	return ids
+}
+
+// execute is what a flow-run pod does.
+func execute(t *testing.T, url, id string) string {
+	t.Helper()
+	return prefect(t, url, []string{
+		"PREFECT__CONTEXT__FLOW_RUN_ID=" + id,
+		"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS=prefect.engine.cloud.CloudFlowRunner",
+		"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS=true",
+	}, "-m", "prefect", "execute", "flow-run")
+}
+
+func history(r prefecttest.Run) []string {
+	var types []string
+	for _, s := range r.History {
+		types = append(types, s.Type)
+	}
+	return types
+}
+
+func TestRealClient(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	url := api.Start(t)
+	flows := register(t, url)
+
+	t.Run("a registered flow runs to Success, and its log arrives", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["hello"]})[0]
+		execute(t, url, id)
+		r := api.Runs(id)[0]
+		if diff := cmp.Diff([]string{"Scheduled", "Running", "Success"}, history(r)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if !slices.ContainsFunc(r.Logs, func(l prefecttest.LogLine) bool { return strings.Contains(l.Message, "Flow run SUCCESS") }) {
+			t.Errorf("the log lacks the flow run's end: %v", r.Logs)
+		}
+	})
+	t.Run("a Submitted state is unwrapped and run", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["slow"], Parameters: map[string]any{"seconds": 0.1}})[0]
+		if err := api.SetState(id, map[string]any{
+			"type": "Submitted", "message": "Submitted for execution",
+			"context": map[string]any{"prefect_keda": map[string]any{"job": "prefect-job-00000000"}},
+			"state":   map[string]any{"type": "Scheduled", "start_time": time.Now().UTC().Format(time.RFC3339)},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		execute(t, url, id)
+		if diff := cmp.Diff([]string{"Scheduled", "Submitted", "Running", "Success"}, history(api.Runs(id)[0])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("a failing flow ends Failed", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["failing"]})[0]
+		execute(t, url, id)
+		if diff := cmp.Diff([]string{"Scheduled", "Running", "Failed"}, history(api.Runs(id)[0])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("a finished run is not run again", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["hello"]})[0]
+		api.Cancel(id)
+		if out := execute(t, url, id); !strings.Contains(out, "Flow run has already finished") {
+			t.Errorf("the client says:\n%s", out)
+		}
+		if diff := cmp.Diff([]string{"Scheduled", "Cancelled"}, history(api.Runs(id)[0])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("a run scheduled ahead does not start early", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["hello"], In: prefecttest.Duration(time.Hour)})[0]
+		execute(t, url, id)
+		if diff := cmp.Diff([]string{"Scheduled"}, history(api.Runs(id)[0])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("the client creates flow runs, idempotently", func(t *testing.T) {
+		before := len(api.Runs())
+		prefect(t, url, nil, "-c", `
+import prefect
+client = prefect.Client()
+ids = {client.create_flow_run(flow_id="`+flows["hello"]+`", run_name="twice", idempotency_key="k", labels=["z", "a"]) for _ in range(2)}
+assert len(ids) == 1, ids
+info = client.get_flow_run_info(ids.pop())
+assert info.state.is_scheduled() and info.name == "twice" and len(info.task_runs) == 1, info`)
+		runs := api.Runs()
+		i := slices.IndexFunc(runs, func(r prefecttest.Run) bool { return r.Name == "twice" })
+		if len(runs) != before+1 || i < 0 {
+			t.Fatalf("%d runs more, want 1", len(runs)-before)
+		}
+		if diff := cmp.Diff([]string{"a", "z"}, runs[i].Labels); diff != "" {
+			t.Errorf("labels (-want +got):\n%s", diff)
+		}
+	})
+}

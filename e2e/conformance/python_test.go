@@ -1,0 +1,107 @@
+//go:build conformance
+
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// interpreter returns a Python with the pinned requirements, made once and kept
+// in the cache.
+func interpreter(t *testing.T) string {
+	t.Helper()
+	const requirements = "../python/requirements.txt"
+	pins, err := os.ReadFile(requirements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, version := findPython(t)
+	sum := sha256.Sum256(append(pins, version...))
+	cache := os.Getenv("PREFECT_KEDA_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(user, "prefect-keda")
+	}
+	venv := filepath.Join(cache, "venv-"+hex.EncodeToString(sum[:6]))
+	python := filepath.Join(venv, "bin", "python")
+	complete := filepath.Join(venv, "complete")
+	if _, err := os.Stat(complete); err == nil {
+		return python
+	}
+	fmt.Println("making a Python environment with Prefect 1.4.1 in", venv)
+	os.RemoveAll(venv)
+	if out, err := exec.CommandContext(t.Context(), base, "-m", "venv", venv).CombinedOutput(); err != nil {
+		// Debian keeps the module in a package of its own.
+		fmt.Println("installing python3-venv:", strings.TrimSpace(string(out)))
+		install := exec.CommandContext(t.Context(), "sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv")
+		if out, err := install.CombinedOutput(); err != nil {
+			t.Fatalf("python3 -m venv does not work and python3-venv cannot be installed: %v\n%s", err, out)
+		}
+		os.RemoveAll(venv)
+		if out, err := exec.CommandContext(t.Context(), base, "-m", "venv", venv).CombinedOutput(); err != nil {
+			t.Fatalf("python3 -m venv: %v\n%s", err, out)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), python, "-m", "pip", "install", "--quiet", "-r", requirements).CombinedOutput(); err != nil {
+		t.Fatalf("pip install: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(complete, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return python
+}
+
+// findPython wants one that Prefect 1.4.1 works with.
+func findPython(t *testing.T) (path string, version []byte) {
+	t.Helper()
+	for _, name := range []string{"python3", "python3.11", "python3.10", "python3.9"} {
+		out, err := exec.CommandContext(t.Context(), name, "-c", "import sys; print(*sys.version_info[:2])").Output()
+		if err != nil {
+			continue
+		}
+		switch strings.TrimSpace(string(out)) {
+		case "3 9", "3 10", "3 11":
+			return name, out
+		}
+	}
+	t.Fatal("Prefect 1.4.1 needs Python 3.9, 3.10 or 3.11, and none is on the PATH: install one (apt-get install python3 on Debian 12)")
+	return "", nil
+}
+
+// prefect runs the real client or agent with nothing of this machine's own
+// Prefect configuration, and returns what it printed.
+func prefect(t *testing.T, api string, env []string, args ...string) string {
+	t.Helper()
+	python := interpreter(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	home := t.TempDir()
+	flows, err := filepath.Abs("../images/flow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, python, args...)
+	cmd.Env = append([]string{
+		"PATH=" + filepath.Dir(python) + ":" + os.Getenv("PATH"), "HOME=" + home, "PYTHONPATH=" + flows, "FLOW_IMAGE=flow:test",
+		"PREFECT__HOME_DIR=" + home, "PREFECT__BACKEND=server", "PREFECT__CLOUD__API=" + api,
+	}, env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out.String())
+	}
+	return out.String()
+}
