@@ -1,0 +1,99 @@
+package framework
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+)
+
+// Change changes what is installed.
+type Change func([]*unstructured.Unstructured) []*unstructured.Unstructured
+
+// FastFeedback has KEDA look every second and let go after five.
+func FastFeedback() Change {
+	return each("ScaledObject", func(o *unstructured.Unstructured) {
+		set(o, int64(1), "spec", "pollingInterval")
+		set(o, int64(5), "spec", "cooldownPeriod")
+		set(o, int64(0), "spec", "initialCooldownPeriod")
+		set(o, int64(5), "spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown", "stabilizationWindowSeconds")
+	})
+}
+
+// Cooldown lets launchers stay that many seconds after the last demand.
+func Cooldown(seconds int64) Change {
+	return each("ScaledObject", func(o *unstructured.Unstructured) { set(o, seconds, "spec", "cooldownPeriod") })
+}
+
+// LauncherEnv sets a variable of the launcher.
+func LauncherEnv(name, value string) Change {
+	return each("Deployment", func(o *unstructured.Unstructured) {
+		if o.GetName() == product.Launcher {
+			setEnv(o, name, value)
+		}
+	})
+}
+
+// AnotherLauncher adds a launcher Deployment and ScaledObject for other labels,
+// served by the same scaler.
+func AnotherLauncher(name, labels string) Change {
+	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+		for _, o := range objects {
+			if o.GetName() != product.Launcher || o.GetKind() != "Deployment" && o.GetKind() != "ScaledObject" {
+				continue
+			}
+			another := o.DeepCopy()
+			another.SetName(name)
+			switch o.GetKind() {
+			case "Deployment":
+				set(another, name, "spec", "selector", "matchLabels", "app.kubernetes.io/name")
+				set(another, name, "spec", "template", "metadata", "labels", "app.kubernetes.io/name")
+				setEnv(another, "PREFECT__CLOUD__AGENT__LABELS", labels)
+			case "ScaledObject":
+				set(another, name, "spec", "scaleTargetRef", "name")
+			}
+			objects = append(objects, another)
+		}
+		return objects
+	}
+}
+
+func each(kind string, do func(*unstructured.Unstructured)) Change {
+	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+		for _, o := range objects {
+			if o.GetKind() == kind {
+				do(o)
+			}
+		}
+		return objects
+	}
+}
+
+// set panics when the manifests have another shape: then the change would be of
+// no effect, and the scenario of no meaning.
+func set(o *unstructured.Unstructured, value any, path ...string) {
+	if err := unstructured.SetNestedField(o.Object, value, path...); err != nil {
+		panic(fmt.Sprintf("%s %s: %v", o.GetKind(), o.GetName(), err))
+	}
+}
+
+func setEnv(deployment *unstructured.Unstructured, name, value string) {
+	containers, found, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
+	if err != nil || !found {
+		panic(fmt.Sprintf("deployment %s has no containers: %v", deployment.GetName(), err))
+	}
+	c := containers[0].(map[string]any)
+	env, _, err := unstructured.NestedSlice(c, "env")
+	if err != nil {
+		panic(fmt.Sprintf("deployment %s: %v", deployment.GetName(), err))
+	}
+	c["env"] = append(env, map[string]any{"name": name, "value": value})
+	set(deployment, containers, "spec", "template", "spec", "containers")
+}
+
+func namespaceObject(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{ours: "true"}}}
+}

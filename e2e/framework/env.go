@@ -1,0 +1,110 @@
+package framework
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest/control"
+)
+
+// Env is one scenario's: a namespace with everything installed in it.
+type Env struct {
+	*Suite
+	Namespace string
+	// Prefect works the stand-in API's levers.
+	Prefect control.Client
+	t       *testing.T
+	jobs    *recorder
+}
+
+// Install installs the demo overlay, changed, in a namespace of its own, and
+// returns when it is ready to scale from zero. The namespace is removed after
+// the test; what it looked like is kept when the test failed.
+func (s *Suite) Install(t *testing.T, changes ...Change) *Env {
+	t.Helper()
+	e := s.namespace(t)
+	objects, err := product.Render(s.Root, "overlays/demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	product.Move(objects, e.Namespace)
+	changes = append([]Change{FastFeedback()}, changes...)
+	for _, change := range changes {
+		objects = change(objects)
+	}
+	e.apply(objects)
+	e.waitForDeployment(product.StandIn)
+	e.waitForDeployment(product.Scaler)
+	for _, o := range objects {
+		if o.GetKind() == "ScaledObject" {
+			e.waitForScaledObject(o.GetName())
+		}
+	}
+	e.WaitForReplicas(product.Launcher, 0, time.Minute)
+	return e
+}
+
+// Bare is an environment with a namespace and nothing in it.
+func (s *Suite) Bare(t *testing.T) *Env {
+	t.Helper()
+	e := s.namespace(t)
+	_, err := s.Client.CoreV1().Namespaces().Create(t.Context(), namespaceObject(e.Namespace), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (s *Suite) namespace(t *testing.T) *Env {
+	t.Helper()
+	name := "e2e-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
+	name = strings.Trim(name[:min(len(name), 40)], "-/") + "-" + strings.ToLower(rand.Text()[:5])
+	e := &Env{Suite: s, Namespace: name, t: t}
+	var err error
+	if e.Prefect, err = product.Levers(s.Config, name); err != nil {
+		t.Fatal(err)
+	}
+	e.jobs = watchJobs(s.Client, name)
+	t.Cleanup(func() {
+		// The test's own context has ended by now.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		e.jobs.stop()
+		if t.Failed() {
+			e.keepEvidence(ctx)
+		}
+		if os.Getenv("E2E_KEEP") != "" {
+			t.Logf("E2E_KEEP is set: namespace %s is left", name)
+			return
+		}
+		if err := s.removeNamespace(ctx, name); err != nil {
+			t.Log(err)
+		}
+	})
+	return e
+}
+
+func (e *Env) apply(objects []*unstructured.Unstructured) {
+	e.t.Helper()
+	for _, o := range objects {
+		if o.GetKind() == "Namespace" {
+			labels := o.GetLabels()
+			if labels == nil {
+				labels = map[string]string{}
+			}
+			labels[ours] = "true"
+			o.SetLabels(labels)
+		}
+	}
+	if err := product.Apply(e.t.Context(), e.Dynamic, e.Mapper, objects, false); err != nil {
+		e.t.Fatal(err)
+	}
+}

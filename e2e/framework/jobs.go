@@ -1,0 +1,116 @@
+package framework
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/prefect-keda/prefect-keda/job"
+)
+
+// SeenJob is a flow run's Job that existed at some time.
+type SeenJob struct {
+	Name string
+	// At is when its creation was heard of. The API server's own stamp has whole seconds.
+	At time.Time
+}
+
+// recorder remembers every Job that ever existed, also those deleted since: a
+// second Job of a run must not go unnoticed because somebody cleaned up.
+type recorder struct {
+	mu    sync.Mutex
+	byRun map[string][]SeenJob
+	known map[types.UID]bool
+	stop  func()
+}
+
+func watchJobs(client kubernetes.Interface, namespace string) *recorder {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &recorder{byRun: map[string][]SeenJob{}, known: map[types.UID]bool{}}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = job.LabelFlowRunID }))
+	// The registration's handle and error are of no use here: the informer has not started.
+	_, _ = factory.Batch().V1().Jobs().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: r.add})
+	factory.StartWithContext(ctx)
+	r.stop = func() { cancel(); factory.Shutdown() }
+	return r
+}
+
+func (r *recorder) add(obj any) {
+	j, ok := obj.(*batchv1.Job)
+	if !ok {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.known[j.UID] {
+		r.known[j.UID] = true
+		run := j.Labels[job.LabelFlowRunID]
+		r.byRun[run] = append(r.byRun[run], SeenJob{Name: j.Name, At: time.Now()})
+	}
+}
+
+func (r *recorder) of(run string) []SeenJob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.byRun[run])
+}
+
+func (r *recorder) all() map[string][]SeenJob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.byRun)
+}
+
+// JobsOf are all Jobs a flow run ever had.
+func (e *Env) JobsOf(run string) []SeenJob { return e.jobs.of(run) }
+
+// JobCount is how many flow runs have had a Job so far.
+func (e *Env) JobCount() int { return len(e.jobs.all()) }
+
+// WaitForJob waits for a flow run's Job.
+func (e *Env) WaitForJob(run string, within time.Duration) SeenJob {
+	e.t.Helper()
+	e.Eventually(within, "flow run "+run+" gets a Job", func(context.Context) (string, bool) {
+		return "it has none", len(e.jobs.of(run)) > 0
+	})
+	return e.jobs.of(run)[0]
+}
+
+// WaitForJobs waits until every one of the flow runs has had a Job.
+func (e *Env) WaitForJobs(runs []string, within time.Duration) {
+	e.t.Helper()
+	e.Eventually(within, "every flow run gets a Job", func(context.Context) (string, bool) {
+		have := 0
+		for _, run := range runs {
+			if len(e.jobs.of(run)) > 0 {
+				have++
+			}
+		}
+		return counted(have, len(runs), "have one"), have == len(runs)
+	})
+}
+
+// AssertOneJobEach fails when a flow run had no Job or more than one, ever.
+func (e *Env) AssertOneJobEach(runs []string) {
+	e.t.Helper()
+	for _, run := range runs {
+		if seen := e.jobs.of(run); len(seen) != 1 {
+			e.t.Errorf("flow run %s had %d Jobs, want exactly one: %v", run, len(seen), seen)
+		}
+	}
+	for run := range e.jobs.all() {
+		if !slices.Contains(runs, run) {
+			e.t.Errorf("there was a Job for flow run %s, which nobody asked for here", run)
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package framework
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+)
+
+// Report collects what scenarios measured. Goals are shown beside the numbers
+// and asserted by nobody: a slow machine is no fault of the product.
+type Report struct {
+	out  io.Writer
+	mu   sync.Mutex
+	rows [][3]string
+}
+
+// Measured says what was measured; goal may be empty.
+func (r *Report) Measured(t *testing.T, what, value, goal string) {
+	t.Helper()
+	line := "measured: " + what + ": " + value
+	if goal != "" {
+		line += " (goal " + goal + ")"
+	}
+	t.Log(line)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = append(r.rows, [3]string{what, value, goal})
+}
+
+// Print closes the report with a table.
+func (r *Report) Print() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.rows) == 0 {
+		return
+	}
+	fmt.Fprintln(r.out, "==> measured")
+	w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
+	for _, row := range append([][3]string{{"what", "value", "goal"}}, r.rows...) {
+		fmt.Fprintln(w, "  "+strings.TrimRight(strings.Join(row[:], "\t"), "\t"))
+	}
+	w.Flush()
+}

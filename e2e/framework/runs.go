@@ -1,0 +1,103 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// CreateRuns creates flow runs.
+func (e *Env) CreateRuns(o prefecttest.Order) []string {
+	e.t.Helper()
+	ids, err := e.Prefect.CreateRuns(e.t.Context(), o)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return ids
+}
+
+// NoPods is the run config of flow runs whose Jobs are created and whose pods
+// are never scheduled: what is tested ends at the Job.
+func NoPods() map[string]any {
+	return KubernetesRun(map[string]any{
+		"apiVersion": "batch/v1", "kind": "Job",
+		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+			"schedulerName": "nobody",
+			"containers":    []any{map[string]any{"name": "flow"}},
+		}}},
+	})
+}
+
+// KubernetesRun is a run config with a Job template of its own, as the Python
+// client spells it.
+func KubernetesRun(template any) map[string]any {
+	return map[string]any{
+		"type": "KubernetesRun", "__version__": "1.4.1", "job_template_path": nil, "job_template": template,
+		"image": "registry.example/never-pulled:1", "image_pull_policy": "IfNotPresent", "image_pull_secrets": nil,
+		"service_account_name": nil, "env": nil, "labels": []any{},
+		"cpu_limit": nil, "cpu_request": nil, "memory_limit": nil, "memory_request": nil,
+	}
+}
+
+// Runs reads flow runs; all of them without ids.
+func (e *Env) Runs(ids ...string) []prefecttest.Run {
+	e.t.Helper()
+	runs, err := e.Prefect.Runs(e.t.Context(), ids...)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return runs
+}
+
+// WaitForState waits until every one of the flow runs is in the state.
+func (e *Env) WaitForState(ids []string, state string, within time.Duration) {
+	e.t.Helper()
+	e.Eventually(within, fmt.Sprintf("%d flow runs are %s", len(ids), state), func(ctx context.Context) (string, bool) {
+		runs, err := e.Prefect.Runs(ctx, ids...)
+		if err != nil {
+			return err.Error(), false
+		}
+		states := map[string]int{}
+		for _, r := range runs {
+			states[r.State]++
+		}
+		var seen []string
+		for _, s := range slices.Sorted(maps.Keys(states)) {
+			seen = append(seen, fmt.Sprintf("%d %s", states[s], s))
+		}
+		return strings.Join(seen, ", "), states[state] == len(ids)
+	})
+}
+
+// AssertHistory fails unless the flow run went through exactly these states.
+func (e *Env) AssertHistory(id string, want ...string) {
+	e.t.Helper()
+	var got []string
+	for _, s := range e.Runs(id)[0].History {
+		got = append(got, s.Type)
+	}
+	if !slices.Equal(got, want) {
+		e.t.Errorf("flow run %s went through %v, want %v", id, got, want)
+	}
+}
+
+// Break makes something go wrong with the Prefect API; Mend ends it.
+func (e *Env) Break(f prefecttest.Fault) {
+	e.t.Helper()
+	if err := e.Prefect.Break(e.t.Context(), f); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// Mend clears all faults.
+func (e *Env) Mend() {
+	e.t.Helper()
+	if err := e.Prefect.Mend(e.t.Context()); err != nil {
+		e.t.Fatal(err)
+	}
+}
