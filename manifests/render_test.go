@@ -1,0 +1,147 @@
+// Package manifests holds what kubectl apply -k installs. There is no code here
+// yet; the tests build every overlay and hold it against what is true elsewhere:
+// Kubernetes' and KEDA's schemas, the restricted Pod Security Standard, the settings
+// there are, the permissions the code asks for.
+package manifests_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// overlays are the root and everything below overlays/.
+func overlays(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir("overlays")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"."}
+	for _, e := range entries {
+		all = append(all, "overlays/"+e.Name())
+	}
+	if len(all) < 5 {
+		t.Fatalf("only %q found", all)
+	}
+	return all
+}
+
+// build is what `kubectl kustomize` prints, as objects.
+func build(t *testing.T, overlay string) []*unstructured.Unstructured {
+	t.Helper()
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), overlay)
+	if err != nil {
+		t.Fatalf("build %s: %v", overlay, err)
+	}
+	var objects []*unstructured.Unstructured
+	for _, r := range rendered.Resources() {
+		raw, err := r.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(raw); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// find returns the one object of a kind and name.
+func find(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	t.Helper()
+	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind && o.GetName() == name })
+	if i < 0 {
+		t.Fatalf("there is no %s %s", kind, name)
+	}
+	return objects[i]
+}
+
+// decode is strict: a misspelt field is an error, as with kubectl's validation.
+func decode[T any](t *testing.T, o *unstructured.Unstructured) *T {
+	t.Helper()
+	raw, err := o.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed := new(T)
+	strict, err := kjson.UnmarshalStrict(raw, typed)
+	if err != nil || len(strict) > 0 {
+		t.Errorf("%s %s: %v %v", o.GetKind(), o.GetName(), err, strict)
+	}
+	return typed
+}
+
+// pod is a pod that an object leads to.
+type pod struct {
+	of   string
+	spec corev1.PodSpec
+	meta map[string]string
+}
+
+func pods(t *testing.T, objects []*unstructured.Unstructured) []pod {
+	t.Helper()
+	var all []pod
+	for _, o := range objects {
+		var template corev1.PodTemplateSpec
+		switch o.GetKind() {
+		case "Deployment":
+			template = decode[appsv1.Deployment](t, o).Spec.Template
+		case "ScaledJob":
+			target, _, _ := unstructured.NestedMap(o.Object, "spec", "jobTargetRef")
+			wrapped := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "batch/v1", "kind": "Job", "spec": target}}
+			template = decode[batchv1.Job](t, wrapped).Spec.Template
+		default:
+			continue
+		}
+		all = append(all, pod{o.GetKind() + " " + o.GetName(), template.Spec, template.Labels})
+	}
+	return all
+}
+
+// TestDecodes holds every built-in object against its Go type.
+func TestDecodes(t *testing.T) {
+	for _, overlay := range overlays(t) {
+		t.Run(overlay, func(t *testing.T) {
+			for _, o := range build(t, overlay) {
+				switch gvk := o.GroupVersionKind(); gvk.Group + "/" + gvk.Version + " " + gvk.Kind {
+				case "/v1 Namespace":
+					decode[corev1.Namespace](t, o)
+				case "/v1 ConfigMap":
+					decode[corev1.ConfigMap](t, o)
+				case "/v1 Service":
+					decode[corev1.Service](t, o)
+				case "/v1 ServiceAccount":
+					decode[corev1.ServiceAccount](t, o)
+				case "apps/v1 Deployment":
+					decode[appsv1.Deployment](t, o)
+				case "rbac.authorization.k8s.io/v1 Role":
+					decode[rbacv1.Role](t, o)
+				case "rbac.authorization.k8s.io/v1 RoleBinding":
+					decode[rbacv1.RoleBinding](t, o)
+				case "networking.k8s.io/v1 NetworkPolicy":
+					decode[networkingv1.NetworkPolicy](t, o)
+				case "keda.sh/v1alpha1 ScaledObject", "keda.sh/v1alpha1 ScaledJob", "keda.sh/v1alpha1 TriggerAuthentication":
+					// TestKEDASchema
+				default:
+					t.Errorf("%s is a kind this test does not know", gvk)
+				}
+				if kind := o.GetKind(); kind != "Namespace" && o.GetNamespace() != "prefect-keda" {
+					t.Errorf("%s %s is in namespace %q", kind, o.GetName(), o.GetNamespace())
+				}
+			}
+		})
+	}
+}
