@@ -1,0 +1,22 @@
+// Command prefect-keda runs Prefect on Kubernetes from zero: its scaler tells
+// KEDA how many launchers are wanted, its launchers claim due flow runs and
+// create their Jobs. Here is wiring and exit codes, no logic.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CA certificates
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process as if there were no drain.
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}, os.Environ())
+	stop()
+	os.Exit(code)
+}

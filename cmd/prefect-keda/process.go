@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/kube"
+	"github.com/prefect-keda/prefect-keda/ops"
+)
+
+// checkTimeout bounds asking Kubernetes for our permissions at start-up.
+const checkTimeout = 15 * time.Second
+
+// flagGroups are the headings of a command's flags.
+func flagGroups(c *cobra.Command) []config.Group {
+	switch c.Name() {
+	case "scaler":
+		return config.Flags(config.Scaler{})
+	case "launcher":
+		return config.Flags(config.Launcher{})
+	}
+	return nil
+}
+
+func addFlags(c *cobra.Command) {
+	for _, g := range flagGroups(c) {
+		c.Flags().AddFlagSet(g.Flags)
+	}
+}
+
+// announce says once what runs here and which variables say nothing to it.
+func announce(log *slog.Logger, env environment, process string, settings slog.LogValuer) {
+	log.Info("starting "+process, "version", currentVersion()) //nolint:sloglint // two processes, two constants
+	log.Debug("effective settings", "settings", settings)
+	if ignored := config.Ignored(env); len(ignored) > 0 {
+		log.Info("these variables of the Prefect agent have no effect here and can be removed", "variables", strings.Join(ignored, ", "))
+	}
+	if unknown := config.Unknown(env.names); len(unknown) > 0 {
+		log.Warn("these variables begin like ours and are not known; are they misspelt?", "variables", strings.Join(unknown, ", "))
+	}
+}
+
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "prefect_keda_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": currentVersion()},
+	})
+	build.Set(1)
+	registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (*rest.Config, error) {
+	cfg, source, err := kube.Config(kube.Options{
+		Kubeconfig: k.Kubeconfig, Context: k.KubeContext, QPS: k.KubeQPS, Burst: k.KubeBurst,
+		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
+	})
+	if err != nil {
+		return nil, misconfigured{err}
+	}
+	log.Debug("reaching Kubernetes", "reason", "by "+source)
+	return cfg, nil
+}
+
+// checkAccess fails when permissions are missing. An API server that is away is
+// no reason not to start.
+func checkAccess(ctx context.Context, log *slog.Logger, cfg *rest.Config, permissions []kube.Permission, namespaces []string) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return misconfigured{fmt.Errorf("set up the Kubernetes client: %w", err)}
+	}
+	err = kube.Check(ctx, client.Reviews(), permissions, namespaces...)
+	if _, missing := errors.AsType[*kube.MissingError](err); missing {
+		return err
+	}
+	if err != nil {
+		log.Warn("cannot check our permissions; going on without", "err", err)
+	}
+	return nil
+}
+
+// site is a handler and where it is served.
+type site struct {
+	listener net.Listener
+	handler  http.Handler
+}
+
+// serveBeside runs work with the sites up from before its beginning until after
+// its end, so that a drain can be watched. A site that fails ends the work.
+func serveBeside(ctx context.Context, work func(context.Context) error, sites ...site) error {
+	group, ctx := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for _, s := range sites {
+		group.Go(func() error { return ops.Serve(serving, s.listener, s.handler) })
+	}
+	group.Go(func() error {
+		defer stop()
+		return work(ctx)
+	})
+	return group.Wait()
+}

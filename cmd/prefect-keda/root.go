@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+
+	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/kube"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// streams are where a command writes.
+type streams struct{ out, err io.Writer }
+
+// The exit codes. Idle and drained are the good ends of a launcher.
+const (
+	exitOK            = 0
+	exitFailed        = 1
+	exitMisconfigured = 2
+)
+
+// misconfigured is an error only a changed setting can mend.
+type misconfigured struct{ error }
+
+// Unwrap is the cause.
+func (m misconfigured) Unwrap() error { return m.error }
+
+// run executes a command line and returns the exit code.
+func run(ctx context.Context, args []string, io streams, environ []string) int {
+	root := newRoot(io, environ)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(io.err, "prefect-keda: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	_, setting := errors.AsType[misconfigured](err)
+	_, missing := errors.AsType[*kube.MissingError](err)
+	if setting || missing || errors.Is(err, prefect.ErrAuth) {
+		return exitMisconfigured
+	}
+	return exitFailed
+}
+
+func newRoot(io streams, environ []string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "prefect-keda",
+		Short: "Run Prefect on Kubernetes and pay nothing while nothing is due",
+		Example: `  prefect-keda scaler                                  # in a cluster, configured by its environment
+  prefect-keda launcher --label gpu --idle-timeout 5m  # flags override the environment`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true, // run prints them, once
+		SilenceUsage:  true, // an error is not helped by a page of flags
+	}
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	root.SetHelpFunc(help)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return misconfigured{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	env := parseEnviron(environ)
+	root.AddCommand(newScaler(io, env), newLauncher(io, env), newVersion())
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return misconfigured{fmt.Errorf("there is no command %q; see %s --help", args[0], c.CommandPath())}
+		}
+		return nil
+	}
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			fmt.Fprintln(c.OutOrStdout(), "prefect-keda", currentVersion())
+			return nil
+		},
+	}
+}
+
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misconfigured{fmt.Errorf("%s takes no arguments, only flags, and got %q", c.CommandPath(), args)}
+	}
+	return nil
+}
+
+// environment is the process's, as given and as Prefect reads it.
+type environment struct {
+	envconfig.Lookuper
+	names []string
+}
+
+func parseEnviron(environ []string) environment {
+	values := map[string]string{}
+	var names []string
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		values[name] = value
+		names = append(names, name)
+	}
+	return environment{config.Environment(envconfig.MapLookuper(values)), names}
+}
+
+// help is a page by headings: a list of forty flags in alphabetical order is
+// none. It is no template: the linker keeps every method of everything in a
+// binary that runs one.
+func help(c *cobra.Command, _ []string) {
+	out := c.OutOrStdout()
+	if text := c.Long; text != "" {
+		fmt.Fprintln(out, text)
+	} else {
+		fmt.Fprintln(out, c.Short)
+	}
+	fmt.Fprintln(out, "\nUsage:\n  "+c.UseLine())
+	if c.Example != "" {
+		fmt.Fprintln(out, "\nExamples:\n"+c.Example)
+	}
+	if c.HasAvailableSubCommands() {
+		fmt.Fprintln(out, "\nCommands:")
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(out, "  %-10s %s\n", sub.Name(), sub.Short)
+			}
+		}
+	}
+	for _, g := range flagGroups(c) {
+		fmt.Fprintf(out, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth))
+	}
+}
+
+const helpWidth = 120
