@@ -16,7 +16,7 @@ func allowed() map[string][]string {
 		"prefect":                     {},
 		"prefect/prefect1":            {"prefect"},
 		"job":                         {"prefect"},
-		"job/source":                  {},
+		"job/source":                  {"prefect"},
 		"launcher":                    {"prefect", "job"},
 		"scaler":                      {"prefect", "job"},
 		"config":                      {},
@@ -24,7 +24,7 @@ func allowed() map[string][]string {
 		"ops":                         {},
 		"manifests":                   {},
 		"prefect/prefecttest":         {},
-		"prefect/prefecttest/control": {},
+		"prefect/prefecttest/control": {"prefect/prefecttest"},
 	}
 }
 

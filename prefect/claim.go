@@ -18,14 +18,14 @@ type Claim struct {
 type Answer int
 
 const (
-	// Unknown: the call may or may not have been applied (a time-out, a lost
+	// Unknown means that the call may or may not have been applied (a time-out, a lost
 	// answer, a server error after the write). The run must be read back.
 	Unknown Answer = iota
-	// Won: the run is ours; create its Job.
+	// Won means that the run is ours; create its Job.
 	Won
-	// Lost: the run is somebody else's, or can no longer be claimed. Forget it.
+	// Lost means that the run is somebody else's, or can no longer be claimed. Forget it.
 	Lost
-	// NotNow: the backend refuses at the moment (Prefect Server's 30 s lock, a
+	// NotNow means that the backend refuses at the moment (Prefect Server's 30 s lock, a
 	// concurrency limit). Look again later.
 	NotNow
 )

@@ -2,10 +2,10 @@ package prefect
 
 import "errors"
 
-// ErrNotFound: the API knows no such flow run (any more).
+// ErrNotFound says that the API knows no such flow run (any more).
 var ErrNotFound = errors.New("not found in Prefect")
 
-// ErrAuth: the API refused our key or tenant. Nothing but an operator can mend
+// ErrAuth says that the API refused our key or tenant. Nothing but an operator can mend
 // it, so it is fatal at start-up and loud afterwards.
 var ErrAuth = errors.New("the Prefect API refused the key")
 
