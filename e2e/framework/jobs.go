@@ -114,3 +114,27 @@ func (e *Env) AssertOneJobEach(runs []string) {
 		}
 	}
 }
+
+// WaitForJobCount waits until that many flow runs have had a Job.
+func (e *Env) WaitForJobCount(want int, within time.Duration) {
+	e.t.Helper()
+	e.Eventually(within, counted(want, want, "flow runs have a Job"), func(context.Context) (string, bool) {
+		have := e.JobCount()
+		return counted(have, want, "have one"), have >= want
+	})
+}
+
+// JobsBetween is when the first and the last of the flow runs' Jobs were created.
+func (e *Env) JobsBetween(runs []string) (first, last time.Time) {
+	for _, run := range runs {
+		for _, seen := range e.jobs.of(run) {
+			if first.IsZero() || seen.At.Before(first) {
+				first = seen.At
+			}
+			if seen.At.After(last) {
+				last = seen.At
+			}
+		}
+	}
+	return first, last
+}

@@ -86,3 +86,24 @@ func (e *Env) annotate(scaledObject, patch string) {
 		e.t.Fatal(err)
 	}
 }
+
+// WaitForContainerEnd waits until a container of a Deployment's pods has ended by
+// itself, and returns how.
+func (e *Env) WaitForContainerEnd(deployment string, within time.Duration) corev1.ContainerStateTerminated {
+	e.t.Helper()
+	var end corev1.ContainerStateTerminated
+	e.Eventually(within, "a container of "+deployment+" ends", func(ctx context.Context) (string, bool) {
+		for _, p := range e.pods(ctx, deployment) {
+			for _, s := range p.Status.ContainerStatuses {
+				for _, state := range []corev1.ContainerState{s.LastTerminationState, s.State} {
+					if state.Terminated != nil {
+						end = *state.Terminated
+						return "", true
+					}
+				}
+			}
+		}
+		return "none has", false
+	})
+	return end
+}

@@ -101,3 +101,29 @@ func (e *Env) Mend() {
 		e.t.Fatal(err)
 	}
 }
+
+// AssertMessage fails unless the message of the flow run's state holds the words.
+func (e *Env) AssertMessage(id, words string) {
+	e.t.Helper()
+	if r := e.Runs(id)[0]; !strings.Contains(r.Message, words) {
+		e.t.Errorf("flow run %s is %s with the message %q, which does not say %q", id, r.State, r.Message, words)
+	}
+}
+
+// AssertLogged waits a moment for a line with the words in the flow run's log:
+// logs are written after states, in batches.
+func (e *Env) AssertLogged(id, words string) {
+	e.t.Helper()
+	e.Eventually(20*time.Second, fmt.Sprintf("the log of flow run %s says %q", id, words), func(ctx context.Context) (string, bool) {
+		runs, err := e.Prefect.Runs(ctx, id)
+		if err != nil {
+			return err.Error(), false
+		}
+		var lines []string
+		for _, l := range runs[0].Logs {
+			lines = append(lines, l.Message)
+		}
+		text := strings.Join(lines, "\n")
+		return text, strings.Contains(text, words)
+	})
+}

@@ -128,3 +128,15 @@ func (e *Env) WaitForZero(within time.Duration) {
 	e.WaitForReplicas(product.Launcher, 0, within)
 	e.AssertReplicasStable(product.Launcher, 0, 3*time.Second)
 }
+
+// AssertReplicas fails unless a Deployment wants that many pods now.
+func (e *Env) AssertReplicas(name string, want int) {
+	e.t.Helper()
+	d, err := e.deployment(e.t.Context(), name)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if got := int(*d.Spec.Replicas); got != want {
+		e.t.Errorf("%s wants %d replicas, not %d", name, got, want)
+	}
+}

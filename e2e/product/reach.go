@@ -64,3 +64,9 @@ func Get(ctx context.Context, cfg *rest.Config, namespace, kind, name, port, pat
 func proxyURL(cfg *rest.Config, namespace, kind, name string) string {
 	return fmt.Sprintf("%s/api/v1/namespaces/%s/%s/%s/proxy", cfg.Host, namespace, kind, name)
 }
+
+// APIURL is where the stand-in API of a namespace is for programs outside the
+// cluster, which need the cluster's credentials for it.
+func APIURL(cfg *rest.Config, namespace string) string {
+	return proxyURL(cfg, namespace, "services", StandIn+":api")
+}

@@ -1,0 +1,91 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/e2e/framework"
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// The main job, with the real Prefect 1.4.1 client in the flow's pod.
+func TestFlowRunsFromZero(t *testing.T) {
+	e := suite.Install(t)
+	flows := e.RegisterFlows()
+	e.AssertReplicasStable(product.Launcher, 0, 3*time.Second)
+
+	began := time.Now()
+	runs := e.CreateRuns(prefecttest.Order{FlowID: flows["hello"]})
+	job := e.WaitForJob(runs[0], time.Minute)
+	e.WaitForState(runs, "Success", 2*time.Minute)
+	succeeded := time.Since(began)
+	e.AssertReplicas(product.Launcher, 1)
+	e.AssertHistory(runs[0], "Scheduled", "Submitted", "Running", "Success")
+	e.AssertOneJobEach(runs)
+	e.AssertLogged(runs[0], "Submitted for execution: Job "+job.Name)
+
+	ended := time.Now()
+	e.WaitForZero(time.Minute)
+	suite.Report.Measured(t, "run created → Success, from zero, real Prefect client", seconds(succeeded), "")
+	suite.Report.Measured(t, "Success → no launcher (cooldown 5 s)", seconds(time.Since(ended)-3*time.Second), "")
+}
+
+// How late a run that nobody announced begins, when nothing is up.
+func TestAdHocRunFromZero(t *testing.T) {
+	e := suite.Install(t)
+	var delays []time.Duration
+	for range 5 {
+		began := time.Now()
+		run := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods()})[0]
+		delays = append(delays, e.WaitForJob(run, time.Minute).At.Sub(began))
+		e.WaitForZero(time.Minute)
+	}
+	slices.Sort(delays)
+	suite.Report.Measured(t, "ad-hoc run created → Job created, from zero, p50 of 5", seconds(delays[2]), "≤ 2 s")
+	suite.Report.Measured(t, "ad-hoc run created → Job created, from zero, worst of 5", seconds(delays[4]), "")
+}
+
+// A schedule is known ahead: the launcher is woken before, and the Job is there
+// on time and never early.
+func TestScheduledRunFromZeroIsOnTime(t *testing.T) {
+	e := suite.Install(t)
+	var worst time.Duration
+	for range 2 {
+		run := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), In: prefecttest.Duration(18 * time.Second)})[0]
+		due := e.Runs(run)[0].Due
+		e.AssertReplicas(product.Launcher, 0)
+		lateness := e.WaitForJob(run, time.Minute).At.Sub(due)
+		switch {
+		case lateness < 0:
+			t.Errorf("the Job was created %s before its run was due", -lateness)
+		case lateness > 5*time.Second:
+			t.Errorf("the Job was created %s after its run was due", lateness)
+		}
+		worst = max(worst, lateness)
+		e.WaitForZero(time.Minute)
+	}
+	suite.Report.Measured(t, "scheduled run due → Job created, from zero, worst of 2", seconds(worst), "≤ 0.2 s")
+}
+
+// What stays when nothing is due, and what is on the node.
+func TestFootprint(t *testing.T) {
+	e := suite.Install(t)
+	run := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 20})
+	e.WaitForJobs(run, time.Minute)
+	e.WaitForZero(time.Minute)
+	resident, working := e.MemoryOf(product.Scaler)
+	suite.Report.Measured(t, "scaler idle, resident (anonymous) memory", mebibytes(resident), "≤ 20 MiB")
+	suite.Report.Measured(t, "scaler idle, working set (with page cache in use)", mebibytes(working), "")
+	suite.Report.Measured(t, "image size", fmt.Sprintf("%.1f MB", float64(suite.Images.Bytes)/1e6), "≤ 25 MB")
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+func rate(n int, d time.Duration) string { return fmt.Sprintf("%.0f/s", float64(n)/d.Seconds()) }
