@@ -3,7 +3,7 @@ package scaler
 import (
 	"cmp"
 	"encoding/json"
-	"html/template"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -79,8 +79,7 @@ func (s *Server) Debug() http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		if strings.Contains(r.Header.Get("Accept"), "text/html") {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			// Parsed for each request: it is asked for by hand, and not worth memory.
-			_ = template.Must(template.New("").Funcs(template.FuncMap{"join": strings.Join}).Parse(page)).Execute(w, rep)
+			_, _ = io.WriteString(w, rep.html())
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -165,16 +164,3 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 	}
 	return c
 }
-
-const page = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Demand</title>
-<style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:.3em .6em;text-align:left;vertical-align:top}code{font-size:12px}</style>
-<h1>Demand</h1><p>{{.At.Format "2006-01-02 15:04:05.000 MST"}}. The same as JSON: ask without accepting text/html.</p>
-<h2>ScaledObjects</h2><table><tr><th>ScaledObject<th>labels<th>active<th>value / target<th>why<th>first runs<th>next wake<th>last asked<th>streams</tr>
-{{range .ScaledObjects}}<tr><td>{{.Namespace}}/{{.Name}}<br>connection {{.Connection}}<td>{{join .Labels ", "}}{{if not .Labels}}(none){{end}}<td>{{.Active}}<td>{{.Value}} / {{.Target}} = {{.Launchers}}
-<td>{{.Reason}}{{with .Err}}<br>{{.}}{{end}}<td>{{range .FirstRuns}}<code>{{.}}</code><br>{{end}}<td>{{with .NextWake}}{{.Format "15:04:05.000"}}{{end}}<td>{{.LastAsked.Format "15:04:05"}}<td>{{.OpenStreams}}</tr>
-{{else}}<tr><td colspan="9">KEDA has asked for none. Is there a ScaledObject with our address, and does KEDA reach it?</tr>{{end}}</table>
-{{range .Connections}}<h2>Connection {{.Name}}</h2><p>Snapshot age: {{.Age}}. Consecutive failures: {{.Failures}}.{{with .Err}} Last error: {{.}}{{end}}
-{{if .Truncated}} More runs wait than one look returns.{{end}}{{with .Unsynced}} Jobs not listed yet in: {{join . ", "}}.{{end}}</p>
-{{with .Unserved}}<table><tr><th>due, and no ScaledObject above serves these labels<th>due<th>first runs</tr>{{range .}}<tr><td>{{join .Labels ", "}}{{if not .Labels}}(none){{end}}<td>{{.Due}}<td>{{range .FirstRuns}}<code>{{.}}</code><br>{{end}}</tr>{{end}}</table>{{end}}
-{{with .Missing}}<table><tr><th>claimed without a Job<th>labels<th>launcher<th>Job<th>attempt<th>counts from</tr>{{range .}}<tr><td><code>{{.FlowRun}}</code><td>{{join .Labels ", "}}<td>{{.Launcher}}<td>{{.Namespace}}/{{.Job}}<td>{{.Attempt}}<td>{{.CountsFrom.Format "15:04:05.000"}}</tr>{{end}}</table>{{end}}{{end}}</html>
-`

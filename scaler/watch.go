@@ -9,9 +9,10 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -33,15 +34,15 @@ type watch struct {
 
 func newWatch(client metadata.Interface, namespaces []string, log *slog.Logger) (*watch, error) {
 	w := &watch{informers: map[string]cache.SharedIndexInformer{}, log: log}
-	jobs := schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
+	jobs := client.Resource(schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"})
 	for _, ns := range namespaces {
 		if w.informers[ns] != nil {
 			continue
 		}
-		// No resync: nothing here acts on a Job that did not change.
-		informer := metadatainformer.NewFilteredMetadataInformer(client, jobs, ns, 0,
-			cache.Indexers{byRun: flowRunOf},
-			func(o *metav1.ListOptions) { o.LabelSelector = job.LabelFlowRunID }).Informer()
+		// client-go's ready-made informers would link every client there is. No
+		// resync: nothing here acts on a Job that did not change.
+		informer := cache.NewSharedIndexInformer(listWatch(client, jobs.Namespace(ns)), &metav1.PartialObjectMetadata{}, 0,
+			cache.Indexers{byRun: flowRunOf})
 		err := informer.SetTransform(slim)
 		if err == nil {
 			err = informer.SetWatchErrorHandlerWithContext(w.complaint(ns))
@@ -58,6 +59,19 @@ func newWatch(client metadata.Interface, namespaces []string, log *slog.Logger) 
 		w.informers[ns] = informer
 	}
 	return w, nil
+}
+
+func listWatch(client metadata.Interface, jobs metadata.ResourceInterface) cache.ListerWatcher {
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.LabelSelector = job.LabelFlowRunID
+			return jobs.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (kwatch.Interface, error) {
+			o.LabelSelector = job.LabelFlowRunID
+			return jobs.Watch(ctx, o)
+		},
+	}, client)
 }
 
 // slim keeps of a Job what its claim is recognised by.

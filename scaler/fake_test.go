@@ -1,0 +1,180 @@
+package scaler
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// fakeSource is a Prefect API in memory that can be told to fail or to hang.
+type fakeSource struct {
+	mu    sync.Mutex
+	due   []prefect.DueRun
+	claim []prefect.ClaimedRun
+	trunc bool
+	err   error
+	hung  bool
+	calls []time.Time
+	until time.Time
+}
+
+func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Observation, error) {
+	f.mu.Lock()
+	f.calls = append(f.calls, time.Now())
+	f.until = until
+	hung, err := f.hung, f.err
+	var o prefect.Observation
+	for _, r := range f.due {
+		if r.Due.Before(until) {
+			o.Due = append(o.Due, r)
+		}
+	}
+	o.Claimed, o.Truncated = append(o.Claimed, f.claim...), f.trunc
+	f.mu.Unlock()
+	if hung {
+		<-ctx.Done()
+		return prefect.Observation{}, ctx.Err()
+	}
+	if err != nil {
+		return prefect.Observation{}, err
+	}
+	return o, nil
+}
+
+// change alters what the next look sees.
+func (f *fakeSource) change(c func(*fakeSource)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c(f)
+}
+
+func (f *fakeSource) set(runs ...prefect.DueRun) { f.change(func(f *fakeSource) { f.due = runs }) }
+
+func (f *fakeSource) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}
+
+func (f *fakeSource) asksUntil() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.until
+}
+
+func run(id string, due time.Time, labels ...string) prefect.DueRun {
+	return prefect.DueRun{ID: id, Due: due, Labels: labels}
+}
+
+func ref(name string, metadata ...string) *externalscaler.ScaledObjectRef {
+	r := &externalscaler.ScaledObjectRef{Name: name, Namespace: "flows", ScalerMetadata: map[string]string{
+		"scalerAddress": "prefect-keda-scaler.prefect-keda:9090",
+	}}
+	for _, m := range metadata {
+		k, v, _ := strings.Cut(m, "=")
+		r.ScalerMetadata[k] = v
+	}
+	return r
+}
+
+func options(f Source) Options {
+	return Options{Listen: "127.0.0.1:0", PollInterval: minPollInterval, Connections: map[string]Connection{"default": {Source: f}}}
+}
+
+// serving is a scaler that serves on an in-memory listener until the test ends.
+type serving struct {
+	*Server
+	client externalscaler.ExternalScalerClient
+	conn   *grpc.ClientConn
+	stop   func() error
+}
+
+func serve(t *testing.T, o Options) *serving {
+	t.Helper()
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := bufconn.Listen(1 << 20)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.serve(ctx, l) }()
+	conn, err := grpc.NewClient("passthrough:scaler", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &serving{s, externalscaler.NewExternalScalerClient(conn), conn, stop}
+}
+
+// poll asks as KEDA's poll loop does: the spec, then for each spec its metric
+// and whether it is active, under the name without the trigger's prefix.
+func (s *serving) poll(t *testing.T, r *externalscaler.ScaledObjectRef) (active bool, value float64, err error) {
+	t.Helper()
+	spec, err := s.client.GetMetricSpec(t.Context(), r)
+	if err != nil {
+		return false, 0, err
+	}
+	if n := len(spec.MetricSpecs); n != 1 {
+		t.Fatalf("%d metric specs, want 1", n)
+	}
+	for _, m := range spec.MetricSpecs {
+		name, _ := strings.CutPrefix("s0-"+m.MetricName, "s0-")
+		metrics, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: r, MetricName: name})
+		if err != nil {
+			return false, 0, err
+		}
+		if n := len(metrics.MetricValues); n != 1 {
+			t.Fatalf("%d metric values, want 1", n)
+		}
+		v := metrics.MetricValues[0]
+		if float64(v.MetricValue) != v.MetricValueFloat { //nolint:staticcheck // the field older KEDAs read
+			t.Fatalf("integer %d and float %v differ", v.MetricValue, v.MetricValueFloat) //nolint:staticcheck // as above
+		}
+		value = v.MetricValueFloat
+		a, err := s.client.IsActive(t.Context(), r)
+		if err != nil {
+			return false, 0, err
+		}
+		active = a.Result
+	}
+	return active, value, nil
+}
+
+// eventually waits for the outside world.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("timed out: %s", what)
+		case <-tick.C:
+		}
+	}
+}

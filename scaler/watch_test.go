@@ -1,0 +1,218 @@
+package scaler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	metadatafake "k8s.io/client-go/metadata/fake"
+	kubetesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+var jobsResource = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
+
+func kubeJob(name, run, attempt string) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{
+		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "flows", UID: "u", ResourceVersion: "7",
+			Labels:      map[string]string{job.LabelFlowRunID: run, job.LabelAttempt: attempt, "app": "x"},
+			Annotations: map[string]string{"big": "thing"},
+		},
+	}
+}
+
+func fakeKube(jobs ...runtime.Object) *metadatafake.FakeMetadataClient {
+	scheme := metadatafake.NewTestScheme()
+	_ = metav1.AddMetaToScheme(scheme)
+	return metadatafake.NewSimpleMetadataClient(scheme, jobs...)
+}
+
+func claimed(run, job, attempt string) prefect.ClaimedRun {
+	return prefect.ClaimedRun{ID: run, Labels: []string{"etl"}, Claim: prefect.Claim{
+		Launcher: "launcher-1", Namespace: "flows", Job: job, Attempt: prefect.Attempt(attempt),
+	}}
+}
+
+func withJobs(f Source, kube *metadatafake.FakeMetadataClient) Options {
+	o := bubbleOptions(f)
+	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows"}}}
+	o.Kubernetes = kube
+	return o
+}
+
+func TestClaimWithoutItsJobIsDemandAfterTheGrace(t *testing.T) {
+	f := &fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}
+	// An earlier attempt's Job of the same run is no Job of this claim.
+	kube := fakeKube(kubeJob("job-0", "r1", "v1"))
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		open(t, s, func(st *fakeStream) {
+			began := time.Now()
+			pass(4 * time.Second)
+			wantActive(t, s, false, "labels=etl")
+			pass(4 * time.Second)
+			wantActive(t, s, true, "labels=etl")
+			wantActive(t, s, false, "labels=other")
+			got := st.got()
+			if len(got) != 1 || got[0].Sub(began) < 5*time.Second || got[0].Sub(began) > 7*time.Second {
+				t.Errorf("messages %v after %v, want one when the grace of 5s is over", got, began)
+			}
+
+			// The launcher that was woken creates it: trouble ends with the Job's
+			// appearance, not with the next look.
+			f.change(func(f *fakeSource) { f.hung = true })
+			pass(2 * time.Second)
+			if err := kube.Tracker().Create(jobsResource, kubeJob("job-1", "r1", "v3"), "flows"); err != nil {
+				t.Fatal(err)
+			}
+			f.change(func(f *fakeSource) { f.hung = false })
+			pass(20 * time.Second)
+			wantActive(t, s, false, "labels=etl")
+
+			if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+				t.Fatal(err)
+			}
+			pass(4 * time.Second)
+			wantActive(t, s, false, "labels=etl")
+			pass(2 * time.Second)
+			wantActive(t, s, true, "labels=etl")
+		}, "labels=etl")
+	})
+}
+
+// TestJobsChangesAreSeenBetweenLooks: with a look an hour away, only the watch
+// can tell.
+func TestJobsChangesAreSeenBetweenLooks(t *testing.T) {
+	f := &fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}
+	kube := fakeKube()
+	o := withJobs(f, kube)
+	o.PollInterval, o.MaxStaleness = time.Hour, 24*time.Hour
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		pass(10 * time.Minute)
+		// The first look was before the first list; this Job has the claim noticed.
+		if err := kube.Tracker().Create(jobsResource, kubeJob("other", "r2", "v1"), "flows"); err != nil {
+			t.Fatal(err)
+		}
+		pass(6 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+		if err := kube.Tracker().Create(jobsResource, kubeJob("job-1", "r1", "v3"), "flows"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Millisecond)
+		wantActive(t, s, false, "labels=etl")
+	})
+}
+
+func TestLacksJob(t *testing.T) {
+	kube := fakeKube(kubeJob("job-1", "r1", "v3"), kubeJob("job-2-renamed", "r2", "v4"), kubeJob("job-4", "r5", "v1"))
+	w, err := newWatch(kube, []string{"flows", "flows"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.lacksJob(claimed("r3", "job-3", "v1")) {
+		t.Error("trouble is claimed before Jobs were listed")
+	}
+	if diff := cmp.Diff([]string{"flows"}, w.unsynced([]string{"flows"})); diff != "" {
+		t.Error(diff)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { w.run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	eventually(t, "Jobs are listed", func() bool { return len(w.unsynced([]string{"flows"})) == 0 })
+
+	elsewhere := claimed("r3", "job-3", "v1")
+	elsewhere.Claim.Namespace = "not-watched"
+	for name, tc := range map[string]struct {
+		claim prefect.ClaimedRun
+		want  bool
+	}{
+		"its Job is there":                    {claimed("r1", "job-1", "v3"), false},
+		"claimed again with the Job it has":   {claimed("r1", "job-1", "v9"), false},
+		"the name had to change":              {claimed("r2", "job-2", "v4"), false},
+		"none":                                {claimed("r3", "job-3", "v1"), true},
+		"only an earlier attempt's":           {claimed("r1", "job-9", "v9"), true},
+		"the name is taken by another run":    {claimed("r4", "job-4", "v1"), true},
+		"in a namespace that is not our care": {elsewhere, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := w.lacksJob(tc.claim); got != tc.want {
+				t.Errorf("lacks its Job: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestOnlyWhatClaimsNeedIsKept(t *testing.T) {
+	want := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Name: "job-1", Namespace: "flows", UID: "u", ResourceVersion: "7",
+		Labels: map[string]string{job.LabelFlowRunID: "r1", job.LabelAttempt: "v3"},
+	}}
+	got, err := slim(kubeJob("job-1", "r1", "v3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got, err = slim(cache.DeletedFinalStateUnknown{Key: "flows/job-1", Obj: kubeJob("job-1", "r1", "v3")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(cache.DeletedFinalStateUnknown{Key: "flows/job-1", Obj: want}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestJobsAreSelected: a namespace may be full of Jobs that are none of our
+// business, and the fake client would hand them all out.
+func TestJobsAreSelected(t *testing.T) {
+	kube := fakeKube()
+	selectors := make(chan string, 100)
+	note := func(a kubetesting.Action) {
+		switch a := a.(type) {
+		case kubetesting.ListActionImpl:
+			selectors <- a.GetListRestrictions().Labels.String()
+		case kubetesting.WatchActionImpl:
+			selectors <- a.GetWatchRestrictions().Labels.String()
+		}
+	}
+	kube.PrependReactor("list", "*", func(a kubetesting.Action) (bool, runtime.Object, error) { note(a); return false, nil, nil })
+	inBubble(t, withJobs(&fakeSource{}, kube), func(t *testing.T, _ *Server) {
+		if got := <-selectors; got != job.LabelFlowRunID {
+			t.Errorf("Jobs are selected by %q", got)
+		}
+	})
+}
+
+func TestFailingWatchIsReportedOnce(t *testing.T) {
+	kube := fakeKube()
+	kube.PrependReactor("list", "*", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("jobs.batch is forbidden")
+	})
+	var log strings.Builder
+	o := withJobs(&fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}, kube)
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		pass(50 * time.Second)
+		wantActive(t, s, false, "labels=etl")
+		if n := strings.Count(log.String(), "jobs.batch is forbidden"); n != 1 {
+			t.Errorf("the reason is logged %d times in a minute:\n%s", n, log.String())
+		}
+		rep := s.service.report(time.Now())
+		if diff := cmp.Diff([]string{"flows"}, rep.Connections[0].Unsynced); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
