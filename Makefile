@@ -67,6 +67,7 @@ e2e: ## Scenarios on kind with real KEDA
 generate: ## Regenerate the GraphQL client and the generated docs
 	@go generate ./...
 	@go test ./config -run Docs -update >/dev/null
+	@go test ./scaler -run Readme -update >/dev/null
 
 .PHONY: fmt
 fmt: ## Format with gofumpt

@@ -30,42 +30,44 @@ type trigger struct {
 	WarmUpLead   time.Duration
 }
 
-// key is one entry of the metadata: its name, what it is when absent, and how
-// its text becomes a value.
+// key is one entry of the metadata: its name, what it is when absent, what it
+// means to an operator (the README's table is made of these), and how its text
+// becomes a value.
 type key struct {
 	name    string
 	initial string
+	about   string
 	set     func(*trigger, string) error
 }
 
 // keys is the whole vocabulary of a trigger. KEDA hands every value on as text.
 func keys(lead time.Duration) []key {
 	return []key{
-		{"connection", "default", func(t *trigger, v string) error {
+		{"connection", "default", "which of the scaler's Prefect connections to count in", func(t *trigger, v string) error {
 			t.Connection = v
 			return nil
 		}},
-		{"labels", "", func(t *trigger, v string) (err error) {
+		{"labels", "", "the labels its launchers serve: `a,b`, `[\"a\",\"b\"]` or `[]`. `labelsFromEnv: PREFECT__CLOUD__AGENT__LABELS` takes them from the launcher Deployment, so they are written down once", func(t *trigger, v string) (err error) {
 			t.Labels, err = parseLabels(v)
 			return err
 		}},
-		{"runsPerLauncher", "100", func(t *trigger, v string) (err error) {
+		{"runsPerLauncher", "100", "due runs per launcher; a burst of 1,000 gets 10 launchers", func(t *trigger, v string) (err error) {
 			t.RunsPerLauncher, err = count(v, 1)
 			return err
 		}},
-		{"activationThreshold", "0", func(t *trigger, v string) (err error) {
+		{"activationThreshold", "0", "more runs than this have to be due before the first launcher starts; once one runs, it takes them all", func(t *trigger, v string) (err error) {
 			t.ActivationThreshold, err = count(v, 0)
 			return err
 		}},
-		{"maxLaunchers", "0", func(t *trigger, v string) (err error) {
+		{"maxLaunchers", "0", "most launchers to ask for, below `maxReplicaCount`; 0 leaves it to KEDA", func(t *trigger, v string) (err error) {
 			t.MaxLaunchers, err = count(v, 0)
 			return err
 		}},
-		{"metricName", "prefect-runs", func(t *trigger, v string) (err error) {
+		{"metricName", "prefect-runs", "the metric's name in the HPA", func(t *trigger, v string) (err error) {
 			t.MetricName, err = metricName(v)
 			return err
 		}},
-		{"warmUpLead", lead.String(), func(t *trigger, v string) (err error) {
+		{"warmUpLead", lead.String(), "how long before a scheduled run is due a launcher is woken: more than it takes to start a pod", func(t *trigger, v string) (err error) {
 			t.WarmUpLead, err = duration(v)
 			return err
 		}},
