@@ -1,0 +1,53 @@
+package scaler
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAllThatIsWrongWithTheOptionsIsSaidAtOnce(t *testing.T) {
+	_, err := New(Options{
+		Listen: "9090", PollInterval: time.Millisecond, PollTimeout: time.Minute, MaxStaleness: time.Minute,
+		WarmUpLead: time.Hour, ClaimGrace: -1, TLS: &TLS{CertFile: "x"},
+		Connections: map[string]Connection{
+			"a b":  {Source: &fakeSource{}},
+			"prod": {JobNamespaces: []string{""}},
+		},
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := []string{
+		`scaler settings: listen address "9090": give host:port or :port: address 9090: missing port in address`,
+		`connection "a b": a name has up to 63 letters, digits, '.', '_' or '-'`,
+		`connection "prod": no Prefect API given`,
+		`connection "prod": watching Jobs in  needs a Kubernetes client`,
+		`connection "prod": a job namespace is empty; name each one`,
+		`claim grace is -1ns: it must not be negative`,
+		`warm-up lead is 1h0m0s: at most 10m0s`,
+		`poll interval is 1ms: at least 100ms`,
+		`maximum staleness is 1m0s: it must be at least 1m0.005s, 5 times the poll interval (1ms) plus the poll timeout (1m0s)`,
+		`TLS needs both a certificate file and a key file`,
+	}
+	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := New(Options{Listen: ":0"}); err == nil || !strings.Contains(err.Error(), "no connection") {
+		t.Errorf("without a connection: %v", err)
+	}
+}
+
+func TestRunSaysWhyItCannotListen(t *testing.T) {
+	o := options(&fakeSource{})
+	o.Listen = "256.0.0.1:1"
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "listen for KEDA: ") {
+		t.Errorf("error %v", err)
+	}
+}

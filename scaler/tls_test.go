@@ -1,0 +1,256 @@
+package scaler
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+// authority signs certificates for 127.0.0.1.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(t *testing.T, name string) authority {
+	t.Helper()
+	a := authority{}
+	a.key = newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return a
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (a authority) issue(t *testing.T, name string) (cert, key []byte) {
+	t.Helper()
+	k := newKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.cert, k.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+}
+
+func write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connect asks once over a connection of its own and returns whom it talked to.
+func connect(t *testing.T, address string, creds credentials.TransportCredentials) (string, error) {
+	t.Helper()
+	var server string
+	if c, ok := creds.(interface {
+		Clone() credentials.TransportCredentials
+	}); ok {
+		creds = c.Clone()
+	}
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(noting{creds, &server}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = externalscaler.NewExternalScalerClient(conn).GetMetricSpec(ctx, ref("etl"))
+	return server, err
+}
+
+// noting remembers the name in the server's certificate.
+type noting struct {
+	credentials.TransportCredentials
+	server *string
+}
+
+func (n noting) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, info, err := n.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	if i, ok := info.(credentials.TLSInfo); ok && err == nil {
+		*n.server = i.State.PeerCertificates[0].Subject.CommonName
+	}
+	return c, info, err
+}
+
+func TestTLSAndRotationWithoutRestart(t *testing.T) {
+	dir := t.TempDir()
+	files := TLS{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), ClientCAFile: filepath.Join(dir, "ca.crt")}
+	serverCA, clientCA, nextClientCA := newAuthority(t, "servers"), newAuthority(t, "clients"), newAuthority(t, "next clients")
+	put := func(ca authority, name string) {
+		cert, key := serverCA.issue(t, name)
+		write(t, files.CertFile, cert)
+		write(t, files.KeyFile, key)
+		write(t, files.ClientCAFile, ca.pem)
+	}
+	put(clientCA, "one")
+
+	o := options(&fakeSource{})
+	o.TLS = &files
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.serve(ctx, l) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+
+	roots := x509.NewCertPool()
+	roots.AddCert(serverCA.cert)
+	client := func(ca *authority, max uint16) credentials.TransportCredentials {
+		c := &tls.Config{RootCAs: roots, MaxVersion: max, MinVersion: tls.VersionTLS10} //nolint:gosec // an old client is what is tested
+		if ca != nil {
+			pair, err := tls.X509KeyPair(ca.issue(t, "keda"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Certificates = []tls.Certificate{pair}
+		}
+		return credentials.NewTLS(c)
+	}
+	address := l.Addr().String()
+	good := client(&clientCA, 0)
+	if name, err := connect(t, address, good); err != nil || name != "one" {
+		t.Fatalf("talked to %q, %v", name, err)
+	}
+	if name, err := connect(t, address, client(&clientCA, tls.VersionTLS12)); err != nil || name != "one" {
+		t.Errorf("TLS 1.2: talked to %q, %v", name, err)
+	}
+	for what, creds := range map[string]credentials.TransportCredentials{
+		"without a client certificate":     client(nil, 0),
+		"with somebody else's":             client(&nextClientCA, 0),
+		"in plain text":                    insecure.NewCredentials(),
+		"with a version of TLS too old":    client(&clientCA, tls.VersionTLS11),
+		"that does not know our authority": credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}),
+	} {
+		if _, err := connect(t, address, creds); status.Code(err) != codes.Unavailable {
+			t.Errorf("a client %s: %v, want it refused", what, err)
+		}
+	}
+
+	// Half replaced: the certificate is new, the key is not.
+	cert, key := serverCA.issue(t, "two")
+	write(t, files.CertFile, cert)
+	if name, err := connect(t, address, good); err != nil || name != "one" {
+		t.Errorf("half replaced: talked to %q, %v; want the old certificate", name, err)
+	}
+	write(t, files.KeyFile, key)
+	if name, err := connect(t, address, good); err != nil || name != "two" {
+		t.Errorf("replaced: talked to %q, %v", name, err)
+	}
+
+	put(nextClientCA, "three")
+	if name, err := connect(t, address, client(&nextClientCA, 0)); err != nil || name != "three" {
+		t.Errorf("new client CA: talked to %q, %v", name, err)
+	}
+	if _, err := connect(t, address, good); status.Code(err) != codes.Unavailable {
+		t.Errorf("a client of the old CA: %v, want it refused", err)
+	}
+}
+
+func TestUnusableCertificatesAreSaidAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, "servers")
+	cert, key := ca.issue(t, "one")
+	_, otherKey := ca.issue(t, "two")
+	name := func(n string) string { return filepath.Join(dir, n) }
+	write(t, name("crt"), cert)
+	write(t, name("key"), key)
+	write(t, name("other"), otherKey)
+	write(t, name("empty"), nil)
+	for says, files := range map[string]TLS{
+		"no such file":                {CertFile: name("crt"), KeyFile: name("gone")},
+		"private key does not match":  {CertFile: name("crt"), KeyFile: name("other")},
+		"load client CA":              {CertFile: name("crt"), KeyFile: name("key"), ClientCAFile: name("gone")},
+		"empty: no certificate in it": {CertFile: name("crt"), KeyFile: name("key"), ClientCAFile: name("empty")},
+	} {
+		o := options(&fakeSource{})
+		o.TLS = &files
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want it to say %q", err, says)
+		}
+	}
+}
+
+// TestKeyIsNeverLogged: a pair that does not match is exactly when one is
+// tempted to show it.
+func TestKeyIsNeverLogged(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, "servers")
+	files := TLS{CertFile: filepath.Join(dir, "crt"), KeyFile: filepath.Join(dir, "key")}
+	cert, key := ca.issue(t, "one")
+	write(t, files.CertFile, cert)
+	write(t, files.KeyFile, key)
+	var log strings.Builder
+	c, err := newCertificates(files, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, otherKey := ca.issue(t, "two")
+	write(t, files.KeyFile, append(otherKey, '\n'))
+	c.current()
+	line := strings.Split(string(otherKey), "\n")[1]
+	if !strings.Contains(log.String(), "keeping the old one") || strings.Contains(log.String(), line) {
+		t.Errorf("log:\n%s", log.String())
+	}
+}
