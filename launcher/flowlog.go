@@ -26,16 +26,16 @@ type flowLog struct {
 	agent   string
 	log     *slog.Logger
 	metrics *metrics
-	lines   chan prefect.LogEntry
+	lines   chan *prefect.LogEntry
 }
 
 func newFlowLog(b Backend, agent string, log *slog.Logger, m *metrics) *flowLog {
-	return &flowLog{backend: b, agent: agent, log: log, metrics: m, lines: make(chan prefect.LogEntry, linesWaiting)}
+	return &flowLog{backend: b, agent: agent, log: log, metrics: m, lines: make(chan *prefect.LogEntry, linesWaiting)}
 }
 
 func (f *flowLog) add(run string, level prefect.LogLevel, message string) {
 	select {
-	case f.lines <- prefect.LogEntry{FlowRunID: run, Name: f.agent, Level: level, Message: message, Time: time.Now()}:
+	case f.lines <- &prefect.LogEntry{FlowRunID: run, Name: f.agent, Level: level, Message: message, Time: time.Now()}:
 	default:
 		f.metrics.linesDropped.Inc()
 	}
@@ -55,8 +55,8 @@ func (f *flowLog) write(ctx context.Context, stop <-chan struct{}) {
 		}
 		timer.Stop()
 	}
-	take := func(line prefect.LogEntry) {
-		if batch = append(batch, line); len(batch) == 1 {
+	take := func(line *prefect.LogEntry) {
+		if batch = append(batch, *line); len(batch) == 1 {
 			timer.Reset(lineDelay)
 		}
 		if len(batch) >= linesPerBatch {

@@ -1,0 +1,250 @@
+package launcher
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// decision is an action as the tables below spell it.
+func decisions(actions []Action) []string {
+	var d []string
+	for _, a := range actions {
+		text := a.Kind.String() + " " + a.Run.ID
+		if a.Job != "" {
+			text += " " + a.Job
+		}
+		d = append(d, text)
+	}
+	return d
+}
+
+func planOptions() Options {
+	return Options{Name: "me", Namespace: "flows"}.withDefaults()
+}
+
+func TestPlan(t *testing.T) {
+	ago := func(d time.Duration) time.Time { return noon.Add(-d) }
+	ahead := noon.Add(4 * time.Second)
+	active := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt, Active: true} }
+	ended := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt} }
+	paused := run("r").due(time.Time{})
+	paused.State.Type = prefect.Paused
+	elsewhere := run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour))
+	elsewhere.Claim.Namespace = "elsewhere"
+
+	for _, tc := range []struct {
+		name    string
+		due     *runBuilder
+		claimed *runBuilder
+		jobs    []Job
+		world   func(*World)
+		want    []string
+		ahead   []string
+	}{
+		{name: "due", due: run("r").due(noon), want: []string{"launch r"}},
+		{name: "due without a time", due: run("r"), want: []string{"launch r"}},
+		{name: "paused for ever", due: paused},
+		{name: "not ours by its labels", due: run("r").due(noon).labels("gpu")},
+		{name: "ahead", due: run("r").due(ahead), ahead: []string{"launch r"}},
+		{name: "comes back while its Job waits", due: run("r").version(3).due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
+		{name: "comes back after its Job has ended", due: run("r").version(3).due(noon), jobs: []Job{ended("j1", "v1")}, want: []string{"launch r"}},
+		{name: "comes back while its Job is being deleted", due: run("r").version(3).due(noon), jobs: []Job{{Name: "j1", Attempt: "v1", Active: true, Leaving: true}}},
+		{name: "a Job of this very attempt", due: run("r").due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
+		{name: "in hand", due: run("r").due(noon), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},
+		{name: "settled since it was read", due: run("r").due(noon), world: func(w *World) { w.Settled = map[string]time.Time{"r": noon} }},
+		{name: "settled before it was read", due: run("r").due(noon), world: func(w *World) { w.Settled = map[string]time.Time{"r": ago(time.Second)} }, want: []string{"launch r"}},
+		{name: "on hold", due: run("r").due(noon), world: func(w *World) { w.NotBefore = map[string]time.Time{"r": noon.Add(1)} }},
+		{name: "hold is over", due: run("r").due(noon), world: func(w *World) { w.NotBefore = map[string]time.Time{"r": noon} }, want: []string{"launch r"}},
+
+		{name: "retry is due", due: run("r").retrying("t", 4, ago(3*time.Second)), want: []string{"relaunch r"}},
+		{name: "retry is due, its Job was created before we died", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
+		{name: "retry is due, its Job came and went", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
+		{name: "retry is due, the run's pod lives", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j1", "v1")}},
+		{name: "retry is due, the run's pod is gone", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j1", "v1")}, want: []string{"relaunch r"}},
+
+		{name: "claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), want: []string{"repair r"}},
+		{name: "young claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(9*time.Second))},
+		{name: "young claim of our own that is not in hand", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Second)), want: []string{"repair r"}},
+		{name: "claim of our own in hand", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Hour)), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},
+		{name: "claim for another namespace", claimed: elsewhere},
+		{name: "claim with its Job under another name", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{active("k", "v1")}},
+		{name: "claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim that adopted an earlier attempt's Job", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{active("j", "v1")}},
+		{name: "claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim without a Job of its attempt", claimed: run("r").version(4).claimedBy("other", "v3", "j3", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
+		{name: "claim whose pod waits long", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(3*time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"}},
+		{name: "claim whose pod waits long, with a heartbeat of late", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{active("j", "v1")}, world: func(w *World) { w.Beats = map[string]time.Time{"r": ago(2 * time.Minute)} }},
+		{name: "submitted by somebody else", claimed: func() *runBuilder { r := run("r"); r.State.Type = prefect.Submitted; return r }()},
+
+		{name: "in both reads, due the later one", due: run("r").version(3).due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), want: []string{"launch r"}},
+		{
+			name: "in both reads, claimed the later one",
+			due:  run("r").due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)),
+			world: func(w *World) { w.ClaimedRead = noon.Add(1) }, want: []string{"repair r"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := World{Now: noon, DueRead: noon, ClaimedRead: noon, Jobs: map[string][]Job{"r": tc.jobs}}
+			if tc.due != nil {
+				w.Due = []prefect.FlowRun{tc.due.FlowRun}
+			}
+			if tc.claimed != nil {
+				w.Claimed = []prefect.FlowRun{tc.claimed.FlowRun}
+			}
+			if tc.world != nil {
+				tc.world(&w)
+			}
+			p := NewPlan(planOptions(), w)
+			if diff := cmp.Diff(tc.want, decisions(p.Actions)); diff != "" {
+				t.Errorf("actions (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.ahead, decisions(p.Ahead)); diff != "" {
+				t.Errorf("ahead (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPlanOrder(t *testing.T) {
+	w := World{
+		Now: noon, DueRead: noon, ClaimedRead: noon,
+		Claimed: []prefect.FlowRun{
+			run("waits").version(2).claimedBy("other", "v1", "w", noon.Add(-time.Hour)).FlowRun,
+			run("younger").version(2).claimedBy("other", "v1", "y", noon.Add(-time.Minute)).FlowRun,
+			run("older").version(2).claimedBy("other", "v1", "o", noon.Add(-time.Hour)).FlowRun,
+		},
+		Jobs: map[string][]Job{"waits": {{Name: "w", Attempt: "v1", Active: true}}},
+	}
+	for i := range 6 {
+		w.Due = append(w.Due, run(fmt.Sprint(5-i)).due(noon.Add(time.Duration(5-i)*time.Second-3*time.Second)).FlowRun)
+	}
+	o := planOptions()
+	for _, tc := range []struct {
+		turn int
+		want []string
+	}{
+		// The due order, begun at a place of this launcher's own, which moves.
+		{0, []string{"repair older", "repair younger", "launch 3", "launch 0", "launch 1", "launch 2", "heartbeat waits"}},
+		{1, []string{"repair older", "repair younger", "launch 0", "launch 1", "launch 2", "launch 3", "heartbeat waits"}},
+	} {
+		w.Turn = tc.turn
+		p := NewPlan(o, w)
+		if diff := cmp.Diff(tc.want, decisions(p.Actions)); diff != "" {
+			t.Errorf("turn %d: actions (-want +got):\n%s", tc.turn, diff)
+		}
+		if diff := cmp.Diff([]string{"launch 4", "launch 5"}, decisions(p.Ahead)); diff != "" {
+			t.Errorf("turn %d: ahead (-want +got):\n%s", tc.turn, diff)
+		}
+	}
+}
+
+// A world in which everything planned was done leaves nothing to plan, at that
+// moment.
+func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := planOptions()
+		w := World{Now: noon, DueRead: noon, ClaimedRead: noon, Jobs: map[string][]Job{}, Beats: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
+		second := func(label string, from, to int) time.Time {
+			return noon.Add(time.Duration(rapid.IntRange(from, to).Draw(t, label)) * time.Second)
+		}
+		for i := range rapid.IntRange(0, 12).Draw(t, "runs") {
+			r := run(fmt.Sprintf("r%d", i)).version(rapid.IntRange(1, 4).Draw(t, "version"))
+			for range rapid.IntRange(0, 2).Draw(t, "jobs") {
+				w.Jobs[r.ID] = append(w.Jobs[r.ID], Job{
+					Name:    rapid.SampledFrom([]string{"j1", "j2"}).Draw(t, "job"),
+					Attempt: rapid.SampledFrom([]string{"v1", "v2", "retry-t-v1"}).Draw(t, "attempt"),
+					Active:  rapid.Bool().Draw(t, "active"), Leaving: rapid.Bool().Draw(t, "leaving"),
+				})
+			}
+			switch rapid.IntRange(0, 2).Draw(t, "kind") {
+			case 0:
+				w.Due = append(w.Due, r.due(second("due", -20, 10)).FlowRun)
+			case 1:
+				w.Due = append(w.Due, r.retrying("t", 1, second("retry", -20, 0)).FlowRun)
+			case 2:
+				by := rapid.SampledFrom([]string{"me", "other"}).Draw(t, "by")
+				w.Claimed = append(w.Claimed, r.claimedBy(by, "v1", "j1", second("claimed", -400, 0)).FlowRun)
+			}
+		}
+		p := NewPlan(o, w)
+		repaired := map[string]bool{}
+		for _, a := range p.Actions {
+			w.apply(o, a)
+			repaired[a.Run.ID] = a.Kind == Repair
+		}
+		again := NewPlan(o, w)
+		for _, a := range again.Actions {
+			// A claim that lay about for long needs a sign of life besides its Job.
+			if a.Kind != Heartbeat || !repaired[a.Run.ID] {
+				t.Fatalf("planned %v, then again %v", decisions(p.Actions), decisions(again.Actions))
+			}
+		}
+		if diff := cmp.Diff(p.Ahead, again.Ahead); diff != "" {
+			t.Fatalf("what lies ahead changed:\n%s", diff)
+		}
+	})
+}
+
+// apply is the world after an action succeeded.
+func (w *World) apply(o Options, a Action) {
+	name := a.Job
+	switch a.Kind {
+	case Heartbeat:
+		w.Beats[a.Run.ID] = w.Now
+		return
+	case Repair:
+		w.Jobs[a.Run.ID] = append(w.Jobs[a.Run.ID], Job{Name: a.Run.Claim.Job, Attempt: job.AttemptLabel(a.Run.Claim.Attempt), Active: true})
+		return
+	case Launch, Relaunch:
+		name = "new"
+		w.Jobs[a.Run.ID] = append(w.Jobs[a.Run.ID], Job{Name: name, Attempt: job.AttemptLabel(a.Run.Attempt()), Active: true})
+	}
+	for i, r := range w.Due {
+		if r.ID == a.Run.ID {
+			w.Due = append(w.Due[:i:i], w.Due[i+1:]...)
+			break
+		}
+	}
+	if a.Run.State.Type.IsScheduled() {
+		w.Claimed = append(w.Claimed, run(a.Run.ID).version(a.Run.Version+1).claimedBy(o.Name, a.Run.Attempt(), name, w.Now).FlowRun)
+	}
+}
+
+func TestCalendar(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c calendar[int]
+		seconds := rapid.SliceOf(rapid.IntRange(0, 20)).Draw(t, "seconds")
+		for _, s := range seconds {
+			c.put(noon.Add(time.Duration(s)*time.Second), s)
+		}
+		cut := rapid.IntRange(0, 20).Draw(t, "cut")
+		at := noon.Add(time.Duration(cut) * time.Second)
+		early, late := c.take(at), c.takeAll()
+		if len(early)+len(late) != len(seconds) || c.len() != 0 {
+			t.Fatalf("put %d, took %d and %d, left %d", len(seconds), len(early), len(late), c.len())
+		}
+		last := 0
+		for _, s := range early {
+			if s > cut || s < last {
+				t.Fatalf("took %v at %d", early, cut)
+			}
+			last = s
+		}
+		last = cut + 1
+		for _, s := range late {
+			if s < last {
+				t.Fatalf("left %v at %d", late, cut)
+			}
+			last = s
+		}
+	})
+}
