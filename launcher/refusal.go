@@ -3,6 +3,7 @@ package launcher
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ func asYAML(j *batchv1.Job) string {
 	hide := func(containers []corev1.Container) {
 		for i := range containers {
 			for k, e := range containers[i].Env {
-				if e.Value != "" && looksSecret(e.Name) {
+				if e.Value != "" && !mayShow(e.Name) {
 					containers[i].Env[k].Value = "[hidden]"
 				}
 			}
@@ -101,12 +102,9 @@ func asYAML(j *batchv1.Job) string {
 	return string(text)
 }
 
-func looksSecret(name string) bool {
-	name = strings.ToUpper(name)
-	for _, part := range []string{"KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "CONN"} {
-		if strings.Contains(name, part) {
-			return true
-		}
-	}
-	return false
+// mayShow: what an author put into the environment may be secret under any name;
+// of the settings we put there ourselves the names tell.
+func mayShow(name string) bool {
+	return strings.HasPrefix(name, "PREFECT__") &&
+		!slices.ContainsFunc([]string{"KEY", "TOKEN", "SECRET", "AUTH", "ENV_VARS"}, func(part string) bool { return strings.Contains(name, part) })
 }

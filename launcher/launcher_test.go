@@ -1,0 +1,189 @@
+package launcher
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dto "github.com/prometheus/client_model/go"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+func counter(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var d dto.Metric
+	if err := m.Write(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d.GetCounter().GetValue()
+}
+
+func TestNewNamesAllProblems(t *testing.T) {
+	_, err := New(Options{Namespace: "Flows!", DrainTimeout: -1, Concurrency: -2, MaxPolls: -1, PollInterval: time.Hour}, nil, nil, nil)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"no name", `namespace "Flows!"`, "drain timeout -1ns", "concurrency -2", "maximum of polls -1",
+		"poll interval 1h0m0s must be shorter than the idle timeout 15m0s", "no backend", "no renderer", "no Kubernetes client",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	synctest.Test(t, func(t *testing.T) {
+		due := time.Now().Add(3 * time.Second)
+		wrong := run("wrong")
+		wrong.RunConfig = []byte("wrong")
+		o := options("me")
+		o.Registerer = registry
+		l := mustNew(t, o, newMemory(run("r").due(due), wrong), fake.NewClientset())
+		if err := l.Run(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	got := map[string]float64{}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := strings.TrimPrefix(f.GetName(), "prefect_keda_launcher_")
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			switch {
+			case m.Counter != nil:
+				got[name] = m.GetCounter().GetValue()
+			case m.Gauge != nil:
+				got[name] = m.GetGauge().GetValue()
+			case m.Histogram != nil:
+				got[name+" count"] = float64(m.GetHistogram().GetSampleCount())
+				got[name+" sum"] = m.GetHistogram().GetSampleSum()
+			}
+		}
+	}
+	want := map[string]float64{
+		"start_delay_seconds count": 1, "start_delay_seconds sum": 0,
+		"actions_total launch done": 1, "actions_total launch failed": 1,
+		"claims_total won":                2,
+		"consecutive_failures kubernetes": 0, "consecutive_failures prefect": 0,
+		"in_hand_runs": 0, "log_lines_dropped_total": 0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}
+
+func TestLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := mustNew(t, options("me"), newMemory(), fake.NewClientset())
+		if err := l.Live(); err != nil {
+			t.Errorf("before it runs: %v", err)
+		}
+		// Nothing answers any more; the loop turns all the same.
+		slow := newMemory()
+		slow.latency = time.Hour
+		l.backend = slow
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- l.Run(ctx) }()
+		for range 20 {
+			time.Sleep(10 * time.Second)
+			if err := l.Live(); err != nil {
+				t.Errorf("while Prefect does not answer: %v", err)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		l.turned.Store(time.Now().Add(-time.Minute).UnixNano())
+		if err := l.Live(); err == nil {
+			t.Error("a loop that has not turned for a minute is called live")
+		}
+	})
+}
+
+func TestStaleReadIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			name string
+			now  *runBuilder
+			age  time.Duration
+			want string
+		}{
+			{"cancelled since", stateOf(run("r").version(2), prefect.Cancelled), 1100 * time.Millisecond, overtaken},
+			{"rescheduled since", run("r").version(2), 1100 * time.Millisecond, overtaken},
+			{"the same", run("r"), 1100 * time.Millisecond, done},
+			{"read just now", run("r"), 900 * time.Millisecond, done},
+		} {
+			m, st := newMemory(tc.now), emptyStore()
+			y := &eyes{memory: m, store: st, actor: "me"}
+			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
+			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").FlowRun, ReadAt: time.Now().Add(-tc.age)}})
+			if o.result != tc.want {
+				t.Errorf("%s: %s, want %s", tc.name, o.result, tc.want)
+			}
+			if reads, want := m.asked["read"] > 0, tc.age > fresh; reads != want {
+				t.Errorf("%s: read again: %v, want %v", tc.name, reads, want)
+			}
+			if tc.want != done && (len(m.writes) > 0 || len(st.created) > 0) {
+				t.Errorf("%s: wrote %q, created %q", tc.name, m.writes, st.created)
+			}
+		}
+	})
+}
+
+func stateOf(r *runBuilder, s prefect.StateType) *runBuilder {
+	r.State.Type = s
+	return r
+}
+
+func TestSecretsAreHiddenInTheAuthorsYAML(t *testing.T) {
+	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j"}}
+	j.Spec.Template.Spec.Containers = []corev1.Container{{
+		Name: "flow",
+		Env: []corev1.EnvVar{
+			{Name: "PREFECT__CLOUD__API_KEY", Value: "canary-1"},
+			{Name: "DATABASE_URL", Value: "canary-2"},
+			{Name: "PREFECT__CONTEXT__SECRETS__X", Value: "canary-4"},
+			{Name: "PREFECT__LOGGING__LEVEL", Value: "shown"},
+		},
+	}}
+	j.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "init", Env: []corev1.EnvVar{{Name: "aws_secret", Value: "canary-3"}}}}
+	text := asYAML(j)
+	if strings.Contains(text, "canary") || !strings.Contains(text, "shown") || !strings.Contains(text, "[hidden]") {
+		t.Errorf("the YAML:\n%s", text)
+	}
+	if j.Spec.Template.Spec.Containers[0].Env[0].Value != "canary-1" {
+		t.Error("the Job itself was changed")
+	}
+}
+
+func TestAgeTakesTheLongerOfTwoClocks(t *testing.T) {
+	now := time.Now()
+	if got := age(now.Add(-time.Second), now); got != time.Second {
+		t.Errorf("age %s, want 1s", got)
+	}
+	// The machine slept: the wall clock moved on, the monotonic one did not.
+	slept := now.Round(0).Add(-time.Hour)
+	if got := age(slept, now); got != time.Hour {
+		t.Errorf("age %s, want 1h", got)
+	}
+}

@@ -1,0 +1,706 @@
+package launcher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// bench is a launcher at work in a bubble of its own time.
+type bench struct {
+	*Launcher
+	t      *testing.T
+	m      *memory
+	client *fake.Clientset
+	logs   *logBuffer
+	began  time.Time
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+// start runs a launcher; change may alter its options or the fake cluster first.
+func start(t *testing.T, m *memory, change ...func(*Options, *fake.Clientset)) *bench {
+	t.Helper()
+	b := &bench{t: t, m: m, client: fake.NewClientset(), logs: &logBuffer{}, began: time.Now(), ended: make(chan error, 1)}
+	o := options("me")
+	o.Logger = slog.New(slog.NewTextHandler(b.logs, nil))
+	for _, c := range change {
+		c(&o, b.client)
+	}
+	b.Launcher = mustNew(t, o, m, b.client)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.cancel = cancel
+	go func() { b.ended <- b.Run(ctx) }()
+	return b
+}
+
+// leave waits for the launcher to end by itself.
+func (b *bench) leave() error {
+	err := <-b.ended
+	b.cancel()
+	return err
+}
+
+// stop ends it as SIGTERM does.
+func (b *bench) stop() {
+	b.t.Helper()
+	b.cancel()
+	if err := <-b.ended; err != nil {
+		b.t.Errorf("Run: %v", err)
+	}
+}
+
+func (b *bench) jobs() []batchv1.Job {
+	b.t.Helper()
+	list, err := b.client.BatchV1().Jobs("flows").List(b.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return list.Items
+}
+
+// refusing makes creating Jobs fail as of says.
+func refusing(client *fake.Clientset, of func(run string) error) {
+	client.PrependReactor("create", "jobs", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		j := a.(clienttesting.CreateAction).GetObject().(*batchv1.Job)
+		err := of(j.Labels[job.LabelFlowRunID])
+		return err != nil, nil, err
+	})
+}
+
+var jobsResource = schema.GroupResource{Group: "batch", Resource: "jobs"}
+
+func quota() error {
+	return apierrors.NewForbidden(jobsResource, "j", errors.New("exceeded quota: jobs, requested: count/jobs.batch=1, used: count/jobs.batch=5, limited: count/jobs.batch=5"))
+}
+
+func TestIdleLauncherLeaves(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t, newMemory())
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(b.began); took < time.Minute || took > time.Minute+2*time.Second {
+			t.Errorf("left after %s, want the idle timeout of 1m", took)
+		}
+		if got := b.m.announced; got != 1 && got != 2 {
+			t.Errorf("announced %d times in a minute, want at the start and once a minute", got)
+		}
+		if !strings.Contains(b.logs.String(), `reason=idle`) {
+			t.Errorf("the last line does not say why it left:\n%s", b.logs)
+		}
+	})
+}
+
+func TestLauncherStaysWhileSomethingIsDue(t *testing.T) {
+	for name, runs := range map[string][]*runBuilder{
+		"ahead":                       {run("r").due(time.Date(2000, 1, 1, 0, 0, 59, 0, time.UTC))},
+		"claimed, its pod yet to run": {run("r")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := start(t, newMemory(runs...))
+				if err := b.leave(); err != nil {
+					t.Error(err)
+				}
+				if len(b.jobs()) != 1 {
+					t.Errorf("%d Jobs, want 1\n%s", len(b.jobs()), b.logs)
+				}
+			})
+		})
+	}
+}
+
+func TestScheduledRunsAreLaunchedOnTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		want := map[string]time.Duration{}
+		for i := range 40 {
+			after := time.Duration(i)*777*time.Millisecond + 123*time.Microsecond
+			id := fmt.Sprintf("r%02d", i)
+			m.set(run(id).due(time.Now().Add(after)))
+			want[id] = after
+		}
+		got := map[string]time.Duration{}
+		var mu sync.Mutex
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.Concurrency = 1 // what is ahead must not occupy it
+			began := time.Now()
+			refusing(client, func(run string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				got[run] = time.Since(began)
+				return nil
+			})
+		})
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		// The first is due before Jobs are known.
+		for _, id := range []string{"r00"} {
+			if got[id] > time.Second {
+				t.Errorf("%s was launched at %s", id, got[id])
+			}
+			delete(got, id)
+			delete(want, id)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("when launched, by run (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestPrefectAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now().Add(30 * time.Second)))
+		began := time.Now()
+		m.fault = func(op, _ string, _ bool) error {
+			if time.Since(began) < time.Hour && op != "announce" {
+				return errors.New("connection refused")
+			}
+			return nil
+		}
+		b := start(t, m)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if asked := m.asked["due"]; asked < 360 || asked > 480 {
+			t.Errorf("asked %d times in an hour of failures, want about every 8 to 10 s", asked)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if len(b.jobs()) != 1 {
+			t.Errorf("%d Jobs 10 s after Prefect came back, want 1", len(b.jobs()))
+		}
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		for text, want := range map[string]int{"upstream fails": 1, "upstream answers again": 1} {
+			if got := b.logs.count(text); got != want {
+				t.Errorf("%q is logged %d times, want %d", text, got, want)
+			}
+		}
+	})
+}
+
+func TestKeyIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		m.fault = func(string, string, bool) error { return fmt.Errorf("read: %w", prefect.ErrAuth) }
+		b := start(t, m)
+		err := b.leave()
+		if !errors.Is(err, prefect.ErrAuth) || !strings.Contains(err.Error(), "PREFECT__CLOUD__API_KEY") {
+			t.Errorf("Run: %v, want one that says which setting to check", err)
+		}
+	})
+	t.Run("later", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			m := newMemory()
+			began := time.Now()
+			m.fault = func(string, string, bool) error {
+				if since := time.Since(began); since > 30*time.Second && since < 10*time.Minute {
+					return fmt.Errorf("read: %w", prefect.ErrAuth)
+				}
+				return nil
+			}
+			b := start(t, m)
+			if err := b.leave(); err != nil {
+				t.Errorf("Run: %v; once under way a refused key is for the log", err)
+			}
+			if b.logs.count("level=ERROR") != 1 {
+				t.Errorf("want one ERROR line:\n%s", b.logs)
+			}
+		})
+	})
+}
+
+func TestWatchIsForbidden(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t, newMemory(), func(_ *Options, client *fake.Clientset) {
+			client.PrependReactor("list", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(jobsResource, "", errors.New("no"))
+			})
+		})
+		err := b.leave()
+		if err == nil || !strings.Contains(err.Error(), "the launcher's Role in namespace flows must allow get, list, watch and create on jobs") {
+			t.Errorf("Run: %v, want one that says what to allow", err)
+		}
+	})
+}
+
+func TestAuthorsErrorFailsOneRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		wrong := run("wrong")
+		wrong.RunConfig = []byte("wrong")
+		m := newMemory(run("a"), wrong, run("b"))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.Concurrency = 1 })
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(map[string]int{"a": 1, "b": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+		want := prefect.State{Type: prefect.Failed, Message: "cpu_limit: write 500m or 2"}
+		if diff := cmp.Diff(want, m.get("wrong").State); diff != "" {
+			t.Errorf("state (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"ERROR cpu_limit: write 500m or 2"}, m.linesOf("wrong")); diff != "" {
+			t.Errorf("its log (-want +got):\n%s", diff)
+		}
+		name, _ := job.Name("prefect-job", "a", "v1", 0)
+		if diff := cmp.Diff([]string{"INFO Submitted for execution: Job " + name}, m.linesOf("a")); diff != "" {
+			t.Errorf("another's log (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		run  *runBuilder
+		err  error
+		want string
+	}{
+		{
+			"invalid", run("r"),
+			apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil),
+			`Job.batch "j" is invalid`,
+		},
+		{
+			"denied by a webhook", run("r"),
+			apierrors.NewForbidden(jobsResource, "j", errors.New(`admission webhook "policy" denied the request: no team label`)),
+			`denied the request: no team label`,
+		},
+		{
+			"of a retried run", run("r").retrying("t", 3, time.Time{}),
+			apierrors.NewBadRequest("strict decoding error"), "strict decoding error",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(tc.run, run("other"))
+				b := start(t, m, func(_ *Options, client *fake.Clientset) {
+					refusing(client, func(run string) error {
+						if run == "r" {
+							return tc.err
+						}
+						return nil
+					})
+				})
+				if err := b.leave(); err != nil {
+					t.Error(err)
+				}
+				s := m.get("r").State
+				if s.Type != prefect.Failed || !strings.Contains(s.Message, tc.want) {
+					t.Errorf("state %+v, want Failed with %q", s, tc.want)
+				}
+				lines := m.linesOf("r")
+				if len(lines) != 1 || !strings.HasPrefix(lines[0], "ERROR ") || !strings.Contains(lines[0], tc.want) || !strings.Contains(lines[0], "prefect.io/flow_run_id: r") {
+					t.Errorf("log %q, want one ERROR with the words and the Job", lines)
+				}
+				if diff := cmp.Diff(map[string]int{"other": 1}, jobsByRun(t, b.client)); diff != "" {
+					t.Errorf("Jobs by run (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestQuotaForAWhileHoldsUpNobodyElse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("big"), run("big too"))
+		began := time.Now()
+		tries := 0
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.Concurrency = 1
+			refusing(client, func(run string) error {
+				if strings.HasPrefix(run, "big") && time.Since(began) < 2*time.Minute {
+					tries++
+					return quota()
+				}
+				return nil
+			})
+		})
+		time.Sleep(5 * time.Second)
+		m.set(run("small").due(time.Now()))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"small": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run while the quota is full (-want +got):\n%s", diff)
+		}
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(map[string]int{"small": 1, "big": 1, "big too": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+		if tries < 20 || tries > 60 {
+			t.Errorf("%d tries for two runs in 2 minutes, want about every 8 to 10 s", tries)
+		}
+		lines := m.linesOf("big")
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "WARNING Kubernetes does not take the Job of this run yet") || !strings.Contains(lines[0], "exceeded quota: jobs") {
+			t.Errorf("log %q, want one warning with the quota and one line of success", lines)
+		}
+	})
+}
+
+func TestQuotaForGoodHandsTheRunBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.RetryFor = 30 * time.Second
+			refusing(client, func(string) error { return quota() })
+		})
+		time.Sleep(45 * time.Second)
+		synctest.Wait()
+		s := m.get("r").State
+		if s.Type != prefect.Scheduled || !s.StartTime.After(time.Now()) || !strings.Contains(s.Message, "exceeded quota") {
+			t.Errorf("state %+v, want Scheduled for later with the reason", s)
+		}
+		b.stop()
+	})
+}
+
+func TestOperatorsErrorHandsTheRunBackAndSaysWhatToChange(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"permission": {
+			apierrors.NewForbidden(jobsResource, "j", errors.New(`User "x" cannot create resource "jobs"`)),
+			"the launcher's Role in namespace flows must allow get, list, watch and create on jobs",
+		},
+		"no namespace": {
+			apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "flows"),
+			"the namespace flows does not exist: create it, or set another one for Jobs",
+		},
+		"namespace goes": {
+			&apierrors.StatusError{ErrStatus: metav1.Status{
+				Code: 403, Reason: metav1.StatusReasonForbidden, Message: "being terminated",
+				Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}},
+			}},
+			"the namespace flows is being deleted: create it again, or set another one for Jobs",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(run("r"))
+				b := start(t, m, func(_ *Options, client *fake.Clientset) {
+					refusing(client, func(string) error { return tc.err })
+				})
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if s := m.get("r").State; s.Type != prefect.Scheduled || !strings.Contains(s.Message, tc.want) {
+					t.Errorf("state %+v, want Scheduled with %q", s, tc.want)
+				}
+				if !strings.Contains(b.logs.String(), tc.want) {
+					t.Errorf("the launcher's log does not say %q:\n%s", tc.want, b.logs)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		var tries []time.Duration
+		b := start(t, m, func(_ *Options, client *fake.Clientset) {
+			began := time.Now()
+			refusing(client, func(string) error {
+				tries = append(tries, time.Since(began).Round(time.Second))
+				if len(tries) == 1 {
+					return apierrors.NewTooManyRequests("slow down", 40)
+				}
+				return nil
+			})
+		})
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if len(tries) != 2 || tries[1]-tries[0] != 40*time.Second {
+			t.Errorf("tries at %v, want the second 40 s after the first", tries)
+		}
+	})
+}
+
+func TestNameTakenByAnotherRunsJob(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		name, _ := job.Name("prefect-job", "r", "v1", 0)
+		next, _ := job.Name("prefect-job", "r", "v1", 1)
+		b := start(t, newMemory(run("r")), func(_ *Options, client *fake.Clientset) {
+			other := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "flows", Labels: map[string]string{job.LabelFlowRunID: "other"}}}
+			if err := client.Tracker().Add(other); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		got := map[string]string{}
+		for _, j := range b.jobs() {
+			got[j.Name] = j.Labels[job.LabelFlowRunID]
+		}
+		if diff := cmp.Diff(map[string]string{name: "other", next: "r"}, got); diff != "" {
+			t.Errorf("Jobs (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		m.latency = 300 * time.Millisecond
+		for i := range 60 {
+			m.set(run(fmt.Sprintf("due%02d", i)))
+		}
+		m.set(run("ahead").due(time.Now().Add(8 * time.Second)))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.Concurrency = 4 })
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("draining took %s", took)
+		}
+		created := jobsByRun(t, b.client)
+		if len(created) == 0 || len(created) == 60 {
+			t.Fatalf("%d Jobs: the launcher was not stopped in the midst of it", len(created))
+		}
+		for id, r := range m.runs {
+			want := prefect.Scheduled
+			if created[id] == 1 {
+				want = prefect.Submitted
+			}
+			if r.State.Type != want {
+				t.Errorf("%s with %d Jobs is %s", id, created[id], r.State.Type)
+			}
+		}
+		if got := len(m.logs); got != len(created) {
+			t.Errorf("%d log lines for %d Jobs", got, len(created))
+		}
+	})
+}
+
+func TestDrainHandsBackWhatKubernetesWillNotTake(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("a"), run("b"))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			refusing(client, func(string) error { return quota() })
+		})
+		time.Sleep(20 * time.Second)
+		b.stop()
+		for _, id := range []string{"a", "b"} {
+			if s := m.get(id).State; s.Type != prefect.Scheduled || s.StartTime.After(time.Now()) {
+				t.Errorf("%s: state %+v, want Scheduled and due for the next launcher", id, s)
+			}
+		}
+	})
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		b := start(t, m)
+		m.mu.Lock()
+		m.fault = func(op, _ string, _ bool) error {
+			if op == "claim" {
+				m.latency = time.Hour // from now on nothing answers
+			}
+			return nil
+		}
+		m.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took > 25*time.Second+2*flushTimeout {
+			t.Errorf("draining took %s, longer than the drain timeout and the last lines", took)
+		}
+	})
+}
+
+func TestMaxPolls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("now"), run("soon").due(time.Now().Add(9*time.Second)))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.MaxPolls = 3 })
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if m.asked["due"] != 3 {
+			t.Errorf("asked %d times, want 3", m.asked["due"])
+		}
+		if diff := cmp.Diff(map[string]int{"now": 1, "soon": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestPokeLooksAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.PollInterval = 50 * time.Second })
+		time.Sleep(time.Second)
+		m.set(run("r").due(time.Now()))
+		b.Poke()
+		synctest.Wait()
+		if len(b.jobs()) != 1 {
+			t.Errorf("%d Jobs right after the poke, want 1", len(b.jobs()))
+		}
+		b.stop()
+	})
+}
+
+func TestHeartbeatsWhileAPodWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now()))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.IdleTimeout = 24 * time.Hour })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		// Every 3 minutes, seen at the next reading of the claims.
+		if beats := len(m.beats); beats < 18 || beats > 20 {
+			t.Errorf("%d heartbeats in an hour, want about one in 3 minutes", beats)
+		}
+		if err := m.setState(t.Context(), "pod", "r", prefect.State{Type: prefect.Running}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		before := len(m.beats)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(m.beats) != before {
+			t.Errorf("%d heartbeats for a run whose pod runs", len(m.beats)-before)
+		}
+		b.stop()
+	})
+}
+
+func TestClaimOfADeadLauncherIsRepaired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		name, _ := job.Name("prefect-job", "r", "v1", 0)
+		m := newMemory(run("r").version(2).claimedBy("dead", "v1", name, time.Now()))
+		b := start(t, m)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if len(b.jobs()) != 0 {
+			t.Error("repaired before the grace was over")
+		}
+		time.Sleep(7 * time.Second)
+		synctest.Wait()
+		if jobs := b.jobs(); len(jobs) != 1 || jobs[0].Name != name {
+			t.Errorf("Jobs %v, want %s", jobs, name)
+		}
+		b.stop()
+	})
+}
+
+func TestRunThatComesBackIsAdopted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		m.replicated()
+		b := start(t, m)
+		time.Sleep(2 * time.Second)
+		// Lazarus, because the pod waits for long.
+		if err := m.setState(t.Context(), "lazarus", "r", prefect.State{Type: prefect.Scheduled, StartTime: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		name, _ := job.Name("prefect-job", "r", "v1", 0)
+		got := m.get("r")
+		want := &prefect.Claim{Launcher: "me", Namespace: "flows", Job: name, Attempt: "v3"}
+		if diff := cmp.Diff(want, got.Claim); diff != "" {
+			t.Errorf("claim (-want +got):\n%s", diff)
+		}
+		b.stop()
+		if diff := cmp.Diff(map[string]int{"r": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRefusedClaimIsNotNowAndNotNever(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now()))
+		m.locks["r"] = time.Now() // submitted and rescheduled within the server's 30 s
+		b := start(t, m)
+		time.Sleep(40 * time.Second)
+		synctest.Wait()
+		if len(b.jobs()) != 1 {
+			t.Errorf("%d Jobs after the lock was gone, want 1", len(b.jobs()))
+		}
+		if claims := m.asked["claim"]; claims > 9 {
+			t.Errorf("claimed %d times in 30 s, want about every 5 s", claims)
+		}
+		b.stop()
+	})
+}
+
+func TestLostLogLineIsNoMatter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		m.fault = func(op, _ string, _ bool) error {
+			if op == "log" {
+				return errors.New("no logs today")
+			}
+			return nil
+		}
+		b := start(t, m)
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if len(b.jobs()) != 1 || m.get("r").State.Type != prefect.Submitted {
+			t.Errorf("%d Jobs, state %s", len(b.jobs()), m.get("r").State.Type)
+		}
+		if got := counter(t, b.metrics.linesDropped); got != 1 {
+			t.Errorf("%v lines counted as dropped, want 1", got)
+		}
+	})
+}
