@@ -1,0 +1,105 @@
+// Package docs holds no code: its test holds what the documents say against the
+// manifests, the Makefile and the tree.
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{"README.md": read(t, "README.md"), "CONTRIBUTING.md": read(t, "CONTRIBUTING.md")}
+	names, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		texts["docs/"+name] = read(t, "docs/"+name)
+	}
+	return texts
+}
+
+func TestMakeTargetsExist(t *testing.T) {
+	makefile := read(t, "Makefile")
+	target := regexp.MustCompile("(?m)(?:`|^ +)make ([a-z0-9-]+)")
+	for name, text := range documents(t) {
+		for _, m := range target.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+": ") {
+				t.Errorf("%s speaks of `make %s`, which the Makefile does not have", name, m[1])
+			}
+		}
+	}
+}
+
+func TestLinkedAndNamedFilesExist(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	path := regexp.MustCompile("(?:`|kubectl apply -k |EDITOR )((?:manifests|docs|scaler|launcher|job|prefect|e2e|hack|config)/[a-z0-9./_-]+)")
+	for name, text := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join("..", filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", name, m[1], err)
+			}
+		}
+		for _, m := range path.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join("..", strings.TrimRight(m[1], "."))); err != nil {
+				t.Errorf("%s names %s: %v", name, m[1], err)
+			}
+		}
+	}
+}
+
+// The tuning table says what is shipped.
+func TestTuningTable(t *testing.T) {
+	var so struct {
+		Spec map[string]any `json:"spec"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "manifests/base/launcher/scaledobject.yaml")), &so); err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `([a-zA-Z]+)` \\| ([0-9]+)( s)? \\| ")
+	seen := 0
+	for _, m := range row.FindAllStringSubmatch(read(t, "README.md"), -1) {
+		shipped, ok := so.Spec[m[1]]
+		if !ok {
+			continue
+		}
+		seen++
+		if want, err := strconv.ParseFloat(m[2], 64); err != nil || shipped != want {
+			t.Errorf("README says %s is %s, the ScaledObject has %v", m[1], m[2], shipped)
+		}
+	}
+	if seen < 3 {
+		t.Errorf("found only %d rows of the tuning table in the README", seen)
+	}
+}
+
+// Every variable of ours that a document names is a setting.
+func TestSettingsExist(t *testing.T) {
+	settings := read(t, "docs/settings.md")
+	variable := regexp.MustCompile(`PREFECT_KEDA_[A-Z_]+`)
+	// These steer the tests, not the product.
+	tooling := []string{"PREFECT_KEDA_CACHE", "PREFECT_KEDA_IMAGES"}
+	for name, text := range documents(t) {
+		for _, v := range variable.FindAllString(text, -1) {
+			if !strings.Contains(settings, v) && !strings.Contains(strings.Join(tooling, " "), v) {
+				t.Errorf("%s names %s, which is no setting", name, v)
+			}
+		}
+	}
+}
