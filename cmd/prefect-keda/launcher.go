@@ -58,7 +58,7 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	registry := newRegistry()
 	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
 	if err != nil {
-		return misconfigured{fmt.Errorf("Prefect API: %w", err)}
+		return misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
 	}
 	cfg, err := kubeConfig(log, s.Kubernetes, "launcher")
 	if err != nil {

@@ -106,7 +106,7 @@ func connections(s config.Scaler, log *slog.Logger, registry prometheus.Register
 	add := func(name string, p config.Prefect, in []string) error {
 		client, err := prefect1.New(apiOptions(p, "scaler", log.With("connection", name), registry, config.Agent{}))
 		if err != nil {
-			return fmt.Errorf("Prefect API of connection %s: %w", name, err)
+			return fmt.Errorf("set up the Prefect client of connection %s: %w", name, err)
 		}
 		all[name] = scaler.Connection{Source: client, JobNamespaces: in}
 		namespaces = append(namespaces, in...)
