@@ -1,35 +1,129 @@
 package prefecttest
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
 
 // Run is a flow run as tests look at it.
 type Run struct {
-	ID      string        `json:"id"`
-	Name    string        `json:"name"`
-	State   string        `json:"state"`
-	Message string        `json:"message"`
-	Version int           `json:"version"`
-	Labels  []string      `json:"labels"`
-	Due     time.Time     `json:"due"`
-	History []StateChange `json:"history"`
-	Logs    []LogLine     `json:"logs"`
+	ID          string        `json:"id"`
+	FlowID      string        `json:"flow_id"`
+	AgentID     string        `json:"agent_id,omitempty"`
+	Name        string        `json:"name"`
+	State       string        `json:"state"`
+	Message     string        `json:"message"`
+	Version     int           `json:"version"`
+	Resurrected int           `json:"resurrected"`
+	Labels      []string      `json:"labels"`
+	Due         time.Time     `json:"due"`
+	Heartbeat   time.Time     `json:"heartbeat"`
+	History     []StateChange `json:"history"`
+	Logs        []LogLine     `json:"logs"`
+	TaskRuns    []TaskRun     `json:"task_runs"`
+}
+
+// StateChange is one state a flow run was given.
+type StateChange struct {
+	Version int       `json:"version"`
+	Type    string    `json:"type"`
+	Message string    `json:"message"`
+	At      time.Time `json:"at"`
+	// Due is the state's own start time.
+	Due    time.Time `json:"due"`
+	fields map[string]any
+}
+
+// TaskRun is one of a flow run's task runs.
+type TaskRun struct {
+	ID       string `json:"id"`
+	Slug     string `json:"slug"`
+	MapIndex int    `json:"map_index"`
+	State    string `json:"state"`
+	Message  string `json:"message"`
+	Version  int    `json:"version"`
+}
+
+// Agent is what an agent registered, and when it last asked for work.
+type Agent struct {
+	ID          string    `json:"id"`
+	Name        string    `json:"name"`
+	Type        string    `json:"type"`
+	CoreVersion string    `json:"core_version"`
+	Labels      []string  `json:"labels"`
+	LastQueried time.Time `json:"last_queried"`
+}
+
+// Tenant returns the id of the default tenant.
+func (a *API) Tenant() string {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	return string(a.store.tenants[0].ID)
+}
+
+// CreateTenant makes another tenant and returns its id.
+func (a *API) CreateTenant(slug string) string {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	t := &tenant{ID: newID(), Name: slug, Slug: slug}
+	a.store.tenants = append(a.store.tenants, t)
+	return string(t.ID)
+}
+
+// FlowSpec asks for a flow. What is left empty is a plain flow of the default tenant.
+type FlowSpec struct {
+	Name        string         `json:"name"`
+	TenantID    string         `json:"tenant_id"`
+	CoreVersion string         `json:"core_version"`
+	Tasks       []string       `json:"tasks"`
+	Storage     any            `json:"storage"`
+	RunConfig   any            `json:"run_config"`
+	Settings    map[string]any `json:"settings"` // heartbeat_enabled, lazarus_enabled
+}
+
+// CreateFlow registers a flow that no Python knows, and returns its id.
+func (a *API) CreateFlow(spec FlowSpec) string {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	return string(a.store.createFlow(spec).ID)
+}
+
+func (s *store) createFlow(spec FlowSpec) *flow {
+	f := flow{
+		Name: cmp.Or(spec.Name, "flow"), TenantID: cmp.Or(UUID(spec.TenantID), s.tenants[0].ID), CoreVersion: cmp.Or(spec.CoreVersion, coreVersion),
+		Storage: spec.Storage, RunConfig: spec.RunConfig,
+	}
+	if f.Storage == nil {
+		f.Storage = map[string]any{"type": "Local", "__version__": coreVersion}
+	}
+	if f.RunConfig == nil {
+		f.RunConfig = map[string]any{"type": "UniversalRun", "labels": []any{}, "env": nil, "__version__": coreVersion}
+	}
+	added, _ := s.addFlow(f)
+	added.Settings = maps.Clone(spec.Settings)
+	for _, slug := range spec.Tasks {
+		s.addTask(added, serializedTask{Name: slug, Slug: slug})
+	}
+	return added
 }
 
 // Order asks for flow runs.
 type Order struct {
-	// FlowID of a registered flow; empty for one without tasks that is always there.
+	// FlowID of a flow; empty for one without tasks that is always there.
 	FlowID string `json:"flow_id"`
 	// Count of runs; zero is one.
 	Count int    `json:"count"`
 	Name  string `json:"name"`
 	// In is how far ahead they are scheduled; zero is now.
-	In         Duration `json:"in"`
+	In Duration `json:"in"`
+	// Labels of the runs; nil for those of the run config.
 	Labels     []string `json:"labels"`
 	RunConfig  any      `json:"run_config"`
 	Parameters any      `json:"parameters"`
+	Context    any      `json:"context"`
 }
 
 // CreateRuns creates flow runs as create_flow_run does, and returns their ids.
@@ -41,15 +135,12 @@ func (a *API) CreateRuns(o Order) []string {
 	if f == nil {
 		f = s.blankFlow()
 	}
-	at := s.clock().Add(time.Duration(o.In))
+	n := newRun{
+		flow: f, name: o.Name, at: s.clock().Add(time.Duration(o.In)), labels: o.Labels, runConfig: o.RunConfig, parameters: o.Parameters, context: o.Context,
+	}
 	var ids []string
 	for range max(1, o.Count) {
-		labels := o.Labels
-		if labels == nil && o.RunConfig == nil {
-			labels = labelsOf(f.RunConfig)
-		}
-		r := s.createRun(newRun{flow: f, name: o.Name, at: at, labels: labels, runConfig: o.RunConfig, parameters: o.Parameters})
-		ids = append(ids, string(r.ID))
+		ids = append(ids, string(s.createRun(n).ID))
 	}
 	return ids
 }
@@ -61,7 +152,7 @@ func (s *store) blankFlow() *flow {
 			return f
 		}
 	}
-	return s.addFlow("blank", "", coreVersion, map[string]any{"type": "Local"}, map[string]any{"type": "UniversalRun", "labels": []any{}, "env": nil})
+	return s.createFlow(FlowSpec{Name: "blank"})
 }
 
 // Runs returns the runs with these ids, or all of them, oldest first.
@@ -69,25 +160,30 @@ func (a *API) Runs(ids ...string) []Run {
 	s := a.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	runs := []Run{}
-	for _, r := range s.runs {
-		if len(ids) > 0 && !slices.Contains(ids, string(r.ID)) {
-			continue
+	var rows []*flowRun
+	for _, id := range ids {
+		if r := s.runs[UUID(id)]; r != nil {
+			rows = append(rows, r)
 		}
-		runs = append(runs, Run{
-			ID: string(r.ID), Name: r.Name, State: r.State.Type, Message: r.State.Message, Version: r.Version, Labels: r.Labels,
-			Due: r.Scheduled, History: slices.Clone(r.History), Logs: slices.Clone(s.logs[r.ID]),
-		})
 	}
-	slices.SortFunc(runs, func(a, b Run) int {
-		if c := a.Due.Compare(b.Due); c != 0 {
-			return c
+	if len(ids) == 0 {
+		rows = slices.Collect(maps.Values(s.runs))
+	}
+	slices.SortFunc(rows, func(a, b *flowRun) int { return cmp.Or(a.Scheduled.Compare(b.Scheduled), cmp.Compare(a.made, b.made)) })
+	runs := []Run{}
+	for _, r := range rows {
+		run := Run{
+			ID: string(r.ID), FlowID: string(r.FlowID), AgentID: string(r.AgentID), Name: r.Name, State: r.State.Type, Message: deref(r.State.Message),
+			Version: r.Version, Resurrected: r.Resurrected, Labels: r.Labels, Due: r.Scheduled, Heartbeat: r.Heartbeat,
+			History: slices.Clone(r.History), Logs: slices.Clone(s.logs[r.ID]),
 		}
-		if a.ID < b.ID {
-			return -1
+		for _, t := range r.taskRuns {
+			run.TaskRuns = append(run.TaskRuns, TaskRun{
+				ID: string(t.ID), Slug: t.task.Slug, MapIndex: t.MapIndex, State: t.State.Type, Message: deref(t.State.Message), Version: t.Version,
+			})
 		}
-		return 1
-	})
+		runs = append(runs, run)
+	}
 	return runs
 }
 
@@ -105,18 +201,56 @@ func (a *API) States() map[string]int {
 	return counts
 }
 
-// SetState writes a state from the outside, as a person does in the UI.
+// Agents returns who registered, in that order.
+func (a *API) Agents() []Agent {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	agents := []Agent{}
+	for _, g := range inOrder(a.store.agents, func(g *agent) int { return g.made }) {
+		agents = append(agents, Agent{string(g.ID), deref(g.Name), g.Type, g.CoreVersion, slices.Clone(g.Labels), g.LastQueried})
+	}
+	return agents
+}
+
+// SetState writes a flow run's state from the outside, as a person does in the UI.
 func (a *API) SetState(id string, fields map[string]any) error {
-	st, err := parseState(fields)
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	st, err := parseState(fields, a.store.clock())
 	if err != nil {
 		return err
 	}
+	r := a.store.runs[UUID(id)]
+	if r == nil {
+		return fmt.Errorf("set the state of flow run %s: there is none", id)
+	}
+	a.store.setState(r, st)
+	return nil
+}
+
+// SetTaskState writes a task run's state from the outside.
+func (a *API) SetTaskState(id string, fields map[string]any) error {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	st, err := parseState(fields, a.store.clock())
+	if err != nil {
+		return err
+	}
+	t := a.store.taskRuns[UUID(id)]
+	if t == nil {
+		return fmt.Errorf("set the state of task run %s: there is none", id)
+	}
+	a.store.setTaskState(t, st)
+	return nil
+}
+
+// SetHeartbeat ages or renews a flow run's heartbeat.
+func (a *API) SetHeartbeat(id string, at time.Time) {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
 	if r := a.store.runs[UUID(id)]; r != nil {
-		a.store.setState(r, st)
+		r.Heartbeat = at
 	}
-	return nil
 }
 
 // Cancel is the UI's cancel button.
@@ -128,43 +262,18 @@ func (a *API) Cancel(id string) {
 	}
 }
 
+// Delete removes a flow run for good.
+func (a *API) Delete(id string) {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	if r := a.store.runs[UUID(id)]; r != nil {
+		a.store.deleteRun(r)
+	}
+}
+
 // RestartAPI forgets what only API processes remember: who was submitted lately.
 func (a *API) RestartAPI() {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
-	for i := range a.store.submitted {
-		a.store.submitted[i] = map[UUID]time.Time{}
-	}
-}
-
-const (
-	// lazarusAfter is how old a heartbeat has to be.
-	lazarusAfter = 10 * time.Minute
-	// lazarusTries is how often a run is rescheduled before it is given up.
-	lazarusTries = 3
-)
-
-// Lazarus does one round of the Lazarus process and returns how many runs it touched.
-func (a *API) Lazarus() int {
-	s := a.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, touched := s.clock(), 0
-	for _, name := range []string{"Submitted", "Running"} {
-		for _, r := range s.byState[name] {
-			if r.Heartbeat.IsZero() || now.Sub(r.Heartbeat) < lazarusAfter || slices.ContainsFunc(r.taskRuns, func(t *taskRun) bool {
-				return slices.Contains([]string{"Scheduled", "Paused", "Resume", "Retrying", "Running", "Cancelling"}, t.State.Type)
-			}) {
-				continue
-			}
-			touched++
-			if r.Resurrected == lazarusTries {
-				s.setState(r, mustState(map[string]any{"type": "Failed", "message": "A Lazarus process attempted to reschedule this run 3 times without success. Marking as failed."}))
-				continue
-			}
-			r.Resurrected++
-			s.setState(r, scheduledState("Rescheduled by a Lazarus process.", now))
-		}
-	}
-	return touched
+	a.store.submitted.forget()
 }

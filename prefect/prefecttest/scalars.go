@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -15,21 +16,20 @@ func (UUID) ImplementsGraphQLType(name string) bool { return name == "UUID" || n
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`) //nolint:gochecknoglobals // compiled once, never changed
 
-// UnmarshalGraphQL refuses what is not a UUID, in the server's words.
+// UnmarshalGraphQL refuses what is not a UUID, as PostgreSQL does.
 func (u *UUID) UnmarshalGraphQL(input any) error {
 	s, ok := input.(string)
 	if !ok || !uuidForm.MatchString(s) {
-		return fmt.Errorf("Expected type UUID. Could not parse UUID: %v", input) //nolint:revive,staticcheck // the server's text
+		return invalidUUID(fmt.Sprint(input))
 	}
-	*u = UUID(s)
+	*u = UUID(strings.ToLower(s))
 	return nil
 }
 
+func invalidUUID(s string) error { return fmt.Errorf("invalid input syntax for type uuid: %q", s) }
+
 // Time is an instant as the API spells it: microseconds and an offset.
 type Time struct{ time.Time }
-
-// timeLayout is how the server prints times.
-const timeLayout = "2006-01-02T15:04:05.999999-07:00"
 
 // ImplementsGraphQLType names the scalars this type stands for.
 func (Time) ImplementsGraphQLType(name string) bool {
@@ -47,8 +47,10 @@ func (t *Time) UnmarshalGraphQL(input any) error {
 	return err
 }
 
-// MarshalJSON prints the time as the server does.
-func (t Time) MarshalJSON() ([]byte, error) { return json.Marshal(formatTime(t.Time)) }
+// MarshalJSON prints a column as PostgreSQL does: without trailing zeros.
+func (t Time) MarshalJSON() ([]byte, error) {
+	return json.Marshal(t.UTC().Format("2006-01-02T15:04:05.999999-07:00"))
+}
 
 func parseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"} {
@@ -59,7 +61,13 @@ func parseTime(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is not a time", s)
 }
 
-func formatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
+// formatTime prints a time inside a state as Python does: six digits or none.
+func formatTime(t time.Time) string {
+	if t.Nanosecond() == 0 {
+		return t.UTC().Format("2006-01-02T15:04:05-07:00")
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000000-07:00")
+}
 
 // optionalTime is null when the time is zero.
 func optionalTime(t time.Time) *Time {
@@ -95,42 +103,63 @@ func optionalJSON(v any) *JSON {
 	return &JSON{v}
 }
 
-// contains is PostgreSQL's @> on jsonb.
-func contains(whole, part any) bool {
-	switch p := part.(type) {
-	case map[string]any:
-		w, ok := whole.(map[string]any)
-		if !ok {
-			return false
-		}
-		for k, v := range p {
-			inner, present := w[k]
-			if !present || !contains(inner, v) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		w, ok := whole.([]any)
-		if !ok {
-			return false
-		}
-		for _, v := range p {
-			found := false
-			for _, candidate := range w {
-				found = found || contains(candidate, v)
-			}
-			if !found {
-				return false
-			}
-		}
-		return true
-	}
-	return equal(whole, part)
+// labelList is a list of labels that tells "not given" from null.
+type labelList struct {
+	given  bool
+	Values []string
 }
 
-func equal(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
+// ImplementsGraphQLType names the type this one stands for.
+func (labelList) ImplementsGraphQLType(name string) bool { return name == "[String!]" }
+
+// Nullable has null handed to UnmarshalGraphQL.
+func (*labelList) Nullable() {}
+
+// UnmarshalGraphQL takes a list, one string in its place, or null.
+func (l *labelList) UnmarshalGraphQL(input any) error {
+	l.given = true
+	switch input := input.(type) {
+	case nil:
+	case string:
+		l.Values = []string{input}
+	case []any:
+		l.Values = []string{}
+		for _, v := range input {
+			s, ok := v.(string)
+			if !ok {
+				return fmt.Errorf("a label is a string, not %T", v)
+			}
+			l.Values = append(l.Values, s)
+		}
+	default:
+		return fmt.Errorf("labels are a list of strings, not %T", input)
+	}
+	return nil
+}
+
+// null says whether null was written.
+func (l labelList) null() bool { return l.given && l.Values == nil }
+
+func ptr[T any](v T) *T { return &v }
+
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+func optionalID(id UUID) *UUID {
+	if id == "" {
+		return nil
+	}
+	return &id
+}
+
+func optionalString(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

@@ -2,66 +2,25 @@ package prefecttest
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"io"
-	"maps"
 	"net/http"
-	"net/http/httptest"
-	"strings"
-	"sync"
-	"testing"
-	"time"
 
-	graphql "github.com/graph-gophers/graphql-go"
-	"github.com/vektah/gqlparser/v2/ast"
-	"github.com/vektah/gqlparser/v2/parser"
+	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 )
 
-//go:embed schema.graphql
-var schemaText string //nolint:gochecknoglobals // embedded text
+const (
+	// maxBody is the server's limit on a request.
+	maxBody = 5 << 20
 
-// maxBody is the server's limit on a request.
-const maxBody = 5 << 20
+	headerAgent  = "X-PREFECT-AGENT-ID"
+	headerCore   = "X-PREFECT-CORE-VERSION"
+	headerTenant = "X-PREFECT-TENANT-ID"
 
-// Options change what is stood in for. The zero value is one Prefect Server.
-type Options struct {
-	// Now is the server's clock; nil for the real one.
-	Now func() time.Time
-	// Replicas of the API process; each has its own memory of what was submitted.
-	Replicas int
-	// Key makes it demand this API key, as Cloud does.
-	Key string
-}
-
-// API is a Prefect 1.x API: an http.Handler, and the other side's levers.
-type API struct {
-	store  *store
-	schema *graphql.Schema
-	key    string
-
-	mu     sync.Mutex
-	counts map[string]int
-	faults []*Fault
-}
-
-// New is an API with one tenant and nothing in it.
-func New(o Options) *API {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	a := &API{store: newStore(o.Now, o.Replicas), key: o.Key, counts: map[string]int{}}
-	a.schema = graphql.MustParseSchema(schemaText, &resolver{a}, graphql.UseFieldResolvers(), graphql.MaxDepth(10))
-	return a
-}
-
-// Start serves the API on a loopback port until the test ends.
-func (a *API) Start(t testing.TB) string {
-	t.Helper()
-	server := httptest.NewServer(a)
-	t.Cleanup(server.Close)
-	return server.URL
-}
+	codeInternal        = "INTERNAL_SERVER_ERROR"
+	codeValidation      = "GRAPHQL_VALIDATION_FAILED"
+	codeUnauthenticated = "UNAUTHENTICATED"
+)
 
 type headersKey struct{}
 
@@ -70,11 +29,22 @@ func header(ctx context.Context, name string) string {
 	return h.Get(name)
 }
 
-type graphqlError struct {
+// answer is the envelope. Data is left out when the request itself was refused.
+type answer struct {
+	Errors []problem       `json:"errors,omitempty"`
+	Data   json.RawMessage `json:"data,omitempty"`
+}
+
+type problem struct {
 	Message    string         `json:"message"`
-	Locations  []any          `json:"locations"`
+	Locations  []location     `json:"locations,omitempty"`
 	Path       []any          `json:"path,omitempty"`
 	Extensions map[string]any `json:"extensions"`
+}
+
+type location struct {
+	Line   int `json:"line"`
+	Column int `json:"column"`
 }
 
 // ServeHTTP answers GraphQL at any path, as the original is mounted.
@@ -88,206 +58,81 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(body) > maxBody {
-		http.Error(w, "<html>request entity too large</html>", http.StatusRequestEntityTooLarge)
+		http.Error(w, "<html><pre>PayloadTooLargeError: request entity too large</pre></html>", http.StatusRequestEntityTooLarge)
 		return
 	}
 	request, err := decodeRequest(body)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, "BAD_REQUEST", err.Error())
+		send(w, http.StatusBadRequest, refusal("BAD_REQUEST", err.Error()))
 		return
 	}
-	operations := rootFields(request.Query)
+	operations := request.rootFields()
 	a.count(operations)
-	if a.key != "" && r.Header.Get("Authorization") != "Bearer "+a.key {
-		refuse(w, http.StatusOK, "UNAUTHENTICATED", "AuthenticationError: Forbidden")
-		return
-	}
 	fault := a.fault(operations)
-	if fault != nil && !fault.After && fault.strike(r.Context(), w) {
-		return
-	}
-	ctx := context.WithValue(r.Context(), headersKey{}, r.Header)
-	// Errors of validation are 400, as Apollo has them; errors of execution 200.
-	if problems := a.schema.ValidateWithVariables(request.Query, request.Variables); len(problems) > 0 {
-		refuse(w, http.StatusBadRequest, "GRAPHQL_VALIDATION_FAILED", problems[0].Message)
-		return
-	}
-	answer := a.schema.Exec(ctx, request.Query, request.OperationName, request.Variables)
-	if fault != nil && fault.After && fault.strike(r.Context(), w) {
-		return
-	}
-	out := map[string]any{"data": answer.Data}
-	if len(answer.Errors) > 0 {
-		var problems []graphqlError
-		for _, e := range answer.Errors {
-			ge := graphqlError{Message: e.Message, Locations: []any{}, Path: e.Path, Extensions: map[string]any{"code": "INTERNAL_SERVER_ERROR"}}
-			for _, l := range e.Locations {
-				ge.Locations = append(ge.Locations, map[string]int{"line": l.Line, "column": l.Column})
-			}
-			problems = append(problems, ge)
+	if fault != nil {
+		fault.wait(r.Context())
+		if !fault.After && fault.strike(w) {
+			return
 		}
-		out["errors"] = problems
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	json.NewEncoder(w).Encode(out)
+	// What was begun is finished, whether or not the client is still there: a
+	// client that gave up does not know what was written.
+	status, out := a.answer(context.WithValue(context.WithoutCancel(r.Context()), headersKey{}, r.Header), request)
+	if fault != nil && fault.After && fault.strike(w) {
+		return
+	}
+	send(w, status, out)
 }
 
-func refuse(w http.ResponseWriter, status int, code, message string) {
+func (a *API) answer(ctx context.Context, request graphqlRequest) (int, answer) {
+	if a.options.Key != "" && header(ctx, "Authorization") != "Bearer "+a.options.Key {
+		out := refusal(codeUnauthenticated, "AuthenticationError: Forbidden")
+		out.Data = json.RawMessage("null")
+		return http.StatusOK, out
+	}
+	// Problems of the document and of unknown keys are 400, as Apollo has them;
+	// everything that comes later is 200.
+	if problems := a.schema.ValidateWithVariables(request.Query, request.Variables); len(problems) > 0 {
+		code := codeValidation
+		if problems[0].Rule == "VariablesOfCorrectType" {
+			code = codeInternal
+		}
+		return http.StatusBadRequest, refusal(code, problems[0].Message)
+	}
+	if err := a.checkIDs(request); err != nil {
+		return http.StatusOK, err.answer()
+	}
+	result := a.schema.Exec(ctx, request.Query, request.OperationName, request.Variables)
+	out := answer{Data: result.Data}
+	for _, e := range result.Errors {
+		out.Errors = append(out.Errors, newProblem(e, request))
+	}
+	return http.StatusOK, out
+}
+
+// newProblem is an error as Apollo passes it on.
+func newProblem(e *gqlerrors.QueryError, r graphqlRequest) problem {
+	p := problem{Message: e.Message, Path: e.Path, Extensions: map[string]any{
+		"code": codeInternal, "exception": map[string]any{"message": e.Message},
+	}}
+	if code, ok := e.Extensions["code"]; ok {
+		p.Extensions["code"] = code
+	}
+	for _, l := range e.Locations {
+		p.Locations = append(p.Locations, location{l.Line, l.Column})
+	}
+	if len(p.Locations) == 0 && len(p.Path) > 0 {
+		p.Locations = r.locate(p.Path[0])
+	}
+	return p
+}
+
+func refusal(code, message string) answer {
+	return answer{Errors: []problem{{Message: message, Extensions: map[string]any{"code": code}}}}
+}
+
+func send(w http.ResponseWriter, status int, out answer) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	answer := map[string]any{"errors": []graphqlError{{Message: message, Locations: []any{}, Extensions: map[string]any{"code": code}}}}
-	if status == http.StatusOK {
-		answer["data"] = nil
-	}
-	json.NewEncoder(w).Encode(answer)
-}
-
-type graphqlRequest struct {
-	Query         string
-	OperationName string
-	Variables     map[string]any
-}
-
-// decodeRequest takes variables as an object or, from the Python client, as a
-// string of JSON.
-func decodeRequest(body []byte) (graphqlRequest, error) {
-	var raw struct {
-		Query         string          `json:"query"`
-		OperationName string          `json:"operationName"`
-		Variables     json.RawMessage `json:"variables"`
-	}
-	if err := json.Unmarshal(body, &raw); err != nil {
-		return graphqlRequest{}, err
-	}
-	request := graphqlRequest{Query: raw.Query, OperationName: raw.OperationName}
-	var text string
-	if json.Unmarshal(raw.Variables, &text) == nil && text != "" {
-		raw.Variables = []byte(text)
-	}
-	if len(raw.Variables) == 0 {
-		return request, nil
-	}
-	return request, json.Unmarshal(raw.Variables, &request.Variables)
-}
-
-// rootFields are the operations a document asks for; none when it does not parse.
-func rootFields(query string) []string {
-	document, err := parser.ParseQuery(&ast.Source{Input: query})
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, operation := range document.Operations {
-		for _, selection := range operation.SelectionSet {
-			if f, ok := selection.(*ast.Field); ok {
-				names = append(names, f.Name)
-			}
-		}
-	}
-	return names
-}
-
-func (a *API) count(operations []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.counts["requests"]++
-	for _, name := range operations {
-		a.counts[name]++
-	}
-}
-
-// Counts says how often each root field was asked for, and "requests" how often
-// anything was.
-func (a *API) Counts() map[string]int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return maps.Clone(a.counts)
-}
-
-// Fault is something going wrong with requests.
-type Fault struct {
-	// Operation is the root field it concerns; empty for all.
-	Operation string `json:"operation"`
-	// Times it strikes; zero is until cleared.
-	Times int `json:"times"`
-	// After lets the request be carried out first, so that only its answer is lost.
-	After bool `json:"after"`
-	// Delay comes before anything else.
-	Delay Duration `json:"delay"`
-	// Status answers with this HTTP status.
-	Status     int    `json:"status"`
-	RetryAfter string `json:"retry_after"`
-	// Error answers with a GraphQL error of this text.
-	Error string `json:"error"`
-	// Drop closes the connection without an answer.
-	Drop bool `json:"drop"`
-}
-
-// Duration is a time.Duration that JSON spells "1.5s".
-type Duration time.Duration
-
-// MarshalText spells the duration.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText reads what time.ParseDuration reads.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	*d = Duration(v)
-	return err
-}
-
-// Break makes something go wrong from now on.
-func (a *API) Break(f Fault) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.faults = append(a.faults, &f)
-}
-
-// Mend clears all faults.
-func (a *API) Mend() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.faults = nil
-}
-
-func (a *API) fault(operations []string) *Fault {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, f := range a.faults {
-		if f.Operation != "" && !strings.Contains(" "+strings.Join(operations, " ")+" ", " "+f.Operation+" ") {
-			continue
-		}
-		if f.Times > 0 {
-			if f.Times--; f.Times == 0 {
-				a.faults = append(a.faults[:i:i], a.faults[i+1:]...)
-			}
-		}
-		struck := *f
-		return &struck
-	}
-	return nil
-}
-
-// strike reports whether the request is over with.
-func (f *Fault) strike(ctx context.Context, w http.ResponseWriter) bool {
-	if f.Delay > 0 {
-		select {
-		case <-time.After(time.Duration(f.Delay)):
-		case <-ctx.Done():
-		}
-	}
-	switch {
-	case f.Drop:
-		panic(http.ErrAbortHandler)
-	case f.Status != 0:
-		if f.RetryAfter != "" {
-			w.Header().Set("Retry-After", f.RetryAfter)
-		}
-		http.Error(w, "<html>"+http.StatusText(f.Status)+"</html>", f.Status)
-		return true
-	case f.Error != "":
-		refuse(w, http.StatusOK, "INTERNAL_SERVER_ERROR", f.Error)
-		return true
-	}
-	return false
+	json.NewEncoder(w).Encode(out) //nolint:errcheck // the client may be gone
 }

@@ -178,7 +178,7 @@ func TestQueueLabels(t *testing.T) {
 		agent []string
 		want  []string
 	}{
-		{nil, plain}, {[]string{"a"}, a}, {[]string{"b", "a"}, append(a, ab...)}, {[]string{"A"}, nil},
+		{[]string{}, plain}, {[]string{"a"}, a}, {[]string{"b", "a"}, append(a, ab...)}, {[]string{"A"}, nil},
 	} {
 		if diff := cmp.Diff(tc.want, queue(t, url, tc.agent)); diff != "" {
 			t.Errorf("agent %v (-want +got):\n%s", tc.agent, diff)

@@ -1,7 +1,9 @@
 package prefecttest
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -11,10 +13,12 @@ const coreVersion = "1.4.1"
 
 // state is a state as the database keeps it: parsed and written anew, so unknown
 // fields are gone and the usual ones are filled in (prefect1-server-facts h).
+// Its fields are never changed after parsing: rows share them.
 type state struct {
-	Type, Message string
-	StartTime     time.Time
-	fields        map[string]any
+	Type      string
+	Message   *string
+	StartTime time.Time
+	fields    map[string]any
 }
 
 func scheduledFamily() []string {
@@ -42,18 +46,21 @@ func keptFields() []string {
 	}
 }
 
-// parseState reads a state as the server does; its errors are the server's.
-func parseState(v any) (state, error) {
+// parseState reads a state as the server does at a time; its errors are the server's.
+func parseState(v any, now time.Time) (state, error) {
 	in, ok := v.(map[string]any)
 	if !ok {
 		return state{}, fmt.Errorf("{'_schema': 'Invalid data type: %v'}", v)
 	}
 	kind, ok := in["type"].(string)
 	if !ok {
-		return state{}, fmt.Errorf("{'type': ['Missing data for required field.']}")
+		return state{}, errors.New("{'type': ['Missing data for required field.']}")
 	}
 	if !isKnown(kind) {
 		return state{}, fmt.Errorf("{'type': ['Unsupported value: %s']}", kind)
+	}
+	if result, given := in["_result"]; given && result == nil {
+		return state{}, errors.New("{'_result': ['Field may not be null.']}")
 	}
 	out := map[string]any{"message": nil, "context": map[string]any{}, "cached_inputs": map[string]any{}, "_result": noResult()}
 	for _, name := range keptFields() {
@@ -63,15 +70,26 @@ func parseState(v any) (state, error) {
 	}
 	out["__version__"] = coreVersion
 	s := state{Type: kind, fields: out}
-	s.Message, _ = out["message"].(string)
+	if message, ok := out["message"].(string); ok {
+		s.Message = &message
+	}
+	if wrapped, ok := out["state"].(map[string]any); ok {
+		inner, err := parseState(wrapped, now)
+		if err != nil {
+			return state{}, err
+		}
+		out["state"] = inner.fields
+	}
 	if text, ok := out["start_time"].(string); ok {
 		at, err := parseTime(text)
 		if err != nil {
-			return state{}, fmt.Errorf("{'start_time': ['Not a valid datetime.']}")
+			return state{}, errors.New("{'start_time': ['Not a valid datetime.']}")
 		}
 		s.StartTime = at
 	} else if isScheduled(kind) && kind != "Paused" {
-		s.StartTime = time.Now().UTC().Truncate(time.Microsecond)
+		s.StartTime = now
+	}
+	if !s.StartTime.IsZero() {
 		out["start_time"] = formatTime(s.StartTime)
 	}
 	return s, nil
@@ -81,15 +99,32 @@ func noResult() map[string]any {
 	return map[string]any{"type": "NoResultType", "__version__": coreVersion}
 }
 
-// mustState is parseState for states written here.
-func mustState(v map[string]any) state {
-	s, err := parseState(v)
-	if err != nil {
-		panic(err)
+// carryingInputs is the state with another's cached inputs, unless it has its own.
+func (s state) carryingInputs(from state) state {
+	own, _ := s.fields["cached_inputs"].(map[string]any)
+	old, _ := from.fields["cached_inputs"].(map[string]any)
+	if len(own) > 0 || len(old) == 0 {
+		return s
 	}
+	s.fields = maps.Clone(s.fields)
+	s.fields["cached_inputs"] = old
 	return s
 }
 
-func scheduledState(message string, at time.Time) state {
-	return mustState(map[string]any{"type": "Scheduled", "message": message, "start_time": formatTime(at)})
+// plainState is a state written here; it has a type and a message.
+func plainState(kind, message string, start time.Time) state {
+	fields := map[string]any{
+		"type": kind, "message": message, "context": map[string]any{}, "cached_inputs": map[string]any{},
+		"_result": noResult(), "__version__": coreVersion,
+	}
+	if !start.IsZero() {
+		fields["start_time"] = formatTime(start)
+	}
+	return state{Type: kind, Message: &message, StartTime: start, fields: fields}
+}
+
+// newTaskState is the state a task run is created in; the database has no more of it.
+func newTaskState() state {
+	message := "Task run created"
+	return state{Type: "Pending", Message: &message, fields: map[string]any{"type": "Pending", "message": message}}
 }

@@ -1,6 +1,7 @@
 package prefecttest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"maps"
@@ -9,109 +10,107 @@ import (
 	"time"
 )
 
-// submittedLock is how long one API process remembers a submission.
-const submittedLock = 30 * time.Second
-
-// store is the database and what the API processes remember beside it.
+// store is the database.
 type store struct {
 	mu       sync.Mutex
 	now      func() time.Time
-	tenant   row
-	projects map[UUID]*row
+	tenants  []*tenant
+	projects map[UUID]*project
 	flows    map[UUID]*flow
 	runs     map[UUID]*flowRun
-	byState  map[string]map[UUID]*flowRun
 	tasks    map[UUID]*task
 	taskRuns map[UUID]*taskRun
 	agents   map[UUID]*agent
-	settings map[UUID]any // agent configs
+	configs  map[UUID]any
 	logs     map[UUID][]LogLine
-	// submitted is one set per API process; a request lands on the next one.
-	submitted []map[UUID]time.Time
-	turn      int
+	// byState lets a poll cost what is due, not what there ever was.
+	byState map[string]map[UUID]*flowRun
+	byKey   map[runKey]*flowRun
+	// made numbers rows, so that answers have an order without being asked for one.
+	made      int
+	submitted submitted
 }
 
-type row struct {
+type runKey struct {
+	flow UUID
+	key  string
+}
+
+type tenant struct {
 	ID         UUID
 	Name, Slug string
+}
+
+type project struct {
+	ID, TenantID UUID
+	Name         string
+	made         int
 }
 
 type flow struct {
-	ID, ProjectID, GroupID      UUID
-	Name                        string
-	Version                     int
-	CoreVersion                 string
-	Storage, RunConfig, Setting any
-	tasks                       []*task
+	ID, ProjectID, TenantID, GroupID     UUID
+	Name, CoreVersion, Key, VersionGroup string
+	Version                              int
+	Storage, RunConfig, Environment      any
+	Settings                             map[string]any
+	tasks                                []*task
+	made                                 int
 }
 
 type task struct {
-	ID         UUID
-	FlowID     UUID
+	ID, FlowID UUID
 	Name, Slug string
+	MaxRetries int
 }
 
 type flowRun struct {
-	ID, FlowID, AgentID   UUID
-	Name                  string
-	Version               int
-	Labels                []string
-	Parameters, Context   any
-	RunConfig             any
-	State                 state
-	StateAt               time.Time
-	Scheduled, Start, End time.Time
-	Heartbeat             time.Time
-	Resurrected           int
-	Created, Updated      time.Time
-	IdempotencyKey        string
-	History               []StateChange
-	taskRuns              []*taskRun
+	ID, FlowID, TenantID, AgentID UUID
+	Name, IdempotencyKey          string
+	Version, Resurrected          int
+	Labels                        []string
+	labels                        any // Labels as JSON has them
+	Parameters, Context           any
+	RunConfig                     any
+	State                         state
+	StateAt                       time.Time
+	Scheduled, Start, End         time.Time
+	Heartbeat                     time.Time
+	Created, Updated              time.Time
+	History                       []StateChange
+	taskRuns                      []*taskRun
+	made                          int
 }
 
 type taskRun struct {
-	ID, FlowRunID, TaskID UUID
-	MapIndex              int
-	Version               int
-	State                 state
-	StateAt               time.Time
+	ID, FlowRunID     UUID
+	task              *task
+	MapIndex, Version int
+	State             state
+	StateAt           time.Time
+	Start, End        time.Time
+	retries, made     int
 }
 
 type agent struct {
-	ID                      UUID
-	Name, Type, CoreVersion string
-	Labels                  []string
-	LastQueried             time.Time
-}
-
-// StateChange is one state a flow run was given.
-type StateChange struct {
-	Version int       `json:"version"`
-	Type    string    `json:"type"`
-	Message string    `json:"message"`
-	At      time.Time `json:"at"`
-}
-
-// LogLine is one line of a flow run's log.
-type LogLine struct {
-	Name    string    `json:"name"`
-	Level   string    `json:"level"`
-	Message string    `json:"message"`
-	At      time.Time `json:"at"`
+	ID, TenantID      UUID
+	Name              *string
+	Type, CoreVersion string
+	Labels            []string
+	LastQueried       time.Time
+	made              int
 }
 
 func newStore(now func() time.Time, replicas int) *store {
-	s := &store{
-		now: now, tenant: row{ID: newID(), Name: "default", Slug: "default"},
-		projects: map[UUID]*row{}, flows: map[UUID]*flow{}, runs: map[UUID]*flowRun{}, byState: map[string]map[UUID]*flowRun{},
-		tasks: map[UUID]*task{}, taskRuns: map[UUID]*taskRun{}, agents: map[UUID]*agent{}, settings: map[UUID]any{}, logs: map[UUID][]LogLine{},
+	return &store{
+		now: now, tenants: []*tenant{{ID: newID(), Name: "default", Slug: "default"}},
+		projects: map[UUID]*project{}, flows: map[UUID]*flow{}, runs: map[UUID]*flowRun{}, tasks: map[UUID]*task{},
+		taskRuns: map[UUID]*taskRun{}, agents: map[UUID]*agent{}, configs: map[UUID]any{}, logs: map[UUID][]LogLine{},
+		byState: map[string]map[UUID]*flowRun{}, byKey: map[runKey]*flowRun{}, submitted: newSubmitted(replicas),
 	}
-	for range max(1, replicas) {
-		s.submitted = append(s.submitted, map[UUID]time.Time{})
-	}
-	return s
 }
 
+// newID is random even where all else is repeatable: runs of two stand-ins meet
+// in one cluster, and their Jobs must not.
 func newID() UUID {
 	var b [16]byte
 	rand.Read(b[:])
@@ -122,23 +121,33 @@ func newID() UUID {
 // clock is now as the database stores it.
 func (s *store) clock() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
 
-// newRun is what create_flow_run makes: Scheduled, version 1.
-type newRun struct {
-	flow                *flow
-	name, key           string
-	at                  time.Time
-	labels              []string // nil: from the run config
-	runConfig           any      // nil: the flow's
-	parameters, context any
+func (s *store) next() int {
+	s.made++
+	return s.made
 }
 
+func (s *store) tenant(id UUID) *tenant {
+	i := slices.IndexFunc(s.tenants, func(t *tenant) bool { return t.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return s.tenants[i]
+}
+
+// newRun is what create_flow_run is given; nil means that nothing was said.
+type newRun struct {
+	flow                           *flow
+	name, key                      string
+	at                             time.Time
+	labels                         []string
+	runConfig, parameters, context any
+}
+
+// createRun makes a run, or finds the one of the same idempotency key.
 func (s *store) createRun(n newRun) *flowRun {
-	if n.key != "" {
-		for _, r := range s.runs {
-			if r.IdempotencyKey == n.key && r.FlowID == n.flow.ID {
-				return r
-			}
-		}
+	key := runKey{n.flow.ID, n.key}
+	if r := s.byKey[key]; n.key != "" && r != nil {
+		return r
 	}
 	if n.runConfig == nil {
 		n.runConfig = n.flow.RunConfig
@@ -154,22 +163,25 @@ func (s *store) createRun(n newRun) *flowRun {
 		n.name = "run-" + string(newID()[:8])
 	}
 	r := &flowRun{
-		ID: newID(), FlowID: n.flow.ID, Name: n.name, Labels: slices.Sorted(slices.Values(n.labels)),
-		Parameters: orEmpty(n.parameters), Context: orEmpty(n.context), RunConfig: n.runConfig,
-		Scheduled: n.at, Created: now, IdempotencyKey: n.key,
+		ID: newID(), FlowID: n.flow.ID, TenantID: n.flow.TenantID, Name: n.name, IdempotencyKey: n.key,
+		Labels: slices.Sorted(slices.Values(n.labels)), Parameters: orEmpty(n.parameters), Context: orEmpty(n.context),
+		RunConfig: n.runConfig, Scheduled: n.at, Created: now, made: s.next(),
 	}
+	r.labels = anyList(r.Labels)
 	for _, t := range n.flow.tasks {
 		s.createTaskRun(r, t, -1)
 	}
 	s.runs[r.ID] = r
-	s.setState(r, scheduledState("Flow run scheduled.", n.at))
+	if n.key != "" {
+		s.byKey[key] = r
+	}
+	s.setState(r, plainState("Scheduled", "Flow run scheduled.", n.at))
 	return r
 }
 
 func (s *store) createTaskRun(r *flowRun, t *task, index int) *taskRun {
 	tr := &taskRun{
-		ID: newID(), FlowRunID: r.ID, TaskID: t.ID, MapIndex: index, Version: 1, StateAt: s.clock(),
-		State: mustState(map[string]any{"type": "Pending", "message": "Task run created"}),
+		ID: newID(), FlowRunID: r.ID, task: t, MapIndex: index, Version: 1, StateAt: s.clock(), State: newTaskState(), made: s.next(),
 	}
 	r.taskRuns = append(r.taskRuns, tr)
 	s.taskRuns[tr.ID] = tr
@@ -179,16 +191,14 @@ func (s *store) createTaskRun(r *flowRun, t *task, index int) *taskRun {
 // setState inserts a state; there is no state machine to ask (prefect1-server-facts c).
 func (s *store) setState(r *flowRun, st state) {
 	now := s.clock()
-	if old := s.byState[r.State.Type]; old != nil {
-		delete(old, r.ID)
-	}
+	delete(s.byState[r.State.Type], r.ID)
 	if s.byState[st.Type] == nil {
 		s.byState[st.Type] = map[UUID]*flowRun{}
 	}
 	s.byState[st.Type][r.ID] = r
 	r.State, r.StateAt, r.Updated = st, now, now
 	r.Version++
-	r.History = append(r.History, StateChange{Version: r.Version, Type: st.Type, Message: st.Message, At: now})
+	r.History = append(r.History, StateChange{Version: r.Version, Type: st.Type, Message: deref(st.Message), At: now, Due: st.StartTime, fields: st.fields})
 	switch {
 	case st.Type == "Running" && r.Start.IsZero():
 		r.Start = now
@@ -208,24 +218,69 @@ func (s *store) setState(r *flowRun, st state) {
 }
 
 func (s *store) setTaskState(tr *taskRun, st state) {
-	if st.fields["cached_inputs"] == nil {
-		st.fields["cached_inputs"] = tr.State.fields["cached_inputs"]
-	}
-	tr.State, tr.StateAt = st, s.clock()
+	now := s.clock()
+	tr.State, tr.StateAt = st.carryingInputs(tr.State), now
 	tr.Version++
+	switch {
+	case st.Type == "Running" && tr.Start.IsZero():
+		tr.Start = now
+	case st.Type == "Retrying":
+		tr.retries++
+	case isFinished(st.Type):
+		tr.End = now
+	}
 }
 
-// submit takes the lock an API process holds on Submitted; it is never given back early.
-func (s *store) submit(id UUID) bool {
-	set := s.submitted[s.turn%len(s.submitted)]
-	s.turn++
-	now := s.now()
-	maps.DeleteFunc(set, func(_ UUID, at time.Time) bool { return now.Sub(at) >= submittedLock })
-	if _, locked := set[id]; locked {
-		return false
+func (s *store) deleteRun(r *flowRun) {
+	delete(s.runs, r.ID)
+	delete(s.byState[r.State.Type], r.ID)
+	delete(s.byKey, runKey{r.FlowID, r.IdempotencyKey})
+	delete(s.logs, r.ID)
+	for _, tr := range r.taskRuns {
+		delete(s.taskRuns, tr.ID)
 	}
-	set[id] = now
-	return true
+}
+
+// candidates narrows a query by id or state, so that finished runs cost nothing.
+func (s *store) candidates(e *flowRunExp) []*flowRun {
+	var out []*flowRun
+	byID := func(ids ...UUID) {
+		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+			if r := s.runs[id]; r != nil {
+				out = append(out, r)
+			}
+		}
+	}
+	byState := func(states ...string) {
+		for _, st := range slices.Compact(slices.Sorted(slices.Values(states))) {
+			out = slices.AppendSeq(out, maps.Values(s.byState[st]))
+		}
+	}
+	switch {
+	case e != nil && e.ID != nil && e.ID.Eq != nil:
+		byID(*e.ID.Eq)
+	case e != nil && e.ID != nil && e.ID.In != nil:
+		byID(*e.ID.In...)
+	case e != nil && e.State != nil && e.State.Eq != nil:
+		byState(*e.State.Eq)
+	case e != nil && e.State != nil && e.State.In != nil:
+		byState(*e.State.In...)
+	default:
+		out = slices.AppendSeq(out, maps.Values(s.runs))
+	}
+	return out
+}
+
+// matching are the runs an expression selects, in the order they were made.
+func (s *store) matching(e *flowRunExp) []*flowRun {
+	rows := slices.DeleteFunc(s.candidates(e), func(r *flowRun) bool { return !e.match(s, r) })
+	slices.SortFunc(rows, func(a, b *flowRun) int { return cmp.Compare(a.made, b.made) })
+	return rows
+}
+
+// inOrder are a table's rows in the order they were made.
+func inOrder[T any](table map[UUID]*T, made func(*T) int) []*T {
+	return slices.SortedFunc(maps.Values(table), func(a, b *T) int { return cmp.Compare(made(a), made(b)) })
 }
 
 func labelsOf(runConfig any) []string {
@@ -236,6 +291,14 @@ func labelsOf(runConfig any) []string {
 		labels = append(labels, fmt.Sprint(l))
 	}
 	return labels
+}
+
+func anyList(labels []string) any {
+	list := make([]any, len(labels))
+	for i, l := range labels {
+		list[i] = l
+	}
+	return list
 }
 
 func orEmpty(v any) any {

@@ -1,67 +1,56 @@
 package prefecttest
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
 
-// Comparison expressions as Hasura has them. A nil expression matches anything;
-// an empty one does too.
-
-type uuidExp struct {
-	Eq, Neq *UUID
-	In, Nin *[]UUID
-	IsNull  *bool
+// comparison is one column's expression as Hasura has it. A nil expression
+// matches anything, and so does an empty one. Which operators a column has is
+// the schema's business.
+type comparison[T any] struct {
+	Eq, Neq, Lt, Lte, Gt, Gte *T
+	In, Nin                   *[]T
+	IsNull                    *bool
 }
 
-func (e *uuidExp) match(v UUID) bool {
-	return e == nil || ((e.Eq == nil || *e.Eq == v) && (e.Neq == nil || *e.Neq != v) &&
-		(e.In == nil || slices.Contains(*e.In, v)) && (e.Nin == nil || !slices.Contains(*e.Nin, v)) &&
-		(e.IsNull == nil || *e.IsNull == (v == "")))
+type (
+	uuidExp   = comparison[UUID]
+	stringExp = comparison[string]
+	intExp    = comparison[int32]
+	timeExp   = comparison[Time]
+)
+
+func matchUUID(e *uuidExp, v UUID) bool       { return matches(e, v, v == "", cmp.Compare) }
+func matchString(e *stringExp, v string) bool { return matches(e, v, v == "", cmp.Compare) }
+func matchInt(e *intExp, v int) bool          { return matches(e, int32(v), false, cmp.Compare) }
+func matchTime(e *timeExp, v time.Time) bool {
+	return matches(e, Time{v}, v.IsZero(), func(a, b Time) int { return a.Compare(b.Time) })
 }
 
-type stringExp struct {
-	Eq, Neq *string
-	In, Nin *[]string
-	IsNull  *bool
-}
-
-func (e *stringExp) match(v string) bool {
-	return e == nil || ((e.Eq == nil || *e.Eq == v) && (e.Neq == nil || *e.Neq != v) &&
-		(e.In == nil || slices.Contains(*e.In, v)) && (e.Nin == nil || !slices.Contains(*e.Nin, v)) &&
-		(e.IsNull == nil || *e.IsNull == (v == "")))
-}
-
-type intExp struct {
-	Eq, Neq, Lt, Lte, Gt, Gte *int32
-	In                        *[]int32
-}
-
-func (e *intExp) match(v int) bool {
-	n := int32(v)
-	return e == nil || ((e.Eq == nil || *e.Eq == n) && (e.Neq == nil || *e.Neq != n) && (e.In == nil || slices.Contains(*e.In, n)) &&
-		(e.Lt == nil || n < *e.Lt) && (e.Lte == nil || n <= *e.Lte) && (e.Gt == nil || n > *e.Gt) && (e.Gte == nil || n >= *e.Gte))
-}
-
-type timeExp struct {
-	Eq, Lt, Lte, Gt, Gte *Time
-	IsNull               *bool
-}
-
-// match compares as SQL does: null compares with nothing.
-func (e *timeExp) match(v time.Time) bool {
+// matches compares as SQL does: null compares with nothing, not even as unequal.
+func matches[T any](e *comparison[T], v T, null bool, compare func(a, b T) int) bool {
 	if e == nil {
 		return true
 	}
-	if e.IsNull != nil && *e.IsNull != v.IsZero() {
+	if e.IsNull != nil && *e.IsNull != null {
 		return false
 	}
-	compares := e.Eq != nil || e.Lt != nil || e.Lte != nil || e.Gt != nil || e.Gte != nil
-	if v.IsZero() {
-		return !compares
+	if null {
+		return e.Eq == nil && e.Neq == nil && e.Lt == nil && e.Lte == nil && e.Gt == nil && e.Gte == nil && e.In == nil && e.Nin == nil
 	}
-	return (e.Eq == nil || v.Equal(e.Eq.Time)) && (e.Lt == nil || v.Before(e.Lt.Time)) && (e.Lte == nil || !v.After(e.Lte.Time)) &&
-		(e.Gt == nil || v.After(e.Gt.Time)) && (e.Gte == nil || !v.Before(e.Gte.Time))
+	is := func(other T) bool { return compare(v, other) == 0 }
+	return (e.Eq == nil || is(*e.Eq)) && (e.Neq == nil || !is(*e.Neq)) &&
+		(e.Lt == nil || compare(v, *e.Lt) < 0) && (e.Lte == nil || compare(v, *e.Lte) <= 0) &&
+		(e.Gt == nil || compare(v, *e.Gt) > 0) && (e.Gte == nil || compare(v, *e.Gte) >= 0) &&
+		(e.In == nil || slices.ContainsFunc(*e.In, is)) && (e.Nin == nil || !slices.ContainsFunc(*e.Nin, is))
+}
+
+type boolExp struct{ Eq, Neq *bool }
+
+func (e *boolExp) match(v bool) bool {
+	return e == nil || ((e.Eq == nil || *e.Eq == v) && (e.Neq == nil || *e.Neq != v))
 }
 
 type jsonExp struct {
@@ -70,154 +59,172 @@ type jsonExp struct {
 	IsNull                         *bool
 }
 
+// match has PostgreSQL's idea of a key: an object's name or an array's string.
 func (e *jsonExp) match(v any) bool {
 	if e == nil {
 		return true
 	}
-	if e.HasKey != nil {
-		m, _ := v.(map[string]any)
-		if _, ok := m[*e.HasKey]; !ok {
-			return false
-		}
+	if e.HasKey != nil && !hasKey(v, *e.HasKey) {
+		return false
 	}
 	return (e.Eq == nil || equal(v, e.Eq.Value)) && (e.Neq == nil || !equal(v, e.Neq.Value)) &&
 		(e.Contains == nil || contains(v, e.Contains.Value)) && (e.ContainedIn == nil || contains(e.ContainedIn.Value, v)) &&
 		(e.IsNull == nil || *e.IsNull == (v == nil))
 }
 
-type flowRunExp struct {
-	And, Or            *[]flowRunExp
-	Not                *flowRunExp
-	ID                 *uuidExp
-	FlowID             *uuidExp
-	TenantID           *uuidExp
-	Name               *stringExp
-	Labels             *jsonExp
-	State              *stringExp
-	StateStartTime     *timeExp
-	StateTimestamp     *timeExp
-	ScheduledStartTime *timeExp
-	Heartbeat          *timeExp
-	SerializedState    *jsonExp
-	Version            *intExp
-	TaskRuns           *taskRunExp
+func hasKey(v any, key string) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		_, present := v[key]
+		return present
+	case []any:
+		return slices.Contains(v, any(key))
+	}
+	return false
 }
 
-func (e *flowRunExp) match(r *flowRun, tenant UUID) bool {
+// contains is PostgreSQL's @> on jsonb.
+func contains(whole, part any) bool {
+	switch p := part.(type) {
+	case map[string]any:
+		w, ok := whole.(map[string]any)
+		if !ok {
+			return false
+		}
+		for k, v := range p {
+			inner, present := w[k]
+			if !present || !contains(inner, v) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		w, ok := whole.([]any)
+		if !ok {
+			return false
+		}
+		for _, v := range p {
+			if !slices.ContainsFunc(w, func(candidate any) bool { return contains(candidate, v) }) {
+				return false
+			}
+		}
+		return true
+	}
+	return equal(whole, part)
+}
+
+// equal compares what encoding/json decodes to.
+func equal(a, b any) bool {
+	switch x := a.(type) {
+	case map[string]any:
+		y, ok := b.(map[string]any)
+		return ok && len(x) == len(y) && contains(x, y) && contains(y, x)
+	case []any:
+		y, ok := b.([]any)
+		return ok && slices.EqualFunc(x, y, equal)
+	}
+	switch b.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return a == b
+}
+
+type flowRunExp struct {
+	And, Or                                                                                             *[]flowRunExp
+	Not                                                                                                 *flowRunExp
+	ID, FlowID, TenantID, AgentID                                                                       *uuidExp
+	Name, State, IdempotencyKey                                                                         *stringExp
+	Labels, SerializedState, Parameters, RunConfig                                                      *jsonExp
+	StateStartTime, StateTimestamp, ScheduledStartTime, StartTime, EndTime, Heartbeat, Created, Updated *timeExp
+	Version, TimesResurrected                                                                           *intExp
+	TaskRuns                                                                                            *taskRunExp
+	Flow                                                                                                *flowExp
+}
+
+func (e *flowRunExp) match(s *store, r *flowRun) bool {
 	if e == nil {
 		return true
 	}
-	if !(e.ID.match(r.ID) && e.FlowID.match(r.FlowID) && e.TenantID.match(tenant) && e.Name.match(r.Name) &&
-		e.State.match(r.State.Type) && e.StateStartTime.match(r.State.StartTime) && e.StateTimestamp.match(r.StateAt) &&
-		e.ScheduledStartTime.match(r.Scheduled) && e.Heartbeat.match(r.Heartbeat) && e.Version.match(r.Version) &&
-		e.SerializedState.match(any(r.State.fields)) && e.Labels.match(anyList(r.Labels))) {
+	if !(matchUUID(e.ID, r.ID) && matchString(e.State, r.State.Type) && matchTime(e.StateStartTime, r.State.StartTime) &&
+		matchUUID(e.FlowID, r.FlowID) && matchUUID(e.TenantID, r.TenantID) && matchUUID(e.AgentID, r.AgentID) &&
+		matchString(e.Name, r.Name) && matchString(e.IdempotencyKey, r.IdempotencyKey) &&
+		matchTime(e.StateTimestamp, r.StateAt) && matchTime(e.ScheduledStartTime, r.Scheduled) && matchTime(e.StartTime, r.Start) &&
+		matchTime(e.EndTime, r.End) && matchTime(e.Heartbeat, r.Heartbeat) && matchTime(e.Created, r.Created) && matchTime(e.Updated, r.Updated) &&
+		matchInt(e.Version, r.Version) && matchInt(e.TimesResurrected, r.Resurrected) && e.Labels.match(r.labels) &&
+		e.Parameters.match(r.Parameters) && e.RunConfig.match(r.RunConfig)) {
+		return false
+	}
+	if e.SerializedState != nil && !e.SerializedState.match(r.State.fields) {
 		return false
 	}
 	if e.TaskRuns != nil && !slices.ContainsFunc(r.taskRuns, e.TaskRuns.match) {
 		return false
 	}
-	if e.Not != nil && e.Not.match(r, tenant) {
+	if e.Flow != nil && !e.Flow.match(s, s.flows[r.FlowID]) {
 		return false
 	}
-	matches := func(inner flowRunExp) bool { return inner.match(r, tenant) }
-	return (e.Or == nil || slices.ContainsFunc(*e.Or, matches)) &&
-		(e.And == nil || !slices.ContainsFunc(*e.And, func(inner flowRunExp) bool { return !matches(inner) }))
+	return combine(e.And, e.Or, e.Not, func(inner *flowRunExp) bool { return inner.match(s, r) })
+}
+
+// combine evaluates _and, _or and _not. An empty _or matches nothing.
+func combine[E any](and, or *[]E, not *E, match func(*E) bool) bool {
+	if and != nil {
+		for i := range *and {
+			if !match(&(*and)[i]) {
+				return false
+			}
+		}
+	}
+	if or != nil && !slices.ContainsFunc(*or, func(e E) bool { return match(&e) }) {
+		return false
+	}
+	return not == nil || !match(not)
 }
 
 type taskRunExp struct {
-	And, Or        *[]taskRunExp
-	ID             *uuidExp
-	FlowRunID      *uuidExp
-	TaskID         *uuidExp
-	MapIndex       *intExp
-	State          *stringExp
-	StateStartTime *timeExp
+	And, Or                        *[]taskRunExp
+	Not                            *taskRunExp
+	ID, FlowRunID, TaskID          *uuidExp
+	MapIndex, Version              *intExp
+	State                          *stringExp
+	StateStartTime, StateTimestamp *timeExp
+	SerializedState                *jsonExp
+	Task                           *taskExp
 }
+
+type taskExp struct{ Name, Slug *stringExp }
 
 func (e *taskRunExp) match(t *taskRun) bool {
-	if e == nil {
-		return true
-	}
-	matches := func(inner taskRunExp) bool { return inner.match(t) }
-	return e.ID.match(t.ID) && e.FlowRunID.match(t.FlowRunID) && e.TaskID.match(t.TaskID) && e.MapIndex.match(t.MapIndex) &&
-		e.State.match(t.State.Type) && e.StateStartTime.match(t.State.StartTime) &&
-		(e.Or == nil || slices.ContainsFunc(*e.Or, matches)) &&
-		(e.And == nil || !slices.ContainsFunc(*e.And, func(inner taskRunExp) bool { return !matches(inner) }))
+	return e == nil || (matchUUID(e.ID, t.ID) && matchUUID(e.FlowRunID, t.FlowRunID) && matchUUID(e.TaskID, t.task.ID) &&
+		matchInt(e.MapIndex, t.MapIndex) && matchInt(e.Version, t.Version) && matchString(e.State, t.State.Type) &&
+		matchTime(e.StateStartTime, t.State.StartTime) && matchTime(e.StateTimestamp, t.StateAt) &&
+		(e.SerializedState == nil || e.SerializedState.match(t.State.fields)) &&
+		(e.Task == nil || (matchString(e.Task.Name, t.task.Name) && matchString(e.Task.Slug, t.task.Slug))) &&
+		combine(e.And, e.Or, e.Not, func(inner *taskRunExp) bool { return inner.match(t) }))
 }
 
-// candidates narrows a query by id or state, so that finished runs cost nothing.
-func (s *store) candidates(e *flowRunExp) []*flowRun {
-	var out []*flowRun
-	byID := func(ids ...UUID) {
-		for _, id := range ids {
-			if r := s.runs[id]; r != nil {
-				out = append(out, r)
-			}
-		}
-	}
-	byState := func(states ...string) {
-		for _, st := range states {
-			for _, r := range s.byState[st] {
-				out = append(out, r)
-			}
-		}
-	}
-	switch {
-	case e != nil && e.ID != nil && e.ID.Eq != nil:
-		byID(*e.ID.Eq)
-	case e != nil && e.ID != nil && e.ID.In != nil:
-		byID(*e.ID.In...)
-	case e != nil && e.State != nil && e.State.Eq != nil:
-		byState(*e.State.Eq)
-	case e != nil && e.State != nil && e.State.In != nil:
-		byState(*e.State.In...)
-	default:
-		for _, r := range s.runs {
-			out = append(out, r)
-		}
-	}
-	return out
+type flowExp struct {
+	And, Or              *[]flowExp
+	Not                  *flowExp
+	ID, FlowGroupID      *uuidExp
+	Name, VersionGroupID *stringExp
+	Archived             *boolExp
+	Version              *intExp
+	Project              *projectExp
 }
 
-func anyList(labels []string) any {
-	list := make([]any, len(labels))
-	for i, l := range labels {
-		list[i] = l
-	}
-	return list
+func (e *flowExp) match(s *store, f *flow) bool {
+	return e == nil || (f != nil && matchUUID(e.ID, f.ID) && matchUUID(e.FlowGroupID, f.GroupID) && matchString(e.Name, f.Name) &&
+		matchString(e.VersionGroupID, f.VersionGroup) && e.Archived.match(false) && matchInt(e.Version, f.Version) &&
+		e.Project.match(s.projects[f.ProjectID]) && combine(e.And, e.Or, e.Not, func(inner *flowExp) bool { return inner.match(s, f) }))
 }
 
-// ordering is one "column: direction" of an order_by.
-type ordering[T any] struct {
-	direction *string
-	compare   func(a, b T) int
-	null      func(T) bool
+type projectExp struct {
+	ID, TenantID *uuidExp
+	Name         *stringExp
 }
 
-// sortBy orders rows; like PostgreSQL, nulls come last when ascending and first
-// when descending, unless the direction says so.
-func sortBy[T any](rows []T, by []ordering[T]) {
-	slices.SortStableFunc(rows, func(a, b T) int {
-		for _, o := range by {
-			if o.direction == nil {
-				continue
-			}
-			d := *o.direction
-			descending := d[0] == 'd'
-			if o.null != nil && o.null(a) != o.null(b) {
-				nullsFirst := d == "desc" || d == "asc_nulls_first" || d == "desc_nulls_first"
-				if o.null(a) == nullsFirst {
-					return -1
-				}
-				return 1
-			}
-			if c := o.compare(a, b); c != 0 {
-				if descending {
-					return -c
-				}
-				return c
-			}
-		}
-		return 0
-	})
+func (e *projectExp) match(p *project) bool {
+	return e == nil || (p != nil && matchUUID(e.ID, p.ID) && matchUUID(e.TenantID, p.TenantID) && matchString(e.Name, p.Name))
 }
