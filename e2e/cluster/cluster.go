@@ -118,7 +118,7 @@ func Up(ctx context.Context, out io.Writer) (*Cluster, error) {
 		return nil, err
 	}
 	e.removeOthers(ctx, image)
-	e.say.summary("the cluster is up,")
+	e.say.summary("the cluster is up, made")
 	return c, nil
 }
 

@@ -268,7 +268,7 @@ func TestSummary(t *testing.T) {
 	p.cached()
 	p.summary("it is up")
 	got := out.String()
-	if !strings.HasPrefix(got, "    it is up in ") || !strings.HasSuffix(got, "; 1 pieces were there already; slowest: long 1m0s, short 1s\n") {
+	if !strings.HasPrefix(got, "    it is up in ") || !strings.HasSuffix(got, "; pieces there already: 1; slowest: long 1m0s, short 1s\n") {
 		t.Errorf("summary = %q", got)
 	}
 }

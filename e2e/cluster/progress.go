@@ -54,7 +54,7 @@ func (p *progress) summary(what string) {
 	for _, s := range p.steps[:min(4, len(p.steps))] {
 		slowest = append(slowest, fmt.Sprintf("%s %s", s.what, s.took.Round(100*time.Millisecond)))
 	}
-	fmt.Fprintf(p.w, "    %s in %s; %d pieces were there already", what, time.Since(p.start).Round(100*time.Millisecond), p.reused)
+	fmt.Fprintf(p.w, "    %s in %s; pieces there already: %d", what, time.Since(p.start).Round(100*time.Millisecond), p.reused)
 	if len(slowest) > 0 {
 		fmt.Fprintf(p.w, "; slowest: %s", strings.Join(slowest, ", "))
 	}
