@@ -19,6 +19,7 @@ func slowClaims(delay time.Duration) prefecttest.Fault {
 // A burst brings two launchers for 200 runs at 100 each; they share the work and
 // never launch a run twice.
 func TestBurstIsSharedByTwoLaunchers(t *testing.T) {
+	t.Parallel()
 	e := suite.Install(t)
 	e.Break(slowClaims(2500 * time.Millisecond))
 	began := time.Now()

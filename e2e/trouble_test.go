@@ -18,7 +18,8 @@ func TestScalerRestartsMidway(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t)
 	e.Break(slowClaims(time.Second))
-	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 120})
+	// Fewer than a second launcher would come for.
+	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 80})
 	e.WaitForJobCount(20, time.Minute)
 	e.RestartScaler()
 	e.AssertReplicas(product.Launcher, 1)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
 )
 
 // The names the manifests give.
@@ -31,11 +32,19 @@ func Render(root, overlay string) ([]*unstructured.Unstructured, error) {
 	}
 	var objects []*unstructured.Unstructured
 	for _, r := range built.Resources() {
-		object, err := r.Map()
+		// By way of text: kustomize's own maps hold plain ints, which nothing of Kubernetes copies.
+		text, err := r.AsYAML()
 		if err != nil {
 			return nil, fmt.Errorf("kustomize %s: %w", dir, err)
 		}
-		objects = append(objects, &unstructured.Unstructured{Object: object})
+		o := &unstructured.Unstructured{}
+		if text, err = yaml.YAMLToJSON(text); err == nil {
+			err = o.UnmarshalJSON(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+		}
+		objects = append(objects, o)
 	}
 	return objects, nil
 }
