@@ -170,7 +170,8 @@ func TestMisconfigured(t *testing.T) {
 		{"an unknown command", "", nil, []string{"luncher"}, "prefect-keda: there is no command \"luncher\"; see prefect-keda --help\n"},
 		{"an argument", "", nil, []string{"scaler", "now"}, "prefect-keda: prefect-keda scaler takes no arguments, only flags, and got [\"now\"]\n"},
 		{
-			"settings, all at once", "", []string{"PREFECT_KEDA_CONCURRENCY=many", "PREFECT_KEDA_JOB_TTL=1m"},
+			"settings, all at once", "",
+			[]string{"PREFECT_KEDA_CONCURRENCY=many", "PREFECT_KEDA_JOB_TTL=1m"},
 			[]string{"launcher"},
 			"prefect-keda: settings:\n" +
 				"  PREFECT_KEDA_CONCURRENCY (--concurrency): \"many\" is not a number: invalid syntax\n" +
