@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prefect-keda/prefect-keda/e2e/timeline"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+func looks() []sample {
+	return []sample{
+		{at: 100 * time.Millisecond, states: map[string]int{}},
+		{at: 400 * time.Millisecond, due: 2, states: map[string]int{"Scheduled": 2}},
+		{at: 1100 * time.Millisecond, due: 2, launching: 1, states: map[string]int{"Scheduled": 2}},
+		{at: 2200 * time.Millisecond, launchers: 1, launching: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
+		{at: 3200 * time.Millisecond, launchers: 1, launching: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
+		{at: 64 * time.Second, succeeded: 2, states: map[string]int{"Success": 2}},
+	}
+}
+
+func printed(redraws bool) string {
+	var out bytes.Buffer
+	p := printer{out: &out, redraws: redraws}
+	for i, s := range looks() {
+		if i == 1 {
+			p.say("two")
+		}
+		p.line(s)
+	}
+	p.end()
+	return out.String()
+}
+
+func TestPlainLinesAreWrittenWhenSomethingChanged(t *testing.T) {
+	want := `    00:00  due 0   launchers 0  jobs   0 active   0 done
+  • two
+    00:00  due 2   launchers 0  jobs   0 active   0 done  2 Scheduled
+    00:02  due 0   launchers 1  jobs   2 active   0 done  1 Running, 1 Submitted
+    01:04  due 0   launchers 0  jobs   0 active   2 done  2 Success
+`
+	if diff := cmp.Diff(want, printed(false)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestATerminalSeesTheTimePass(t *testing.T) {
+	const again = "\r\x1b[K    "
+	want := again + "00:00  due 0   launchers 0  jobs   0 active   0 done\n" +
+		"  • two\n" +
+		again + "00:00  due 2   launchers 0  jobs   0 active   0 done  2 Scheduled" +
+		again + "00:01  due 2   launchers 0  jobs   0 active   0 done  2 Scheduled\n" +
+		again + "00:02  due 0   launchers 1  jobs   2 active   0 done  1 Running, 1 Submitted" +
+		again + "00:03  due 0   launchers 1  jobs   2 active   0 done  1 Running, 1 Submitted\n" +
+		again + "01:04  due 0   launchers 0  jobs   0 active   2 done  2 Success\n"
+	if diff := cmp.Diff(want, printed(true)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDraw(t *testing.T) {
+	got := draw(looks(), []mark{{time.Second, "now"}})
+	point := func(ms, v int) timeline.Point {
+		return timeline.Point{At: time.Duration(ms) * time.Millisecond, Value: v}
+	}
+	want := timeline.Picture{
+		Title:    "From zero, and back to zero",
+		Subtitle: "2 flow runs on a local kind cluster, with the real Prefect 1.4.1 client: all 2 succeeded, and nothing is left running",
+		End:      64 * time.Second,
+		Rows: []timeline.Row{
+			{Title: "Due flow runs", Note: "waiting for a launcher", Series: []timeline.Series{
+				{Name: "due", Area: true, Points: []timeline.Point{point(100, 0), point(400, 2), point(2200, 0)}},
+			}},
+			{Title: "Launchers", Note: "scaled by KEDA", Series: []timeline.Series{
+				{Name: "ready", Area: true, Points: []timeline.Point{point(100, 0), point(2200, 1), point(64000, 0)}},
+			}},
+			{Title: "Jobs", Note: "one for each flow run", Series: []timeline.Series{
+				{Name: "active", Area: true, Points: []timeline.Point{point(100, 0), point(2200, 2), point(64000, 0)}},
+				{Name: "succeeded", Points: []timeline.Point{point(100, 0), point(64000, 2)}},
+			}},
+		},
+		Marks: []timeline.Mark{{At: time.Second, Text: "now"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	due, states := waiting([]prefecttest.Run{
+		{State: "Scheduled", Due: now},
+		{State: "Scheduled", Due: now.Add(time.Second)},
+		{State: "Retrying", Due: now.Add(-time.Second)},
+		{State: "Running", Due: now.Add(-time.Second)},
+	}, now)
+	if due != 2 {
+		t.Errorf("due = %d, want 2: those whose time has come and that nobody took", due)
+	}
+	if diff := cmp.Diff(map[string]int{"Scheduled": 2, "Retrying": 1, "Running": 1}, states); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// every is how often the cluster is looked at; lines are printed once a second.
+const every = 250 * time.Millisecond
+
+// sample is what one look saw.
+type sample struct {
+	at        time.Duration
+	due       int
+	launchers int
+	active    int
+	succeeded int
+	failed    int
+	// launching counts launchers that are wanted or leaving, ready or not.
+	launching int
+	states    map[string]int
+}
+
+// mark is a moment of the show.
+type mark struct {
+	at   time.Duration
+	text string
+}
+
+type watcher struct {
+	stage   *stage
+	began   time.Time
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	printer printer
+	// samples and marks may be read after stop, or under mu.
+	mu      sync.Mutex
+	samples []sample
+	marks   []mark
+	err     error
+}
+
+// watch looks at the cluster until stop.
+func (s *stage) watch(ctx context.Context) *watcher {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watcher{stage: s, began: time.Now(), cancel: cancel, ended: make(chan struct{}), printer: printer{out: s.out}}
+	if f, ok := s.out.(*os.File); ok {
+		w.printer.redraws = term.IsTerminal(int(f.Fd()))
+	}
+	fmt.Fprintln(s.out, "==> live")
+	go func() {
+		defer close(w.ended)
+		for ctx.Err() == nil {
+			look, err := s.look(ctx, w.began)
+			w.note(look, err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(every):
+			}
+		}
+	}()
+	return w
+}
+
+func (w *watcher) stop() {
+	w.cancel()
+	<-w.ended
+	w.printer.end()
+}
+
+func (w *watcher) note(look sample, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+	if err != nil {
+		return // one look that fails leaves a gap; the acts have their own patience
+	}
+	w.samples = append(w.samples, look)
+	w.printer.line(look)
+}
+
+// begin announces an act; what it is about happens the given time ahead.
+func (w *watcher) begin(say, text string, ahead time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.marks = append(w.marks, mark{time.Since(w.began) + ahead, text})
+	w.printer.say(say)
+}
+
+// untilZero waits until so many runs have succeeded in all and nothing is up.
+func (w *watcher) untilZero(ctx context.Context, total int) error {
+	var last sample
+	err := poll(ctx, patience, func(context.Context) (bool, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.samples) == 0 {
+			return false, nil
+		}
+		last = w.samples[len(w.samples)-1]
+		if last.failed > 0 {
+			return false, fmt.Errorf("a flow run failed: %s", last)
+		}
+		return last.states[string(prefect.Success)] == total && last.launching == 0 && last.active == 0, nil
+	})
+	if err != nil && ctx.Err() == nil {
+		return errors.Join(fmt.Errorf("back to zero: %w; last seen: %s", err, last), w.err)
+	}
+	return err
+}
+
+// look asks the stand-in and Kubernetes once.
+func (s *stage) look(ctx context.Context, began time.Time) (sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	runs, err := s.prefect.Runs(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	d, err := s.client.AppsV1().Deployments(product.Namespace).Get(ctx, product.Launcher, metav1.GetOptions{})
+	if err != nil {
+		return sample{}, err
+	}
+	jobs, err := s.client.BatchV1().Jobs(product.Namespace).List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID})
+	if err != nil {
+		return sample{}, err
+	}
+	look := sample{at: time.Since(began), launchers: int(d.Status.ReadyReplicas), launching: int(max(*d.Spec.Replicas, d.Status.Replicas))}
+	look.due, look.states = waiting(runs, time.Now())
+	for i := range jobs.Items {
+		switch status := jobs.Items[i].Status; {
+		case status.Succeeded > 0:
+			look.succeeded++
+		case status.Failed > 0:
+			look.failed++
+		default:
+			look.active++
+		}
+	}
+	return look, nil
+}
+
+// waiting counts the due runs and the runs in each state.
+func waiting(runs []prefecttest.Run, now time.Time) (due int, states map[string]int) {
+	states = map[string]int{}
+	for _, r := range runs {
+		states[r.State]++
+		if prefect.StateType(r.State).IsScheduled() && !r.Due.After(now) {
+			due++
+		}
+	}
+	return due, states
+}
+
+// String is the line a person reads.
+func (s sample) String() string {
+	var states []string
+	for _, name := range slices.Sorted(maps.Keys(s.states)) {
+		states = append(states, fmt.Sprintf("%d %s", s.states[name], name))
+	}
+	line := fmt.Sprintf("%02d:%02d  due %-3d launchers %d  jobs %3d active %3d done  %s",
+		int(s.at.Minutes()), int(s.at.Seconds())%60, s.due, s.launchers, s.active, s.succeeded, strings.Join(states, ", "))
+	return strings.TrimRight(line, " ")
+}
