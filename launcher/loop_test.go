@@ -548,20 +548,21 @@ func TestDrainHandsBackWhatKubernetesWillNotTake(t *testing.T) {
 func TestDrainIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory(run("r"))
-		b := start(t, m)
-		m.mu.Lock()
-		m.fault = func(op, _ string, _ bool) error {
-			if op == "claim" {
-				m.latency = time.Hour // from now on nothing answers
-			}
-			return nil
-		}
-		m.mu.Unlock()
-		time.Sleep(3 * time.Second)
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.DrainTimeout = 3 * time.Second
+			refusing(client, func(string) error {
+				m.latency = time.Hour // from now on Prefect does not answer
+				return apierrors.NewBadRequest("the run must be failed")
+			})
+		})
+		time.Sleep(2 * time.Second)
 		began := time.Now()
 		b.stop()
-		if took := time.Since(began); took > 25*time.Second+2*flushTimeout {
-			t.Errorf("draining took %s, longer than the drain timeout and the last lines", took)
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("draining took %s, want the drain timeout of 3s", took)
+		}
+		if !strings.Contains(b.logs.String(), "left=1") {
+			t.Errorf("the last line does not say that a claim was left:\n%s", b.logs)
 		}
 	})
 }
@@ -662,6 +663,22 @@ func TestRunThatComesBackIsAdopted(t *testing.T) {
 		b.stop()
 		if diff := cmp.Diff(map[string]int{"r": 1}, jobsByRun(t, b.client)); diff != "" {
 			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A look may be overtaken by what we did while its answer was under way.
+func TestAnswerOlderThanOurActionsIsNotActedUpon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now().Add(500 * time.Millisecond)))
+		m.replicated().lag = 700 * time.Millisecond
+		// Looks begin at 0, and again within 0.8 to 1.0 s at the latest; poked, one begins
+		// right before the launch and answers after it.
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.PollInterval = 100 * time.Millisecond })
+		time.Sleep(20 * time.Second)
+		b.stop()
+		if diff := cmp.Diff([]string{"claim r Submitted"}, m.writes); diff != "" {
+			t.Errorf("writes (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -61,6 +61,8 @@ type memory struct {
 	locks map[string]time.Time
 
 	latency time.Duration
+	// lag is how long the answer about due runs is under way.
+	lag time.Duration
 	// fault is asked before and after every write and before every read.
 	fault func(op, id string, written bool) error
 
@@ -138,6 +140,9 @@ func (m *memory) Due(ctx context.Context, labels []string, until time.Time, limi
 	}
 	due := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claimable(until) })
 	slices.SortStableFunc(due, func(a, b prefect.FlowRun) int { return a.Due().Compare(b.Due()) })
+	if m.lag > 0 {
+		time.Sleep(m.lag)
+	}
 	return due[:min(limit, len(due))], nil
 }
 
