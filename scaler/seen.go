@@ -13,6 +13,10 @@ const (
 	// seenFor is how long a ScaledObject is remembered: KEDA never says that
 	// one is gone.
 	seenFor = 15 * time.Minute
+	// supersededAfter is how far a trigger may lag behind another of the same
+	// ScaledObject, which KEDA asks in the same breath, before its metadata is
+	// taken for an earlier version.
+	supersededAfter = time.Minute
 	// maxSeen bounds what strangers can make us remember.
 	maxSeen = 10_000
 )
@@ -27,6 +31,8 @@ type scaledObject struct {
 	// err is what is wrong with the metadata, for people to look at.
 	err   error
 	latch *latch // nil without an activation threshold
+	// known is false when there are too many to remember this one.
+	known bool
 
 	asked   atomic.Int64
 	streams atomic.Int64
@@ -115,6 +121,7 @@ func (s *seen) meet(k seenKey, metadata map[string]string) *scaledObject {
 		so.latch = s.latches[lk]
 	}
 	if len(s.objects) < maxSeen {
+		so.known = true
 		s.objects[k] = so
 	}
 	return so
@@ -161,13 +168,19 @@ func (s *seen) latched(connection string) []*scaledObject {
 	return out
 }
 
-// sweep forgets who has not asked for long.
+// sweep forgets who has not asked for long, and metadata that was edited since.
 func (s *seen) sweep(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	newest := map[string]int64{}
+	for _, so := range s.objects {
+		newest[so.String()] = max(newest[so.String()], so.asked.Load())
+	}
 	kept := map[*latch]bool{}
 	for k, so := range s.objects {
-		if so.streams.Load() == 0 && now.UnixNano()-so.asked.Load() > int64(s.forget) {
+		asked := so.asked.Load()
+		old := now.UnixNano()-asked > int64(s.forget) || newest[so.String()]-asked > int64(supersededAfter)
+		if so.streams.Load() == 0 && old {
 			delete(s.objects, k)
 			continue
 		}

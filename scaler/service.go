@@ -140,7 +140,7 @@ func (s *service) judge(ctx context.Context, so *scaledObject, p *poller, now ti
 	if err != nil {
 		return verdict{}, err
 	}
-	if so.active.Swap(v.Active) != v.Active {
+	if so.active.Swap(v.Active) != v.Active && so.known {
 		message := "demand ended"
 		if v.Active {
 			message = "demand began"

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kwatch "k8s.io/apimachinery/pkg/watch"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	kubetesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
@@ -111,6 +112,11 @@ func TestJobsChangesAreSeenBetweenLooks(t *testing.T) {
 		}
 		pass(time.Millisecond)
 		wantActive(t, s, false, "labels=etl")
+		if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+			t.Fatal(err)
+		}
+		pass(6 * time.Second)
+		wantActive(t, s, true, "labels=etl")
 	})
 }
 
@@ -176,22 +182,23 @@ func TestOnlyWhatClaimsNeedIsKept(t *testing.T) {
 }
 
 // TestJobsAreSelected: a namespace may be full of Jobs that are none of our
-// business, and the fake client would hand them all out.
+// business, and the fake client's watch hands them all out.
 func TestJobsAreSelected(t *testing.T) {
 	kube := fakeKube()
 	selectors := make(chan string, 100)
-	note := func(a kubetesting.Action) {
-		switch a := a.(type) {
-		case kubetesting.ListActionImpl:
-			selectors <- a.GetListRestrictions().Labels.String()
-		case kubetesting.WatchActionImpl:
-			selectors <- a.GetWatchRestrictions().Labels.String()
-		}
-	}
-	kube.PrependReactor("list", "*", func(a kubetesting.Action) (bool, runtime.Object, error) { note(a); return false, nil, nil })
+	kube.PrependReactor("list", "*", func(a kubetesting.Action) (bool, runtime.Object, error) {
+		selectors <- a.(kubetesting.ListAction).GetListRestrictions().Labels.String()
+		return false, nil, nil
+	})
+	kube.PrependWatchReactor("*", func(a kubetesting.Action) (bool, kwatch.Interface, error) {
+		selectors <- a.(kubetesting.WatchAction).GetWatchRestrictions().Labels.String()
+		return false, nil, nil
+	})
 	inBubble(t, withJobs(&fakeSource{}, kube), func(t *testing.T, _ *Server) {
-		if got := <-selectors; got != job.LabelFlowRunID {
-			t.Errorf("Jobs are selected by %q", got)
+		for range 2 {
+			if got := <-selectors; got != job.LabelFlowRunID {
+				t.Errorf("Jobs are selected by %q", got)
+			}
 		}
 	})
 }
