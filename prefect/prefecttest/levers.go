@@ -2,6 +2,7 @@ package prefecttest
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -136,13 +137,27 @@ func (a *API) CreateRuns(o Order) []string {
 		f = s.blankFlow()
 	}
 	n := newRun{
-		flow: f, name: o.Name, at: s.clock().Add(time.Duration(o.In)), labels: o.Labels, runConfig: o.RunConfig, parameters: o.Parameters, context: o.Context,
+		flow: f, name: o.Name, at: s.clock().Add(time.Duration(o.In)), labels: o.Labels,
+		runConfig: asJSON(o.RunConfig), parameters: asJSON(o.Parameters), context: asJSON(o.Context),
 	}
 	var ids []string
 	for range max(1, o.Count) {
 		ids = append(ids, string(s.createRun(n).ID))
 	}
 	return ids
+}
+
+// asJSON is a Go value as it would have come over the wire.
+func asJSON(v any) any {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // the test's own value
+	}
+	var out any
+	if err := json.Unmarshal(text, &out); err != nil {
+		panic(err)
+	}
+	return out
 }
 
 // blankFlow is what runs belong to that are never executed.

@@ -107,6 +107,9 @@ func (a *API) checkIDs(r graphqlRequest) *badID {
 }
 
 func findBadID(t graphqlast.Type, path string, value any) (where, id string, bad bool) {
+	if value == nil { // and input types that contain themselves end here
+		return "", "", false
+	}
 	switch inner := t.(type) {
 	case *graphqlast.NonNull:
 		return findBadID(inner.OfType, path, value)
@@ -128,7 +131,7 @@ func findBadID(t graphqlast.Type, path string, value any) (where, id string, bad
 			}
 		}
 	case *graphqlast.ScalarTypeDefinition:
-		if inner.Name == "UUID" && value != nil {
+		if inner.Name == "UUID" {
 			s, ok := value.(string)
 			if !ok || !uuidForm.MatchString(s) {
 				return path, fmt.Sprint(value), true
