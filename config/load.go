@@ -84,7 +84,7 @@ func settings(t reflect.Type, index []int, group string) []Setting {
 			continue
 		}
 		_, def, _ := strings.Cut(options, "default=")
-		_, emptyCounts := reflect.New(f.Type).Interface().(interface{ emptyIsAValue() })
+		_, emptyCounts := reflect.TypeAssert[interface{ emptyIsAValue() }](reflect.New(f.Type))
 		all = append(all, Setting{
 			Variable: variable, Default: def, Group: group,
 			Flag: f.Tag.Get("flag"), Short: f.Tag.Get("short"), Off: f.Tag.Get("off"),
@@ -170,8 +170,8 @@ func (i interpolated) expand(text string) string {
 		if !found {
 			return out.String()
 		}
-		name, rest, braced := after, "", strings.HasPrefix(after, "{")
-		if braced {
+		var name, rest string
+		if strings.HasPrefix(after, "{") {
 			name, rest, found = strings.Cut(after[1:], "}")
 		} else {
 			end := strings.IndexFunc(after, func(r rune) bool {

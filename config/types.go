@@ -234,8 +234,7 @@ func joinHostPort(host string, port int) string {
 
 // plain strips what a parser of the standard library says about itself.
 func plain(err error) error {
-	var num *strconv.NumError
-	if errors.As(err, &num) {
+	if num, ok := errors.AsType[*strconv.NumError](err); ok {
 		return fmt.Errorf("%q is not a number: %w", num.Num, num.Err)
 	}
 	if text, ok := strings.CutPrefix(err.Error(), "time: invalid duration "); ok {

@@ -46,7 +46,7 @@ func schema(t *testing.T, plural string) *apiextensions.JSONSchemaProps {
 // with, as its API server would, and finds fields it would drop without a word.
 func TestKEDASchema(t *testing.T) {
 	checked := 0
-	for kind, plural := range map[string]string{"ScaledObject": "scaledobjects", "ScaledJob": "scaledjobs"} {
+	for kind, plural := range map[string]string{"ScaledObject": "scaledobjects", "ScaledJob": "scaledjobs", "TriggerAuthentication": "triggerauthentications"} {
 		props := schema(t, plural)
 		validator, _, err := validation.NewSchemaValidator(props)
 		if err != nil {
@@ -57,7 +57,7 @@ func TestKEDASchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The test can fail: a misspelt field and a wrong type are found.
-		bad := map[string]any{"apiVersion": "keda.sh/v1alpha1", "kind": kind, "spec": map[string]any{"pollingIntervall": int64(1), "maxReplicaCount": "many"}}
+		bad := map[string]any{"apiVersion": "keda.sh/v1alpha1", "kind": kind, "spec": map[string]any{"pollingIntervall": int64(1), "secretTargetRef": "many", "maxReplicaCount": "many"}}
 		if len(unknown(bad, structural)) == 0 || len(validation.ValidateCustomResource(nil, bad, validator)) == 0 {
 			t.Fatalf("%s: the schema finds nothing wrong with %v", kind, bad)
 		}
@@ -110,6 +110,37 @@ func TestTimesFit(t *testing.T) {
 				if cooldown == 0 || time.Duration(cooldown+polling)*time.Second >= settings.IdleTimeout {
 					t.Errorf("%s: cooldown %d s + polling %d s must be set and below the idle timeout %s", overlay, cooldown, polling, settings.IdleTimeout)
 				}
+			}
+		}
+	}
+}
+
+// TestTLS: KEDA is told to speak TLS exactly where the scaler does, by a name the
+// scaler's Service has.
+func TestTLS(t *testing.T) {
+	for _, overlay := range overlays(t) {
+		objects := build(t, overlay)
+		settings, err := config.LoadScaler(t.Context(), environment(t, objects, ours(t, objects)["scaler"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		container := ours(t, objects)["scaler"].spec.Containers[0]
+		if tls := settings.TLSCertFile != ""; tls != (container.ReadinessProbe.GRPC == nil) || tls != (container.LivenessProbe.GRPC == nil) {
+			t.Errorf("%s: the kubelet's gRPC probes speak no TLS", overlay)
+		}
+		for _, o := range objects {
+			if kind := o.GetKind(); kind != "ScaledObject" && kind != "ScaledJob" {
+				continue
+			}
+			triggers, _, _ := unstructured.NestedSlice(o.Object, "spec", "triggers")
+			metadata, _ := triggers[0].(map[string]any)["metadata"].(map[string]any)
+			if (settings.TLSCertFile != "") != (metadata["enableTLS"] == "true") {
+				t.Errorf("%s: the scaler has the certificate %q and KEDA is told enableTLS: %v", overlay, settings.TLSCertFile, metadata["enableTLS"])
+			}
+			service := find(t, objects, "Service", "prefect-keda-scaler")
+			want := service.GetName() + "." + service.GetNamespace() + ":" + settings.Listen.Port()
+			if metadata["scalerAddress"] != want {
+				t.Errorf("%s: KEDA is sent to %v, the scaler is at %s", overlay, metadata["scalerAddress"], want)
 			}
 		}
 	}

@@ -33,7 +33,7 @@ func (m misconfigured) Unwrap() error { return m.error }
 
 // run executes a command line and returns the exit code.
 func run(ctx context.Context, args []string, io streams, environ []string) int {
-	root := newRoot(io, environ)
+	root := newRoot(io, environ) //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
