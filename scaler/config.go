@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -93,9 +92,6 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// connectionName is what a ScaledObject's metadata can spell without quoting.
-var connectionName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`) //nolint:gochecknoglobals // compiled once, never changed
-
 // validate returns all that is wrong at once, each in words for the operator.
 func (o Options) validate() error {
 	var errs []error
@@ -109,7 +105,8 @@ func (o Options) validate() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Connections)) {
 		c := o.Connections[name]
-		if !connectionName.MatchString(name) {
+		// A ScaledObject's metadata must be able to spell it without quoting.
+		if !isName(name, 63, upper) {
 			wrong("connection %q: a name has up to 63 letters, digits, '.', '_' or '-'", name)
 		}
 		if c.Source == nil {

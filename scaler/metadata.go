@@ -3,7 +3,6 @@ package scaler
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,14 +138,26 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// metricNames are those that survive as a segment of a path of the metrics API.
-var metricNames = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?$`) //nolint:gochecknoglobals // compiled once, never changed
-
+// metricName is one that survives as a segment of a path of the metrics API.
 func metricName(text string) (string, error) {
-	if !metricNames.MatchString(text) {
+	if !isName(text, 60, "") {
 		return "", fmt.Errorf("%q must be 1 to 60 of a-z, 0-9, '.', '_' and '-', and begin and end with a letter or digit", shorten(text))
 	}
 	return text, nil
+}
+
+const (
+	lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
+	upper          = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+// isName reports whether text is of lower case letters, digits and those of
+// also, with '.', '_' and '-' between them. (A regular expression with such a
+// bound costs every start 80 kB.)
+func isName(text string, longest int, also string) bool {
+	return text != "" && len(text) <= longest &&
+		strings.Trim(text, "._-"+lowerAndDigits+also) == "" &&
+		strings.ContainsRune(lowerAndDigits+also, rune(text[0])) && strings.ContainsRune(lowerAndDigits+also, rune(text[len(text)-1]))
 }
 
 func shorten(text string) string {

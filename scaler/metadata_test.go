@@ -88,6 +88,20 @@ func TestMetadataErrorsSayWhatToChange(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a": true, "a-b.c_d": true, "0": true, "a--b": true, strings.Repeat("a", 60): true,
+		"": false, "-a": false, "a.": false, "a b": false, "aB": false, "aä": false, "ä": false, "a/b": false, strings.Repeat("a", 61): false,
+	} {
+		if got := isName(name, 60, ""); got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
+		}
+	}
+	if !isName("Prod", 60, upper) {
+		t.Error("upper case is refused where it is allowed")
+	}
+}
+
 // TestMetadataErrorsHideUnknownValues: FromEnv can put a secret under any key.
 func TestMetadataErrorsHideUnknownValues(t *testing.T) {
 	_, err := parseTrigger(map[string]string{"apiKeyFromEnv": "canary-5f1c"}, 0)
@@ -111,7 +125,7 @@ func FuzzMetadata(f *testing.F) {
 			return
 		}
 		if got.RunsPerLauncher < 1 || got.MaxLaunchers < 0 || got.WarmUpLead < 0 || got.WarmUpLead > maxWarmUpLead ||
-			!metricNames.MatchString(got.MetricName) || got.Connection == "" {
+			!isName(got.MetricName, 60, "") || got.Connection == "" {
 			t.Fatalf("accepted %+v", got)
 		}
 	})
