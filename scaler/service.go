@@ -141,12 +141,13 @@ func (s *service) judge(ctx context.Context, so *scaledObject, p *poller, now ti
 		return verdict{}, err
 	}
 	if so.active.Swap(v.Active) != v.Active && so.known {
-		message := "demand ended"
-		if v.Active {
-			message = "demand began"
-		}
-		s.log.InfoContext(ctx, message, "scaled_object", so.String(), "connection", p.name, "labels", so.trigger.Labels,
+		log := s.log.With("scaled_object", so.String(), "connection", p.name, "labels", so.trigger.Labels,
 			"demand", v.Demand(), "value", v.Value, "reason", v.reason(so.trigger))
+		if v.Active {
+			log.InfoContext(ctx, "demand began")
+		} else {
+			log.InfoContext(ctx, "demand ended")
+		}
 	}
 	return v, nil
 }

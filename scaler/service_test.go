@@ -287,3 +287,32 @@ func TestManyScaledObjects(t *testing.T) {
 	}
 	received.Wait()
 }
+
+func TestEdgesAreLoggedOnce(t *testing.T) {
+	var log strings.Builder
+	f := &fakeSource{due: dues(2)}
+	o := bubbleOptions(f)
+	o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		// The metadata's values are nobody's business: FromEnv may hold a secret.
+		for range 3 {
+			wantActive(t, s, true, "tlsClientKeyFromEnv=canary")
+		}
+		f.set()
+		pass(2 * time.Second)
+		for range 3 {
+			wantActive(t, s, false, "tlsClientKeyFromEnv=canary")
+		}
+	})
+	want := `level=INFO msg="demand began" scaled_object=flows/etl connection=default labels=[] demand=2 value=2 reason="2 due"
+level=INFO msg="demand ended" scaled_object=flows/etl connection=default labels=[] demand=0 value=0 reason="no run with these labels is due"
+`
+	if diff := cmp.Diff(want, log.String()); diff != "" {
+		t.Error(diff)
+	}
+}
