@@ -3,14 +3,19 @@ package launcher
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -58,7 +63,7 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 					m.set(run(id).due(time.Now().Add(-time.Minute)))
 					want[id] = 1
 				}
-				client := fake.NewClientset()
+				client := plainCluster()
 				var all sync.WaitGroup
 				for i := range 3 {
 					l := mustNew(t, options(fmt.Sprintf("launcher-%d", i)), m, client)
@@ -82,5 +87,70 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 			})
 		})
 	}
-	_ = context.Background
+}
+
+// plainCluster is a fake without field management, which costs the fake more
+// than everything else here together.
+func plainCluster() *fake.Clientset {
+	tracker := clienttesting.NewObjectTracker(scheme.Scheme, scheme.Codecs.UniversalDecoder())
+	client := fake.NewClientset()
+	client.PrependReactor("*", "jobs", clienttesting.ObjectReaction(tracker))
+	client.PrependWatchReactor("jobs", func(a clienttesting.Action) (bool, watch.Interface, error) {
+		w, err := tracker.Watch(a.GetResource(), a.GetNamespace())
+		return true, w, err
+	})
+	return client
+}
+
+// BenchmarkLaunch is a launcher's own work per run, Prefect and Kubernetes
+// answering at once, as a multiple of bare goroutines that claim, render and
+// create the same.
+func BenchmarkLaunch(b *testing.B) {
+	setup := func() (*memory, *eyes) {
+		m := newMemory()
+		for i := range b.N {
+			m.set(run(fmt.Sprintf("run-%07d", i)).due(time.Now().Add(-time.Minute)))
+		}
+		return m, &eyes{memory: m, store: emptyStore(), actor: "me", blind: true}
+	}
+	o := options("me").withDefaults()
+
+	m, y := setup()
+	began := time.Now()
+	var bare errgroup.Group
+	bare.SetLimit(o.Concurrency)
+	for _, r := range maps.Clone(m.runs) {
+		bare.Go(func() error {
+			if _, err := y.Claim(b.Context(), r, prefect.Claim{Attempt: r.Attempt()}); err != nil {
+				return err
+			}
+			j, err := template{}.Render(b.Context(), r)
+			if err != nil {
+				return err
+			}
+			return y.create(b.Context(), j)
+		})
+	}
+	if err := bare.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	beside := time.Since(began)
+
+	_, y = setup()
+	o.MaxPolls = b.N + 10
+	l := newLauncher(o, y, template{}, y)
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	y.all = func() { cancel() }
+	y.want = b.N
+	b.ResetTimer()
+	if err := l.Run(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	if got := len(y.store.created); got != b.N {
+		b.Fatalf("%d Jobs for %d runs", got, b.N)
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/beside.Seconds(), "x-bare")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
 }

@@ -115,6 +115,12 @@ func (s *store) of(run string) []Job {
 	return found
 }
 
+func (s *store) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.created)
+}
+
 func (s *store) finishAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,6 +138,9 @@ type eyes struct {
 	gates chan *gate   // nil: free to go
 	thaw  chan verdict // ends a freezeAfter
 	blind bool
+	// all is called once want Jobs exist.
+	want int
+	all  func()
 }
 
 // at waits at the gate and returns what is to become of the call.
@@ -209,7 +218,11 @@ func (y *eyes) create(ctx context.Context, j *batchv1.Job) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return y.store.create(j)
+		err := y.store.create(j)
+		if y.all != nil && y.store.count() == y.want {
+			y.all()
+		}
+		return err
 	})
 }
 

@@ -64,7 +64,7 @@ type loop struct {
 	left        int // claims left for others to finish
 }
 
-func newLoop(l *Launcher, work context.Context, stopWork context.CancelFunc) *loop {
+func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *loop {
 	now := time.Now()
 	return &loop{
 		Launcher: l, work: work, stopWork: stopWork,

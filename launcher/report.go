@@ -57,5 +57,5 @@ func (s *loop) report(ctx context.Context, now time.Time, o outcome) {
 	if o.err != nil {
 		attrs = append(attrs, slog.Any("err", o.err))
 	}
-	s.log.LogAttrs(ctx, level, message, attrs...)
+	s.log.LogAttrs(ctx, level, message, attrs...) //nolint:sloglint // one of a closed set of messages
 }

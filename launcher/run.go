@@ -32,7 +32,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 	others.Go(func() error { l.announce(beside); return nil })
 	others.Go(func() error { l.lines.write(telling, told); return nil })
 
-	s := newLoop(l, work, stopWork)
+	s := newLoop(work, l, stopWork)
 	reason, err := s.run(ctx)
 	l.stopping.Store(true)
 	stopBeside()
