@@ -137,8 +137,14 @@ func withoutComments(document []byte) []byte {
 // (prefect1-spec §4.2).
 func noNulls(root map[string]any) error {
 	for _, path := range [][]string{
-		{"metadata"}, {"metadata", "name"}, {"metadata", "labels"}, {"spec"}, {"spec", "template"},
-		{"spec", "template", "metadata"}, {"spec", "template", "metadata", "labels"}, {"spec", "template", "spec", "containers"},
+		{"metadata"},
+		{"metadata", "name"},
+		{"metadata", "labels"},
+		{"spec"},
+		{"spec", "template"},
+		{"spec", "template", "metadata"},
+		{"spec", "template", "metadata", "labels"},
+		{"spec", "template", "spec", "containers"},
 	} {
 		parent, ok := lookup(root, path[:len(path)-1]...).(map[string]any)
 		if !ok {

@@ -76,7 +76,8 @@ func TestAttempt(t *testing.T) {
 		{"retry", prefect.FlowRun{Version: 3, State: state(prefect.Running, time.Time{}), DueTasks: []prefect.TaskRun{first}}, "retry-t2-v4"},
 		{
 			"a second due task does not change the attempt",
-			prefect.FlowRun{Version: 3, State: state(prefect.Running, time.Time{}), DueTasks: []prefect.TaskRun{later, first}}, "retry-t2-v4",
+			prefect.FlowRun{Version: 3, State: state(prefect.Running, time.Time{}), DueTasks: []prefect.TaskRun{later, first}},
+			"retry-t2-v4",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -141,7 +141,6 @@ func (s *Server) grpc(h *health.Server) *grpc.Server {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(smallBuffer),
 		grpc.WriteBufferSize(smallBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(10 * time.Second),
 		// KEDA pings nobody, so we find out when an operator has vanished. There is
 		// no maximum connection age: it ends streams with an error.

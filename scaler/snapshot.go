@@ -3,7 +3,6 @@ package scaler
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -122,7 +121,7 @@ func (s *snapshot) usable(connection string, maxStaleness time.Duration, now tim
 
 func cause(err error) string {
 	if err == nil {
-		return fmt.Sprint("the look under way has not returned")
+		return "the look under way has not returned"
 	}
 	return err.Error()
 }

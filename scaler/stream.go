@@ -83,7 +83,7 @@ func (s *service) push(ctx context.Context, rotate <-chan time.Time, so *scaledO
 // ended is how a stream ends whose message could not be sent.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the other side has left; that is a clean end
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -28,7 +27,7 @@ func key(inputs ...string) string {
 	h := sha256.New()
 	for _, in := range inputs {
 		fmt.Fprintf(h, "%d:", len(in))
-		io.WriteString(h, in)
+		h.Write([]byte(in))
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }

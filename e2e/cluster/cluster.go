@@ -160,7 +160,7 @@ func Status(ctx context.Context, out io.Writer) error {
 	state, err := e.docker(ctx, "inspect", "-f", "{{.State.Status}} since {{.State.StartedAt}}, image {{.Config.Image}}", node)
 	if err != nil {
 		e.say.note("there is no cluster; `cluster up` makes one")
-		return nil
+		return nil //nolint:nilerr // docker inspect fails when there is none
 	}
 	e.say.note("node: %s", strings.TrimSpace(state))
 	c := &Cluster{Kubeconfig: e.kubeconfig(), env: e}

@@ -23,7 +23,7 @@ func TestKeyTellsInputsApart(t *testing.T) {
 	if key("ab", "c") == key("a", "bc") {
 		t.Error("the boundary between two inputs does not count")
 	}
-	if key("a", "b") != key("a", "b") {
+	if first, again := key("a", "b"), key("a", "b"); first != again {
 		t.Error("the same inputs give different keys")
 	}
 }
@@ -299,7 +299,7 @@ func TestWriteLayout(t *testing.T) {
 	var got []entry
 	for in := tar.NewReader(&out); ; {
 		h, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -135,7 +135,7 @@ func (e *env) removeOthers(ctx context.Context, ref string) {
 	if err != nil {
 		return
 	}
-	for _, other := range strings.Fields(out) {
+	for other := range strings.FieldsSeq(out) {
 		if other == ref {
 			continue
 		}

@@ -75,8 +75,7 @@ func (r Reader) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
 		// The error would repeat the URL with its query, which may hold a signature.
-		var inner *url.Error
-		if errors.As(err, &inner) {
+		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err
 		}
 		return nil, fmt.Errorf("get %s: %w", shown(u), err)

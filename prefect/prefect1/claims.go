@@ -107,8 +107,7 @@ func answerOf(err error, now time.Time) (prefect.ClaimResult, error) {
 	if err == nil {
 		return prefect.ClaimResult{Answer: prefect.Won}, nil
 	}
-	var queued *notTakenError
-	if errors.As(err, &queued) {
+	if queued, ok := errors.AsType[*notTakenError](err); ok {
 		return prefect.ClaimResult{Answer: prefect.NotNow, Reason: queued.Error()}, nil
 	}
 	var e *Error

@@ -175,8 +175,7 @@ func isPresent(raw json.RawMessage) bool {
 // withoutURL drops the URL that net/http puts into its errors: it is long, the
 // same every time, and may hold a password.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

@@ -102,7 +102,7 @@ func (q resolver) RegisterAgent(ctx context.Context, args struct {
 	for _, other := range inOrder(s.agents, func(a *agent) int { return a.made }) {
 		if other.TenantID == a.TenantID && other.Type == a.Type && other.CoreVersion == a.CoreVersion && slices.Equal(other.Labels, a.Labels) &&
 			(a.Name == nil || deref(other.Name) == *a.Name) {
-			return &idPayload{ptr(other.ID)}, nil
+			return &idPayload{new(other.ID)}, nil
 		}
 	}
 	a.made = s.next()

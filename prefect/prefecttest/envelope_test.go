@@ -36,11 +36,13 @@ func TestEnvelope(t *testing.T) {
 		{"too deep", deep, nil, 400, "GRAPHQL_VALIDATION_FAILED", false},
 		{
 			"unknown key of an input", "mutation($input: create_tenant_input!) { create_tenant(input: $input) { id } }",
-			fields{"input": fields{"name": "n", "slug": "s", "extra": 1}}, 400, "INTERNAL_SERVER_ERROR", false,
+			fields{"input": fields{"name": "n", "slug": "s", "extra": 1}},
+			400, "INTERNAL_SERVER_ERROR", false,
 		},
 		{
 			"missing key of an input", "mutation($input: create_tenant_input!) { create_tenant(input: $input) { id } }",
-			fields{"input": fields{"name": "n"}}, 400, "INTERNAL_SERVER_ERROR", false,
+			fields{"input": fields{"name": "n"}},
+			400, "INTERNAL_SERVER_ERROR", false,
 		},
 		{"an id that is none", "query($id: uuid!) { flow_run_by_pk(id: $id) { id } }", fields{"id": "zzz"}, 200, "INTERNAL_SERVER_ERROR", true},
 	} {

@@ -23,15 +23,15 @@ func (s *store) flowRow(f *flow) *flowRow {
 	row := &flowRow{f: *f}
 	row.f.Settings = maps.Clone(f.Settings)
 	if p := s.projects[f.ProjectID]; p != nil {
-		row.p = ptr(newProjectRow(p))
+		row.p = new(newProjectRow(p))
 	}
 	return row
 }
 
 func (r *flowRow) ID() UUID                { return r.f.ID }
 func (r *flowRow) Name() *string           { return &r.f.Name }
-func (r *flowRow) Version() *int32         { return ptr(int32(r.f.Version)) }
-func (r *flowRow) Archived() *bool         { return ptr(false) }
+func (r *flowRow) Version() *int32         { return new(int32(r.f.Version)) }
+func (r *flowRow) Archived() *bool         { return new(false) }
 func (r *flowRow) CoreVersion() *string    { return optionalString(r.f.CoreVersion) }
 func (r *flowRow) Environment() *JSON      { return optionalJSON(r.f.Environment) }
 func (r *flowRow) Storage() *JSON          { return optionalJSON(r.f.Storage) }
@@ -121,7 +121,7 @@ func (q resolver) CreateFlowFromCompressedString(args struct {
 			s.addTask(f, t)
 		}
 	}
-	return &idPayload{ptr(f.ID)}, nil
+	return &idPayload{new(f.ID)}, nil
 }
 
 func decompress(s string) ([]byte, error) {

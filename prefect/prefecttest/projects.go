@@ -11,7 +11,7 @@ type projectRow struct {
 	TenantID *UUID
 }
 
-func newProjectRow(p *project) projectRow { return projectRow{p.ID, ptr(p.Name), ptr(p.TenantID)} }
+func newProjectRow(p *project) projectRow { return projectRow{p.ID, new(p.Name), new(p.TenantID)} }
 
 func (q resolver) Project(args struct {
 	Where         *projectExp
@@ -40,7 +40,7 @@ func (q resolver) Project(args struct {
 func (q resolver) ProjectByPk(args pk) *projectRow {
 	defer q.lock()()
 	if p := q.api.store.projects[args.ID]; p != nil {
-		return ptr(newProjectRow(p))
+		return new(newProjectRow(p))
 	}
 	return nil
 }

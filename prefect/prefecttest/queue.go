@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 )
@@ -102,9 +103,7 @@ func (s *store) room(limits map[string]int) room {
 		return nil // OSS has none (prefect1-server-facts e)
 	}
 	left := room{}
-	for label, limit := range limits {
-		left[label] = limit
-	}
+	maps.Copy(left, limits)
 	for _, name := range []string{"Submitted", "Running"} {
 		for _, r := range s.byState[name] {
 			for _, l := range r.Labels {

@@ -1,6 +1,7 @@
 package prefecttest_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -142,9 +143,7 @@ func TestAgents(t *testing.T) {
 	}
 	with := func(more fields) fields {
 		in := fields{"type": "KubernetesAgent", "name": "n", "labels": []string{"a", "b"}, "tenant_id": s.Tenant(), "agent_config_id": nil}
-		for k, v := range more {
-			in[k] = v
-		}
+		maps.Copy(in, more)
 		return in
 	}
 	id := register(with(nil))

@@ -98,7 +98,7 @@ func (a *API) checkIDs(r graphqlRequest) *badID {
 		return nil
 	}
 	for _, v := range r.document.Operations[0].VariableDefinitions {
-		t := a.schema.ASTSchema().Types[v.Type.Name()]
+		t := a.schema.AST().Types[v.Type.Name()]
 		if path, value, bad := findBadID(t, v.Variable, r.Variables[v.Variable]); bad {
 			return &badID{v.Variable, path, value, r}
 		}

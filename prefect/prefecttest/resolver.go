@@ -25,12 +25,12 @@ func (r refused) Extensions() map[string]any { return map[string]any{"code": r.c
 // say is an error in the server's own words, capitals and full stops included.
 func say(message string) error { return refused{message, codeInternal} }
 
-func (q resolver) Hello() *string { return ptr("👋") }
+func (q resolver) Hello() *string { return new("👋") }
 
 type apiRow struct{ Backend, Mode *string }
 
 func (q resolver) Api() *apiRow { //nolint:revive,staticcheck // named by the field
-	return &apiRow{ptr("SERVER"), ptr("normal")}
+	return &apiRow{new("SERVER"), new("normal")}
 }
 
 type authInfo struct{ TenantID *UUID }
@@ -48,7 +48,7 @@ type tenantRow struct {
 	Name, Slug *string
 }
 
-func newTenantRow(t *tenant) tenantRow { return tenantRow{t.ID, ptr(t.Name), ptr(t.Slug)} }
+func newTenantRow(t *tenant) tenantRow { return tenantRow{t.ID, new(t.Name), new(t.Slug)} }
 
 func (q resolver) Tenant(args struct {
 	Where *struct {
@@ -81,7 +81,7 @@ func (q resolver) Tenant(args struct {
 func (q resolver) TenantByPk(args pk) *tenantRow {
 	defer q.lock()()
 	if t := q.api.store.tenant(args.ID); t != nil {
-		return ptr(newTenantRow(t))
+		return new(newTenantRow(t))
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ type successPayload struct {
 	Error   *string
 }
 
-func ok() *successPayload { return &successPayload{Success: ptr(true)} }
+func ok() *successPayload { return &successPayload{Success: new(true)} }
 
 func (q resolver) CreateTenant(args struct{ Input struct{ Name, Slug string } }) (*idPayload, error) {
 	defer q.lock()()

@@ -44,7 +44,7 @@ func (r runRow) ScheduledStartTime() *Time { return optionalTime(r.r.Scheduled) 
 func (r runRow) StartTime() *Time          { return optionalTime(r.r.Start) }
 func (r runRow) EndTime() *Time            { return optionalTime(r.r.End) }
 func (r runRow) Heartbeat() *Time          { return optionalTime(r.r.Heartbeat) }
-func (r runRow) TimesResurrected() *int32  { return ptr(int32(r.r.Resurrected)) }
+func (r runRow) TimesResurrected() *int32  { return new(int32(r.r.Resurrected)) }
 func (r runRow) IdempotencyKey() *string   { return optionalString(r.r.IdempotencyKey) }
 func (r runRow) Created() *Time            { return optionalTime(r.r.Created) }
 func (r runRow) Updated() *Time            { return optionalTime(r.r.Updated) }
@@ -61,7 +61,7 @@ func (r runRow) Logs(args logArgs) []logRow {
 
 type stateRow struct{ c StateChange }
 
-func (r stateRow) Version() *int32        { return ptr(int32(r.c.Version)) }
+func (r stateRow) Version() *int32        { return new(int32(r.c.Version)) }
 func (r stateRow) State() *string         { return &r.c.Type }
 func (r stateRow) Message() *string       { return optionalString(r.c.Message) }
 func (r stateRow) Timestamp() *Time       { return optionalTime(r.c.At) }
@@ -139,7 +139,7 @@ func (q resolver) FlowRun(args struct {
 func (q resolver) FlowRunByPk(args pk) *runRow {
 	defer q.lock()()
 	if r := q.api.store.runs[args.ID]; r != nil {
-		return ptr(q.api.store.runRow(r))
+		return new(q.api.store.runRow(r))
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (q resolver) CreateFlowRun(args struct {
 		flow: f, name: deref(in.FlowRunName), key: deref(in.IdempotencyKey), at: deref(in.ScheduledStartTime).Time, labels: deref(in.Labels),
 		runConfig: deref(in.RunConfig).Value, parameters: deref(in.Parameters).Value, context: deref(in.Context).Value,
 	})
-	return &idPayload{ptr(r.ID)}, nil
+	return &idPayload{new(r.ID)}, nil
 }
 
 // newest is the latest version in a version group.

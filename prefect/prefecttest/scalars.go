@@ -140,7 +140,8 @@ func (l *labelList) UnmarshalGraphQL(input any) error {
 // null says whether null was written.
 func (l labelList) null() bool { return l.given && l.Values == nil }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func deref[T any](p *T) T {
 	if p == nil {

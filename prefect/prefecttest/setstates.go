@@ -29,7 +29,7 @@ func eachState[I any](inputs []I, apply func(I) (UUID, error)) (*statesPayload, 
 			problem = cmp.Or(problem, err)
 			continue
 		}
-		out = append(out, statePayload{ID: &id, Status: ptr("SUCCESS")})
+		out = append(out, statePayload{ID: &id, Status: new("SUCCESS")})
 	}
 	if problem != nil {
 		return nil, problem
@@ -146,7 +146,7 @@ func (q resolver) CancelFlowRun(args runInput) (*statePayload, error) {
 		return nil, say("Flow run not found.")
 	}
 	q.api.store.cancel(r)
-	return &statePayload{ID: ptr(r.ID), State: ptr(r.State.Type)}, nil
+	return &statePayload{ID: new(r.ID), State: new(r.State.Type)}, nil
 }
 
 // cancel moves at once what no pod has begun; a running run is asked to stop,

@@ -174,7 +174,8 @@ func TestStateIsStoredInTheServersForm(t *testing.T) {
 		in, want fields
 	}{
 		{
-			"minimal", fields{"type": "Submitted"},
+			"minimal",
+			fields{"type": "Submitted"},
 			fields{"type": "Submitted", "message": nil, "context": fields{}, "cached_inputs": fields{}, "_result": result, "__version__": "1.4.1"},
 		},
 		{
@@ -191,18 +192,21 @@ func TestStateIsStoredInTheServersForm(t *testing.T) {
 			},
 		},
 		{
-			"Scheduled without a time is now", fields{"type": "Scheduled"},
+			"Scheduled without a time is now",
+			fields{"type": "Scheduled"},
 			fields{
 				"type": "Scheduled", "message": nil, "context": fields{}, "cached_inputs": fields{}, "_result": result, "__version__": "1.4.1",
 				"start_time": "2026-11-23T12:00:00+00:00",
 			},
 		},
 		{
-			"Paused without a time waits for ever", fields{"type": "Paused"},
+			"Paused without a time waits for ever",
+			fields{"type": "Paused"},
 			fields{"type": "Paused", "message": nil, "context": fields{}, "cached_inputs": fields{}, "_result": result, "__version__": "1.4.1"},
 		},
 		{
-			"nine digits are cut to six", fields{"type": "Retrying", "run_count": 2.0, "start_time": "2026-11-23T12:00:00.123456789Z"},
+			"nine digits are cut to six",
+			fields{"type": "Retrying", "run_count": 2.0, "start_time": "2026-11-23T12:00:00.123456789Z"},
 			fields{
 				"type": "Retrying", "message": nil, "context": fields{}, "cached_inputs": fields{}, "_result": result, "__version__": "1.4.1",
 				"start_time": "2026-11-23T12:00:00.123456+00:00", "run_count": 2.0,

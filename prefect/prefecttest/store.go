@@ -179,13 +179,12 @@ func (s *store) createRun(n newRun) *flowRun {
 	return r
 }
 
-func (s *store) createTaskRun(r *flowRun, t *task, index int) *taskRun {
+func (s *store) createTaskRun(r *flowRun, t *task, index int) {
 	tr := &taskRun{
 		ID: newID(), FlowRunID: r.ID, task: t, MapIndex: index, Version: 1, StateAt: s.clock(), State: newTaskState(), made: s.next(),
 	}
 	r.taskRuns = append(r.taskRuns, tr)
 	s.taskRuns[tr.ID] = tr
-	return tr
 }
 
 // setState inserts a state; there is no state machine to ask (prefect1-server-facts c).

@@ -16,7 +16,7 @@ type taskRunRow struct {
 func (s *store) taskRunRow(t *taskRun) taskRunRow {
 	row := taskRunRow{t: *t}
 	if r := s.runs[t.FlowRunID]; r != nil {
-		row.run, row.tenant = ptr(s.runRow(r)), r.TenantID
+		row.run, row.tenant = new(s.runRow(r)), r.TenantID
 	}
 	return row
 }
@@ -25,7 +25,7 @@ func (r taskRunRow) ID() UUID               { return r.t.ID }
 func (r taskRunRow) FlowRunID() *UUID       { return &r.t.FlowRunID }
 func (r taskRunRow) TaskID() *UUID          { return &r.t.task.ID }
 func (r taskRunRow) TenantID() *UUID        { return optionalID(r.tenant) }
-func (r taskRunRow) MapIndex() *int32       { return ptr(int32(r.t.MapIndex)) }
+func (r taskRunRow) MapIndex() *int32       { return new(int32(r.t.MapIndex)) }
 func (r taskRunRow) Version() int32         { return int32(r.t.Version) }
 func (r taskRunRow) State() *string         { return &r.t.State.Type }
 func (r taskRunRow) StateMessage() *string  { return r.t.State.Message }
@@ -81,7 +81,7 @@ func (q resolver) TaskRun(args taskRunArgs) []taskRunRow {
 func (q resolver) TaskRunByPk(args pk) *taskRunRow {
 	defer q.lock()()
 	if t := q.api.store.taskRuns[args.ID]; t != nil {
-		return ptr(q.api.store.taskRunRow(t))
+		return new(q.api.store.taskRunRow(t))
 	}
 	return nil
 }
@@ -117,5 +117,5 @@ func (q resolver) GetOrCreateTaskRunInfo(args struct {
 		s.createTaskRun(r, t, index)
 	}
 	tr := r.taskRuns[i]
-	return &taskRunInfo{ptr(tr.ID), ptr(int32(tr.Version)), &JSON{tr.State.fields}}, nil
+	return &taskRunInfo{new(tr.ID), new(int32(tr.Version)), &JSON{tr.State.fields}}, nil
 }
