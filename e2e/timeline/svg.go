@@ -19,7 +19,7 @@ const (
 	rowGap     = 22  // between a plot and the next row's title
 	footHeight = 40  // time axis
 	plotWidth  = width - left - right
-	charWidth  = 6.7 // of the small text, on average; for placing legends and marks
+	charWidth  = 6.7 // of the small text, on average; for placing marks
 )
 
 // style follows the page: the media query works in <img> as well.
@@ -111,7 +111,10 @@ func (p Picture) drawMarks(b *bytes.Buffer) {
 	free := [2]float64{}
 	for _, m := range p.Marks {
 		x, w := p.x(m.At), charWidth*float64(len([]rune(m.Text)))
-		start := min(x+5, width-right-w)
+		start := x + 5
+		if start+w > width-right {
+			start = x - 5 - w // to the left of its line, where the right has no room
+		}
 		line := 0
 		if start < free[0] && free[1] < free[0] {
 			line = 1
@@ -123,18 +126,19 @@ func (p Picture) drawMarks(b *bytes.Buffer) {
 			path += fmt.Sprintf("M%.1f %dv%d", x, headHeight+i*(rowHead+rowHeight+rowGap)+rowHead, rowHeight)
 		}
 		fmt.Fprintf(b, `<path class="mark" stroke-dasharray="2 3" d="%s"/>`+"\n", path)
-		text(b, start, float64(y), "text", "start", m.Text)
+		if start < x {
+			text(b, x-5, float64(y), "text", "end", m.Text)
+		} else {
+			text(b, start, float64(y), "text", "start", m.Text)
+		}
 	}
 }
 
 func (p Picture) drawRow(b *bytes.Buffer, r Row, y, color int) {
 	top, bottom := y+rowHead, y+rowHead+rowHeight
-	text(b, left, float64(top)-9, "h3 title", "start", r.Title)
-	next := left + 7.6*float64(len([]rune(r.Title))) + 10
-	if r.Note != "" {
-		text(b, next, float64(top)-9, "quiet", "start", r.Note)
-	}
-	p.drawLegend(b, r, float64(top)-9, color)
+	fmt.Fprintf(b, `<text x="%d" y="%d"><tspan class="h3 title">%s</tspan><tspan class="quiet" dx="9">%s</tspan></text>`+"\n",
+		left, top-9, html.EscapeString(r.Title), html.EscapeString(r.Note))
+	p.drawLegend(b, r, top-9, color)
 	high := ceiling(r.peak())
 	for _, v := range axisValues(high) {
 		at := float64(bottom) - rowHeight*float64(v)/float64(high)
@@ -158,15 +162,12 @@ func (p Picture) drawRow(b *bytes.Buffer, r Row, y, color int) {
 }
 
 // drawLegend names the series at the row's right end.
-func (p Picture) drawLegend(b *bytes.Buffer, r Row, y float64, color int) {
-	x := float64(width - right)
-	for i := len(r.Series) - 1; i >= 0; i-- {
-		name := r.Series[i].Name
-		text(b, x, y, "text", "end", name)
-		x -= charWidth*float64(len([]rune(name))) + 20
-		fmt.Fprintf(b, `<rect class="f%d" x="%.1f" y="%.1f" width="12" height="4" rx="2"/>`+"\n", color+i, x, y-6)
-		x -= 14
+func (p Picture) drawLegend(b *bytes.Buffer, r Row, y, color int) {
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">`, width-right, y)
+	for i, s := range r.Series {
+		fmt.Fprintf(b, `<tspan class="f%d" dx="%d">●</tspan><tspan class="text" dx="5">%s</tspan>`, color+i, min(i, 1)*16, html.EscapeString(s.Name))
 	}
+	b.WriteString("</text>\n")
 }
 
 // axisValues are the numbers on a vertical axis.

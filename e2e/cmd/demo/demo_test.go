@@ -15,9 +15,9 @@ func looks() []sample {
 	return []sample{
 		{at: 100 * time.Millisecond, states: map[string]int{}},
 		{at: 400 * time.Millisecond, due: 2, states: map[string]int{"Scheduled": 2}},
-		{at: 1100 * time.Millisecond, due: 2, launching: 1, states: map[string]int{"Scheduled": 2}},
-		{at: 2200 * time.Millisecond, launchers: 1, launching: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
-		{at: 3200 * time.Millisecond, launchers: 1, launching: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
+		{at: 1100 * time.Millisecond, due: 2, wanted: 1, states: map[string]int{"Scheduled": 2}},
+		{at: 2200 * time.Millisecond, launchers: 1, wanted: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
+		{at: 3200 * time.Millisecond, launchers: 1, wanted: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
 		{at: 64 * time.Second, succeeded: 2, states: map[string]int{"Success": 2}},
 	}
 }
@@ -75,7 +75,7 @@ func TestDraw(t *testing.T) {
 				{Name: "due", Area: true, Points: []timeline.Point{point(100, 0), point(400, 2), point(2200, 0)}},
 			}},
 			{Title: "Launchers", Note: "scaled by KEDA", Series: []timeline.Series{
-				{Name: "ready", Area: true, Points: []timeline.Point{point(100, 0), point(2200, 1), point(64000, 0)}},
+				{Name: "pods", Area: true, Points: []timeline.Point{point(100, 0), point(2200, 1), point(64000, 0)}},
 			}},
 			{Title: "Jobs", Note: "one for each flow run", Series: []timeline.Series{
 				{Name: "active", Area: true, Points: []timeline.Point{point(100, 0), point(2200, 2), point(64000, 0)}},

@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "up":
 		flags := flag.NewFlagSet("demo up", flag.ContinueOnError)
-		burst := flags.Int("burst", 30, "flow runs in the burst")
+		burst := flags.Int("burst", 20, "flow runs in the burst")
 		picture := flags.String("picture", "docs/timeline.svg", "where the picture goes, from the repository's root; empty for none")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err

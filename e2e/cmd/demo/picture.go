@@ -26,7 +26,7 @@ func draw(samples []sample, marks []mark) timeline.Picture {
 				curve("due", true, func(s sample) int { return s.due }),
 			}},
 			{Title: "Launchers", Note: "scaled by KEDA", Series: []timeline.Series{
-				curve("ready", true, func(s sample) int { return s.launchers }),
+				curve("pods", true, func(s sample) int { return s.launchers }),
 			}},
 			{Title: "Jobs", Note: "one for each flow run", Series: []timeline.Series{
 				curve("active", true, func(s sample) int { return s.active }),

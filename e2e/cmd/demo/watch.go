@@ -31,9 +31,9 @@ type sample struct {
 	active    int
 	succeeded int
 	failed    int
-	// launching counts launchers that are wanted or leaving, ready or not.
-	launching int
-	states    map[string]int
+	// wanted is how many launchers there are to be.
+	wanted int
+	states map[string]int
 }
 
 // mark is a moment of the show.
@@ -115,7 +115,7 @@ func (w *watcher) untilZero(ctx context.Context, total int) error {
 		if last.failed > 0 {
 			return false, fmt.Errorf("a flow run failed: %s", last)
 		}
-		return last.states[string(prefect.Success)] == total && last.launching == 0 && last.active == 0, nil
+		return last.states[string(prefect.Success)] == total && last.launchers+last.wanted == 0 && last.active == 0, nil
 	})
 	if err != nil && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("back to zero: %w; last seen: %s", err, last), w.err)
@@ -139,7 +139,7 @@ func (s *stage) look(ctx context.Context, began time.Time) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	look := sample{at: time.Since(began), launchers: int(d.Status.ReadyReplicas), launching: int(max(*d.Spec.Replicas, d.Status.Replicas))}
+	look := sample{at: time.Since(began), launchers: int(d.Status.Replicas), wanted: int(*d.Spec.Replicas)}
 	look.due, look.states = waiting(runs, time.Now())
 	for i := range jobs.Items {
 		switch status := jobs.Items[i].Status; {
