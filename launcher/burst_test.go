@@ -56,7 +56,7 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 				if replicated {
 					m.replicated()
 				}
-				m.latency = 20 * time.Millisecond
+				m.slow(20 * time.Millisecond)
 				want := map[string]int{}
 				for i := range 1000 {
 					id := fmt.Sprintf("run-%04d", i)

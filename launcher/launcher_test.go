@@ -140,7 +140,7 @@ func TestStaleReadIsReadAgain(t *testing.T) {
 			if o.result != tc.want {
 				t.Errorf("%s: %s, want %s", tc.name, o.result, tc.want)
 			}
-			if reads, want := m.asked["read"] > 0, tc.age > fresh; reads != want {
+			if reads, want := m.count("read") > 0, tc.age > fresh; reads != want {
 				t.Errorf("%s: read again: %v, want %v", tc.name, reads, want)
 			}
 			if tc.want != done && (len(m.writes) > 0 || len(st.created) > 0) {

@@ -131,7 +131,7 @@ func TestIdleLauncherLeaves(t *testing.T) {
 		if took := time.Since(b.began); took < time.Minute || took > time.Minute+2*time.Second {
 			t.Errorf("left after %s, want the idle timeout of 1m", took)
 		}
-		if got := b.m.announced; got != 1 && got != 2 {
+		if got := b.m.count("announce"); got != 1 && got != 2 {
 			t.Errorf("announced %d times in a minute, want at the start and once a minute", got)
 		}
 		if !strings.Contains(b.logs.String(), `reason=idle`) {
@@ -211,7 +211,7 @@ func TestPrefectAway(t *testing.T) {
 		b := start(t, m)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if asked := m.asked["due"]; asked < 360 || asked > 480 {
+		if asked := m.count("due"); asked < 360 || asked > 480 {
 			t.Errorf("asked %d times in an hour of failures, want about every 8 to 10 s", asked)
 		}
 		time.Sleep(10 * time.Second)
@@ -498,7 +498,7 @@ func TestNameTakenByAnotherRunsJob(t *testing.T) {
 func TestDrain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory()
-		m.latency = 300 * time.Millisecond
+		m.slow(300 * time.Millisecond)
 		for i := range 60 {
 			m.set(run(fmt.Sprintf("due%02d", i)))
 		}
@@ -551,7 +551,7 @@ func TestDrainIsBounded(t *testing.T) {
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
 			o.DrainTimeout = 3 * time.Second
 			refusing(client, func(string) error {
-				m.latency = time.Hour // from now on Prefect does not answer
+				m.slow(time.Hour) // from now on Prefect does not answer
 				return apierrors.NewBadRequest("the run must be failed")
 			})
 		})
@@ -574,8 +574,8 @@ func TestMaxPolls(t *testing.T) {
 		if err := b.leave(); err != nil {
 			t.Error(err)
 		}
-		if m.asked["due"] != 3 {
-			t.Errorf("asked %d times, want 3", m.asked["due"])
+		if m.count("due") != 3 {
+			t.Errorf("asked %d times, want 3", m.count("due"))
 		}
 		if diff := cmp.Diff(map[string]int{"now": 1, "soon": 1}, jobsByRun(t, b.client)); diff != "" {
 			t.Errorf("Jobs by run (-want +got):\n%s", diff)
@@ -605,7 +605,7 @@ func TestHeartbeatsWhileAPodWaits(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		// Every 3 minutes, seen at the next reading of the claims.
-		if beats := len(m.beats); beats < 18 || beats > 20 {
+		if beats := m.count("heartbeat"); beats < 18 || beats > 20 {
 			t.Errorf("%d heartbeats in an hour, want about one in 3 minutes", beats)
 		}
 		if err := m.setState(t.Context(), "pod", "r", prefect.State{Type: prefect.Running}); err != nil {
@@ -613,11 +613,11 @@ func TestHeartbeatsWhileAPodWaits(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		before := len(m.beats)
+		before := m.count("heartbeat")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(m.beats) != before {
-			t.Errorf("%d heartbeats for a run whose pod runs", len(m.beats)-before)
+		if m.count("heartbeat") != before {
+			t.Errorf("%d heartbeats for a run whose pod runs", m.count("heartbeat")-before)
 		}
 		b.stop()
 	})
@@ -693,7 +693,7 @@ func TestRefusedClaimIsNotNowAndNotNever(t *testing.T) {
 		if len(b.jobs()) != 1 {
 			t.Errorf("%d Jobs after the lock was gone, want 1", len(b.jobs()))
 		}
-		if claims := m.asked["claim"]; claims > 9 {
+		if claims := m.count("claim"); claims > 9 {
 			t.Errorf("claimed %d times in 30 s, want about every 5 s", claims)
 		}
 		b.stop()

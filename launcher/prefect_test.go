@@ -66,11 +66,9 @@ type memory struct {
 	// fault is asked before and after every write and before every read.
 	fault func(op, id string, written bool) error
 
-	writes    []string
-	logs      []prefect.LogEntry
-	beats     []string
-	announced int
-	asked     map[string]int
+	writes []string
+	logs   []prefect.LogEntry
+	asked  map[string]int
 }
 
 var errLost = errors.New("the answer was lost")
@@ -97,11 +95,28 @@ func (m *memory) get(id string) prefect.FlowRun {
 	return m.runs[id]
 }
 
+// slow makes every request take so long from now on.
+func (m *memory) slow(latency time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.latency = latency
+}
+
+// count is how often a request was made.
+func (m *memory) count(op string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asked[op]
+}
+
 // begin is a request on its way.
 func (m *memory) begin(ctx context.Context, op, id string) error {
-	if m.latency > 0 {
+	m.mu.Lock()
+	latency := m.latency
+	m.mu.Unlock()
+	if latency > 0 {
 		select {
-		case <-time.After(m.latency):
+		case <-time.After(latency):
 		case <-ctx.Done():
 		}
 	}
@@ -246,23 +261,11 @@ func (m *memory) Log(ctx context.Context, entries []prefect.LogEntry) error {
 }
 
 func (m *memory) Heartbeat(ctx context.Context, id string) error {
-	if err := m.begin(ctx, "heartbeat", id); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.beats = append(m.beats, id)
-	return nil
+	return m.begin(ctx, "heartbeat", id)
 }
 
 func (m *memory) Announce(ctx context.Context, _ []string) error {
-	if err := m.begin(ctx, "announce", ""); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.announced++
-	return nil
+	return m.begin(ctx, "announce", "")
 }
 
 // linesOf are a run's log lines.
