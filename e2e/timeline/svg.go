@@ -121,11 +121,11 @@ func (p Picture) drawMarks(b *bytes.Buffer) {
 		}
 		free[line] = start + w + 12
 		y := headHeight - 22 + 17*line
-		path := fmt.Sprintf("M%.1f %dv14", x, y-10)
+		fmt.Fprintf(b, `<path class="mark" stroke-dasharray="2 3" d="M%.1f %dv14`, x, y-10)
 		for i := range p.Rows {
-			path += fmt.Sprintf("M%.1f %dv%d", x, headHeight+i*(rowHead+rowHeight+rowGap)+rowHead, rowHeight)
+			fmt.Fprintf(b, "M%.1f %dv%d", x, headHeight+i*(rowHead+rowHeight+rowGap)+rowHead, rowHeight)
 		}
-		fmt.Fprintf(b, `<path class="mark" stroke-dasharray="2 3" d="%s"/>`+"\n", path)
+		fmt.Fprint(b, `"/>`+"\n")
 		if start < x {
 			text(b, x-5, float64(y), "text", "end", m.Text)
 		} else {

@@ -141,7 +141,6 @@ func (l *labelList) UnmarshalGraphQL(input any) error {
 func (l labelList) null() bool { return l.given && l.Values == nil }
 
 //go:fix inline
-func ptr[T any](v T) *T { return new(v) }
 
 func deref[T any](p *T) T {
 	if p == nil {
