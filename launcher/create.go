@@ -86,8 +86,9 @@ func (l *Launcher) lookForRepaired(ctx context.Context, e *errand) (outcome, boo
 	}
 	for _, j := range found {
 		if j.Active || j.Attempt == e.job.Labels[job.LabelAttempt] {
+			// The watch is late; it need not be told so with every reading of the claims.
 			e.Job = j.Name
-			return outcome{errand: e, result: adopted}, false
+			return outcome{errand: e, result: adopted, hold: time.Now().Add(recentFor)}, false
 		}
 	}
 	return outcome{}, true

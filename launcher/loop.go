@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,10 +31,12 @@ type loop struct {
 	workers  errgroup.Group
 	outcomes chan outcome
 	looks    chan look
-	prefect  streak
+	prefect  streak // of asking what is due
+	claims   streak // of asking what is claimed
 	kube     streak
 
-	looking     bool
+	looking     bool // asking what is due
+	reading     bool // asking what is claimed
 	heard       bool // Prefect has answered before
 	polls       int
 	nextLook    time.Time
@@ -51,6 +52,8 @@ type loop struct {
 	working int                // errands that occupy a worker
 	beating int                // heartbeats among them
 
+	due         []prefect.FlowRun
+	dueRead     time.Time
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
 	settled     map[string]time.Time
@@ -69,8 +72,9 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 	return &loop{
 		Launcher: l, work: work, stopWork: stopWork,
 		outcomes: make(chan outcome, l.Concurrency),
-		looks:    make(chan look, 1),
+		looks:    make(chan look, 2),
 		prefect:  streak{upstream: "prefect", log: l.log, gauge: l.metrics.failures.WithLabelValues("prefect")},
+		claims:   streak{upstream: "prefect_claims", log: l.log, gauge: l.metrics.failures.WithLabelValues("prefect_claims")},
 		kube:     streak{upstream: "kubernetes", log: l.log, gauge: l.metrics.failures.WithLabelValues("kubernetes")},
 		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
 		nextLook: now, nextClaimed: now, busyAt: now,
@@ -112,7 +116,11 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 
 // startLook asks Prefect, beside the loop, when it is time.
 func (s *loop) startLook(ctx context.Context, now time.Time) error {
-	if s.looking || s.draining || s.polledEnough() || now.Before(s.nextLook) {
+	if s.draining || s.polledEnough() {
+		return nil
+	}
+	due, claims := !s.looking && !now.Before(s.nextLook), !s.reading && !now.Before(s.nextClaimed)
+	if !due && !claims {
 		return nil
 	}
 	if synced, err := s.jobs.ready(); !synced {
@@ -120,18 +128,26 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		if apierrors.IsForbidden(err) {
 			return fmt.Errorf("%s: %w", advice(err, s.Namespace), err)
 		}
-		s.nextLook, s.busyAt = now.Add(syncInterval), now
+		s.nextLook, s.nextClaimed, s.busyAt = now.Add(syncInterval), now.Add(syncInterval), now
 		return nil
 	}
-	claims := !now.Before(s.nextClaimed)
-	s.looking, s.full = true, false
-	s.polls++
-	// The interval begins with the request, so it is what Prefect sees.
-	s.nextLook = now.Add(spread(s.PollInterval))
-	s.workers.Go(func() error {
-		s.looks <- s.observe(ctx, claims)
-		return nil
-	})
+	ask := func(claims bool) {
+		s.workers.Go(func() error {
+			s.looks <- s.observe(ctx, claims)
+			return nil
+		})
+	}
+	if claims {
+		s.reading = true
+		ask(true)
+	}
+	if due {
+		s.looking, s.full = true, false
+		s.polls++
+		// The interval begins with the request, so it is what Prefect sees.
+		s.nextLook = now.Add(spread(s.PollInterval))
+		ask(false)
+	}
 	return nil
 }
 
@@ -141,40 +157,50 @@ func (s *loop) polledEnough() bool { return s.MaxPolls > 0 && s.polls >= s.MaxPo
 // is not begun gives way: the newer plan knows better.
 func (s *loop) learn(ctx context.Context, k look) error {
 	now := time.Now()
-	s.looking = false
-	if s.draining {
+	if k.claims {
+		s.reading = false
+		s.nextClaimed = now.Add(max(claimedInterval, claimedShare*k.took))
+	} else {
+		s.looking = false
+	}
+	switch {
+	case s.draining:
+		return nil
+	case k.err != nil && !s.heard && errors.Is(k.err, prefect.ErrAuth):
+		return fmt.Errorf("check the key and the tenant (PREFECT__CLOUD__API_KEY, PREFECT__CLOUD__TENANT_ID) and that they belong to the API this launcher talks to: %w", k.err)
+	case k.err != nil && k.claims:
+		s.claims.fail(ctx, now, k.err)
+		return nil
+	case k.err != nil:
+		s.prefect.fail(ctx, now, k.err)
+		s.nextLook, s.busyAt = now.Add(backoff(s.prefect.failures)), now
 		return nil
 	}
-	if k.hasClaimed {
-		s.claimed, s.claimedRead = k.claimed, k.claimRead
-		s.nextClaimed = k.claimRead.Add(max(claimedInterval, claimedShare*k.claimTook))
-	}
-	if err := cmp.Or(k.err, k.claimErr); err != nil {
-		if errors.Is(err, prefect.ErrAuth) && !s.heard {
-			return fmt.Errorf("check the key and the tenant (PREFECT__CLOUD__API_KEY, PREFECT__CLOUD__TENANT_ID) and that they belong to the API this launcher talks to: %w", err)
-		}
-		s.prefect.fail(ctx, now, err)
-		s.nextLook, s.busyAt = now.Add(backoff(s.prefect.failures)), now
+	s.heard = true
+	if k.claims {
+		s.claims.succeed(ctx, now)
+		s.claimed, s.claimedRead = k.runs, k.read
 	} else {
-		s.heard = true
 		s.prefect.succeed(ctx, now)
+		s.due, s.dueRead = k.runs, k.read
+		if len(s.due) > 0 {
+			s.busyAt = now
+		}
 	}
-	if k.err == nil {
-		s.replan(ctx, now, k)
-	}
+	s.replan(ctx, now)
 	return nil
 }
 
-func (s *loop) replan(ctx context.Context, now time.Time, k look) {
+func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
-		Now: now, Due: k.due, DueRead: k.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
+		Now: now, Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
 		Jobs: map[string][]Job{}, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
 	}
 	for id := range s.hand {
 		w.Busy[id] = true
 	}
-	for _, runs := range [][]prefect.FlowRun{k.due, s.claimed} {
+	for _, runs := range [][]prefect.FlowRun{s.due, s.claimed} {
 		for _, run := range runs {
 			w.Jobs[run.ID] = s.jobs.known(run.ID)
 		}
@@ -193,12 +219,9 @@ func (s *loop) replan(ctx context.Context, now time.Time, k look) {
 	for _, a := range plan.Ahead {
 		s.ahead.put(a.Run.Due(), a)
 	}
-	s.full = len(k.due) >= s.dueLimit() && len(s.pending) > 0
-	if len(k.due) > 0 {
-		s.busyAt = now
-	}
+	s.full = len(s.due) >= s.dueLimit() && len(s.pending) > 0
 	if len(plan.Actions)+len(plan.Ahead) > 0 {
-		s.log.DebugContext(ctx, "planned", "actions", len(plan.Actions), "ahead", len(plan.Ahead), "due", len(k.due), "claimed", len(s.claimed))
+		s.log.DebugContext(ctx, "planned", "actions", len(plan.Actions), "ahead", len(plan.Ahead), "due", len(s.due), "claimed", len(s.claimed))
 	}
 	s.forget(now)
 }
@@ -351,7 +374,7 @@ func (s *loop) over(now time.Time) string {
 		s.busyAt = now
 	}
 	switch {
-	case s.isBusy() || s.working > 0 || s.looking:
+	case s.isBusy() || s.working > 0 || s.looking || s.reading:
 		return ""
 	case s.polledEnough():
 		return "polled enough"
@@ -380,7 +403,8 @@ func (s *loop) nextEvent(now time.Time) time.Time {
 		return next
 	}
 	at(s.nextLook, !s.looking && !s.polledEnough())
-	at(s.busyAt.Add(s.IdleTimeout), !s.looking && s.working == 0 && !s.isBusy())
+	at(s.nextClaimed, !s.reading && !s.polledEnough())
+	at(s.busyAt.Add(s.IdleTimeout), !s.looking && !s.reading && s.working == 0 && !s.isBusy())
 	at(s.claimsFrom, len(s.pending) > 0 && now.Before(s.claimsFrom))
 	if t, ok := s.ahead.next(); ok {
 		at(t, true)

@@ -222,7 +222,7 @@ func TestPrefectAway(t *testing.T) {
 		if err := b.leave(); err != nil {
 			t.Error(err)
 		}
-		for text, want := range map[string]int{"upstream fails": 1, "upstream answers again": 1} {
+		for text, want := range map[string]int{`msg="upstream fails; trying on" upstream=prefect `: 1, `msg="upstream answers again" upstream=prefect `: 1} {
 			if got := b.logs.count(text); got != want {
 				t.Errorf("%q is logged %d times, want %d", text, got, want)
 			}
@@ -254,8 +254,8 @@ func TestKeyIsRefused(t *testing.T) {
 			if err := b.leave(); err != nil {
 				t.Errorf("Run: %v; once under way a refused key is for the log", err)
 			}
-			if b.logs.count("level=ERROR") != 1 {
-				t.Errorf("want one ERROR line:\n%s", b.logs)
+			if b.logs.count("level=ERROR") != 2 {
+				t.Errorf("want one ERROR line for each of the two readings:\n%s", b.logs)
 			}
 		})
 	})
@@ -664,6 +664,22 @@ func TestRunThatComesBackIsAdopted(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{"r": 1}, jobsByRun(t, b.client)); diff != "" {
 			t.Errorf("Jobs by run (-want +got):\n%s", diff)
 		}
+	})
+}
+
+func TestManyClaimsDoNotDelayWhatIsDue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		m.claimsLag = 20 * time.Second
+		b := start(t, m)
+		time.Sleep(3 * time.Second)
+		m.set(run("r").due(time.Now()))
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if len(b.jobs()) != 1 {
+			t.Errorf("%d Jobs a poll interval after the run was due, want 1", len(b.jobs()))
+		}
+		b.stop()
 	})
 }
 

@@ -21,35 +21,31 @@ const (
 	duePerWorker = 16
 )
 
-// look is what one reading of Prefect brought.
+// look is what one reading of Prefect brought: what is due, or what is claimed.
 type look struct {
-	due        []prefect.FlowRun
-	dueRead    time.Time
-	hasClaimed bool
-	claimed    []prefect.FlowRun
-	claimRead  time.Time
-	claimTook  time.Duration
-	// err is of the due runs, claimErr of the claims.
-	err, claimErr error
+	claims bool
+	runs   []prefect.FlowRun
+	// read is when it was asked, took how long the answer took.
+	read time.Time
+	took time.Duration
+	err  error
 }
 
 // dueLimit is how many due runs one look fetches.
 func (o Options) dueLimit() int { return max(100, duePerWorker*o.Concurrency) }
 
-// observe asks Prefect. It runs beside the loop, so that a slow answer does not
-// delay what is due meanwhile.
-func (l *Launcher) observe(ctx context.Context, claimed bool) look {
+// observe asks Prefect. It runs beside the loop, and the two kinds beside each
+// other, so that a slow answer does not delay what is due meanwhile.
+func (l *Launcher) observe(ctx context.Context, claims bool) look {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	var k look
-	k.dueRead = time.Now()
-	if k.due, k.err = l.backend.Due(ctx, l.Labels, k.dueRead.Add(l.Lookahead), l.dueLimit()); k.err != nil || !claimed {
-		return k
+	k := look{claims: claims, read: time.Now()}
+	if claims {
+		k.runs, k.err = l.backend.Claimed(ctx, l.Labels)
+	} else {
+		k.runs, k.err = l.backend.Due(ctx, l.Labels, k.read.Add(l.Lookahead), l.dueLimit())
 	}
-	k.claimRead = time.Now()
-	k.claimed, k.claimErr = l.backend.Claimed(ctx, l.Labels)
-	k.claimTook = time.Since(k.claimRead)
-	k.hasClaimed = k.claimErr == nil
+	k.took = time.Since(k.read)
 	return k
 }
 

@@ -61,8 +61,9 @@ type memory struct {
 	locks map[string]time.Time
 
 	latency time.Duration
-	// lag is how long the answer about due runs is under way.
-	lag time.Duration
+	// lag and claimsLag are how long the answers about due and claimed runs are
+	// under way.
+	lag, claimsLag time.Duration
 	// fault is asked before and after every write and before every read.
 	fault func(op, id string, written bool) error
 
@@ -165,7 +166,11 @@ func (m *memory) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 	if err := m.begin(ctx, "claimed", ""); err != nil {
 		return nil, err
 	}
-	return m.matching(labels, func(r prefect.FlowRun) bool { return r.Claim != nil }), nil
+	claimed := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claim != nil })
+	if m.claimsLag > 0 {
+		time.Sleep(m.claimsLag)
+	}
+	return claimed, nil
 }
 
 func (m *memory) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error) {

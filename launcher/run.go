@@ -32,6 +32,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 	others.Go(func() error { l.announce(beside); return nil })
 	others.Go(func() error { l.lines.write(telling, told); return nil })
 
+	l.log.InfoContext(ctx, "launcher begins", "launcher", l.Name, "labels", l.Labels, "idle_timeout", l.IdleTimeout)
 	s := newLoop(work, l, stopWork)
 	reason, err := s.run(ctx)
 	l.stopping.Store(true)
