@@ -6,7 +6,7 @@ SHELL        := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS    += --no-print-directory
 
-TOOL    := go tool -modfile=go.tool.mod
+TOOL    := go tool -modfile=hack/tools/go.mod
 CLUSTER := go run ./e2e/cluster/cmd/cluster
 GOTEST  := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --
 # golangci-lint holds a package graph of ~2 GB; two cores do not profit from more workers.

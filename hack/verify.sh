@@ -2,7 +2,6 @@
 # Every check runs to its end; then the failures are reported together.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-tool() { go tool -modfile=go.tool.mod "$@"; }
 failed=()
 
 check() { # name, command...
@@ -34,16 +33,19 @@ generated() {
 
 formatted() {
   local bad
-  bad=$(git ls-files '*.go' | grep -v generated.go | xargs go tool -modfile=go.tool.mod gofumpt -l)
+  bad=$(git ls-files '*.go' | grep -v generated.go | xargs go tool -modfile=hack/tools/go.mod gofumpt -l)
   [ -z "$bad" ] || { echo "not formatted, run 'make fmt':"; echo "$bad"; return 1; }
 }
+
+# The tools have a module of their own, so that theirs never decide the versions of ours.
+tidy() { go mod tidy -diff && (cd hack/tools && go mod tidy -diff); }
 
 echo "==> checks"
 check vet go vet -tags e2e,conformance ./...
 check format formatted
 check generated generated
-check tidy go mod tidy -diff
-check lint go tool -modfile=go.tool.mod golangci-lint run --build-tags e2e,conformance ./...
+check tidy tidy
+check lint go tool -modfile=hack/tools/go.mod golangci-lint run --build-tags e2e,conformance ./...
 
 if [ ${#failed[@]} -gt 0 ]; then
   echo "checks failed: ${failed[*]}"

@@ -1,4 +1,6 @@
-module github.com/prefect-keda/prefect-keda
+// The tools the checks run, at fixed versions: go tool -modfile=hack/tools/go.mod NAME.
+// To update one: cd hack/tools && go get -tool PATH@latest && go mod tidy
+module github.com/prefect-keda/prefect-keda/hack/tools
 
 go 1.26.0
 

@@ -22,7 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-//go:generate go tool -modfile=../../go.tool.mod genqlient
+//go:generate go tool -modfile=../../hack/tools/go.mod genqlient
 
 // coreVersion is the Prefect version we present ourselves as: the last release
 // of the agent this replaces.
