@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
+	typedbatchv1 "k8s.io/client-go/kubernetes/typed/batch/v1"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -27,12 +28,17 @@ func options(name string) Options {
 
 func mustNew(t *testing.T, o Options, b Backend, client *fake.Clientset) *Launcher {
 	t.Helper()
-	l, err := New(o, b, template{}, client)
+	l, err := New(o, b, template{}, fakeJobs{client.BatchV1().Jobs(o.Namespace)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
+
+// fakeJobs says, as the fake Clientset does, that it cannot stream its lists.
+type fakeJobs struct{ typedbatchv1.JobInterface }
+
+func (fakeJobs) IsWatchListSemanticsUnSupported() bool { return true }
 
 // jobsByRun counts the Jobs of each run.
 func jobsByRun(t *testing.T, client *fake.Clientset) map[string]int {

@@ -13,11 +13,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
 )
+
+// JobClient is as much of client-go's typed client for the Jobs of one namespace
+// as a launcher calls. A Clientset would link every kind of object there is.
+type JobClient interface {
+	Create(ctx context.Context, j *batchv1.Job, o metav1.CreateOptions) (*batchv1.Job, error)
+	Get(ctx context.Context, name string, o metav1.GetOptions) (*batchv1.Job, error)
+	List(ctx context.Context, o metav1.ListOptions) (*batchv1.JobList, error)
+	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
+}
 
 // jobs is what the launcher needs of Kubernetes.
 type jobs interface {
@@ -44,7 +52,7 @@ const (
 // because finished Jobs stay for minutes as the fence against late launchers:
 // after a burst, listing them each second would cost more than all the rest.
 type cluster struct {
-	client    kubernetes.Interface
+	client    JobClient
 	namespace string
 	log       *slog.Logger
 	informer  cache.SharedIndexInformer
@@ -60,18 +68,18 @@ type ownJob struct {
 	at time.Time
 }
 
-func newCluster(client kubernetes.Interface, namespace string, log *slog.Logger) (*cluster, error) {
+func newCluster(client JobClient, namespace string, log *slog.Logger) (*cluster, error) {
 	c := &cluster{client: client, namespace: namespace, log: log, recent: map[string][]ownJob{}}
 	c.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		// The reflector asks with resource version "0": an answer from the API
 		// server's cache is recent enough, since names are checked on creation.
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = job.LabelFlowRunID
-			return client.BatchV1().Jobs(namespace).List(ctx, o)
+			return client.List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.LabelSelector = job.LabelFlowRunID
-			w, err := client.BatchV1().Jobs(namespace).Watch(ctx, o)
+			w, err := client.Watch(ctx, o)
 			if err == nil {
 				c.recovered(ctx)
 			}
@@ -172,7 +180,7 @@ func (c *cluster) known(flowRun string) []Job {
 }
 
 func (c *cluster) list(ctx context.Context, flowRun string) ([]Job, error) {
-	list, err := c.client.BatchV1().Jobs(c.namespace).List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun})
+	list, err := c.client.List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun})
 	if err != nil {
 		return nil, fmt.Errorf("list the Jobs of flow run %s: %w", flowRun, err)
 	}
@@ -184,7 +192,7 @@ func (c *cluster) list(ctx context.Context, flowRun string) ([]Job, error) {
 }
 
 func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
-	_, err := c.client.BatchV1().Jobs(c.namespace).Create(ctx, j, metav1.CreateOptions{})
+	_, err := c.client.Create(ctx, j, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create Job %s: %w", j.Name, err)
 	}
@@ -202,7 +210,7 @@ func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
 }
 
 func (c *cluster) get(ctx context.Context, name string) (*batchv1.Job, error) {
-	j, err := c.client.BatchV1().Jobs(c.namespace).Get(ctx, name, metav1.GetOptions{})
+	j, err := c.client.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read Job %s: %w", name, err)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -62,7 +61,7 @@ type Launcher struct {
 }
 
 // New checks the options and reports everything wrong with them at once.
-func New(o Options, backend Backend, renderer Renderer, client kubernetes.Interface) (*Launcher, error) {
+func New(o Options, backend Backend, renderer Renderer, client JobClient) (*Launcher, error) {
 	errs := []error{o.validate()}
 	for _, needed := range []struct {
 		what    string

@@ -163,18 +163,11 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	} else {
 		s.looking = false
 	}
-	switch {
-	case s.draining:
+	if s.draining {
 		return nil
-	case k.err != nil && !s.heard && errors.Is(k.err, prefect.ErrAuth):
-		return fmt.Errorf("check the key and the tenant (PREFECT__CLOUD__API_KEY, PREFECT__CLOUD__TENANT_ID) and that they belong to the API this launcher talks to: %w", k.err)
-	case k.err != nil && k.claims:
-		s.claims.fail(ctx, now, k.err)
-		return nil
-	case k.err != nil:
-		s.prefect.fail(ctx, now, k.err)
-		s.nextLook, s.busyAt = now.Add(backoff(s.prefect.failures)), now
-		return nil
+	}
+	if k.err != nil {
+		return s.unanswered(ctx, now, k)
 	}
 	s.heard = true
 	if k.claims {
@@ -188,6 +181,20 @@ func (s *loop) learn(ctx context.Context, k look) error {
 		}
 	}
 	s.replan(ctx, now)
+	return nil
+}
+
+// unanswered goes on trying, unless Prefect refuses our key from the start.
+func (s *loop) unanswered(ctx context.Context, now time.Time, k look) error {
+	if !s.heard && errors.Is(k.err, prefect.ErrAuth) {
+		return fmt.Errorf("check the key and the tenant (PREFECT__CLOUD__API_KEY, PREFECT__CLOUD__TENANT_ID) and that they belong to the API this launcher talks to: %w", k.err)
+	}
+	if k.claims {
+		s.claims.fail(ctx, now, k.err)
+		return nil
+	}
+	s.prefect.fail(ctx, now, k.err)
+	s.nextLook, s.busyAt = now.Add(backoff(s.prefect.failures)), now
 	return nil
 }
 

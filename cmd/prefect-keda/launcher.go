@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/job"
@@ -64,15 +63,15 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(cfg)
+	client, err := kube.NewClient(cfg)
 	if err != nil {
-		return misconfigured{fmt.Errorf("set up the Kubernetes client: %w", err)}
+		return misconfigured{err}
 	}
 	name, err := os.Hostname() // a pod's name
 	if err != nil {
 		return fmt.Errorf("find this launcher's name: %w", err)
 	}
-	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.Reader{}}, client)
+	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.Reader{}}, client.Jobs(s.Namespace))
 	if err != nil {
 		return misconfigured{err}
 	}
