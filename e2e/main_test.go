@@ -33,6 +33,6 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	suite.Report.Print()
+	suite.End()
 	os.Exit(code)
 }

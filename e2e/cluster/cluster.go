@@ -122,6 +122,17 @@ func Up(ctx context.Context, out io.Writer) (*Cluster, error) {
 	return c, nil
 }
 
+// Reserve keeps those apart who show or measure something on the cluster: a demo
+// and the scenarios at once would see each other's load and clear each other's
+// namespaces. It waits for the other, and says so.
+func Reserve(ctx context.Context, out io.Writer) (release func(), err error) {
+	e, err := newEnv(ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	return e.flock(ctx, "reserved")
+}
+
 // Down deletes the cluster; the cache stays.
 func Down(ctx context.Context, out io.Writer) error {
 	e, err := newEnv(ctx, out)

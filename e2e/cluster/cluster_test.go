@@ -205,7 +205,12 @@ func TestLockWaitsForTheOther(t *testing.T) {
 	if err != nil {
 		t.Fatalf("lock after the first was given back: %v", err)
 	}
-	unlock()
+	defer unlock()
+	reserved, err := e.flock(t.Context(), "reserved")
+	if err != nil {
+		t.Fatalf("who has the cluster reserved must still be able to lock it: %v", err)
+	}
+	reserved()
 }
 
 func TestLayoutKey(t *testing.T) {

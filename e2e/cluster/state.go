@@ -104,8 +104,11 @@ func outdated(recorded []byte, container string, want fingerprint) string {
 }
 
 // lock keeps two runs from building or creating the same thing at once.
-func (e *env) lock(ctx context.Context) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(e.cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+func (e *env) lock(ctx context.Context) (func(), error) { return e.flock(ctx, "lock") }
+
+// flock waits until the file is ours; the system gives it back when we die.
+func (e *env) flock(ctx context.Context, name string) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(e.cache, name), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,17 @@ func (s *Suite) Bare(t *testing.T) *Env {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// InstallOnly installs what the base holds of some kinds.
+func (e *Env) InstallOnly(kinds ...string) {
+	e.t.Helper()
+	objects, err := product.Render(e.Root, "base")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	product.Move(objects, e.Namespace)
+	e.apply(slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return !slices.Contains(kinds, o.GetKind()) }))
 }
 
 func (s *Suite) namespace(t *testing.T) *Env {

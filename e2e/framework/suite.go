@@ -42,14 +42,24 @@ type Suite struct {
 	Root    string
 	Report  *Report
 	out     io.Writer
+	release func()
+}
+
+// End prints what was measured and lets others have the cluster.
+func (s *Suite) End() {
+	s.Report.Print()
+	s.release()
 }
 
 // Start brings the cluster up with the images of this tree, and fails when
-// something scenarios need is missing.
+// something scenarios need is missing. The cluster is the suite's until End.
 func Start(ctx context.Context, out io.Writer) (*Suite, error) {
 	s := &Suite{out: out, Report: &Report{out: out}}
 	var err error
 	if s.Root, err = product.Root(); err != nil {
+		return nil, err
+	}
+	if s.release, err = cluster.Reserve(ctx, out); err != nil {
 		return nil, err
 	}
 	c, err := cluster.Up(ctx, out)

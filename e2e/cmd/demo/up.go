@@ -31,6 +31,11 @@ func up(ctx context.Context, out io.Writer, burst int, picture string) error {
 	if err != nil {
 		return err
 	}
+	release, err := cluster.Reserve(ctx, out)
+	if err != nil {
+		return err
+	}
+	defer release()
 	s, err := setStage(ctx, out, root)
 	if err != nil {
 		return err

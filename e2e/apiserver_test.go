@@ -1,0 +1,289 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/prefect-keda/prefect-keda/e2e/framework"
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/kube"
+	"github.com/prefect-keda/prefect-keda/launcher"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// bench is a launcher of this process before a real API server: it acts as the
+// ServiceAccount of the manifests, with the Role of the manifests, and Prefect
+// is a stand-in in this process as well.
+type bench struct {
+	*framework.Env
+	t       *testing.T
+	prefect *prefecttest.API
+	url     string
+	config  *rest.Config
+}
+
+func newBench(t *testing.T) *bench {
+	t.Parallel()
+	e := suite.Bare(t)
+	e.InstallOnly("ServiceAccount", "Role", "RoleBinding")
+	api := prefecttest.New(prefecttest.Options{})
+	cfg := rest.CopyConfig(suite.Config)
+	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + product.Launcher
+	return &bench{Env: e, t: t, prefect: api, url: api.Start(t), config: cfg}
+}
+
+func (b *bench) settings() job.Settings {
+	return job.Settings{Namespace: b.Namespace, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
+}
+
+// launcher is ready to run; with idle it leaves when nothing is due any more.
+func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
+	b.t.Helper()
+	backend, err := prefect1.New(prefect1.Options{API: b.url, Backend: prefect1.Server, AgentName: name, RequestTimeout: 10 * time.Second})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	client, err := kube.NewClient(b.config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	l, err := launcher.New(launcher.Options{
+		Name: name, Namespace: b.Namespace, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
+	}, backend, job.Renderer{Settings: b.settings()}, client.Jobs(b.Namespace))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return l
+}
+
+// start runs launchers until the test ends.
+func (b *bench) start(launchers ...*launcher.Launcher) {
+	b.t.Helper()
+	ctx, stop := context.WithCancel(b.t.Context())
+	ended := make(chan error)
+	for _, l := range launchers {
+		go func() { ended <- l.Run(ctx) }()
+	}
+	b.t.Cleanup(func() {
+		stop()
+		for range launchers {
+			if err := <-ended; err != nil {
+				b.t.Errorf("launcher: %v", err)
+			}
+		}
+	})
+}
+
+func (b *bench) runs(o prefecttest.Order) []string {
+	if o.RunConfig == nil {
+		o.RunConfig = framework.NoPods()
+	}
+	return b.prefect.CreateRuns(o)
+}
+
+func (b *bench) waitForState(ids []string, state string) {
+	b.t.Helper()
+	b.Eventually(time.Minute, fmt.Sprintf("%d flow runs are %s", len(ids), state), func(context.Context) (string, bool) {
+		n, other := 0, ""
+		for _, r := range b.prefect.Runs(ids...) {
+			if r.State == state {
+				n++
+			} else {
+				other = fmt.Sprintf("flow run %s is %s: %s", r.ID, r.State, r.Message)
+			}
+		}
+		return fmt.Sprintf("%d are; %s", n, other), n == len(ids)
+	})
+}
+
+func (b *bench) logOf(id string) string {
+	var lines []string
+	for _, l := range b.prefect.Runs(id)[0].Logs {
+		lines = append(lines, l.Message)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Three launchers with all the same runs before them: the API server is the
+// referee, and the Role of the manifests is all they need.
+func TestRoleOfTheManifestsSuffices(t *testing.T) {
+	b := newBench(t)
+	every := framework.NoPods()
+	every["env"] = map[string]any{"ONE": "1", "TWO": "2"}
+	every["image_pull_secrets"], every["service_account_name"] = []any{"registry"}, "default"
+	every["cpu_limit"], every["cpu_request"], every["memory_limit"], every["memory_request"] = "2", "500m", "1Gi", "512Mi"
+	runs := append(b.runs(prefecttest.Order{Count: 60}), b.runs(prefecttest.Order{RunConfig: every})...)
+	b.start(b.launcher("one", time.Hour), b.launcher("two", time.Hour), b.launcher("three", time.Hour))
+	b.waitForState(runs, "Submitted")
+	b.WaitForJobs(runs, time.Minute)
+	b.AssertOneJobEach(runs)
+	if err := checkAccess(t.Context(), b.config, kube.LauncherPermissions(), b.Namespace); err != nil {
+		t.Error(err)
+	}
+}
+
+// The permissions that the processes ask for at start-up are those of the
+// manifests, and none is missing; without the Role every one is named.
+func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
+	b := newBench(t)
+	scaler := rest.CopyConfig(suite.Config)
+	scaler.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":" + product.Scaler
+	if err := checkAccess(t.Context(), scaler, kube.ScalerPermissions(), b.Namespace); err != nil {
+		t.Error(err)
+	}
+	nobody := rest.CopyConfig(suite.Config)
+	nobody.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":default"
+	err := checkAccess(t.Context(), nobody, kube.LauncherPermissions(), b.Namespace)
+	var missing *kube.MissingError
+	if !errors.As(err, &missing) || len(missing.Missing[b.Namespace]) != len(kube.LauncherPermissions()) {
+		t.Errorf("without a Role: %v", err)
+	}
+}
+
+func checkAccess(ctx context.Context, cfg *rest.Config, permissions []kube.Permission, namespace string) error {
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return err
+	}
+	return kube.Check(ctx, client.Reviews(), permissions, namespace)
+}
+
+// A launcher without permission gives up at once and says whose Role lacks what.
+func TestLauncherWithoutItsRole(t *testing.T) {
+	b := newBench(t)
+	b.config.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":default"
+	b.runs(prefecttest.Order{})
+	err := b.launcher("one", time.Hour).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "Role in namespace "+b.Namespace) {
+		t.Errorf("Run: %v; want an error that names the Role and the namespace", err)
+	}
+	if jobs := b.JobsOf(b.prefect.Runs()[0].ID); len(jobs) > 0 {
+		t.Errorf("Jobs: %v", jobs)
+	}
+}
+
+// The Job's name is the lock: one that is there already under our name is taken
+// for ours if it is this run's, and left alone if it is not.
+func TestNameThatExistsAlready(t *testing.T) {
+	b := newBench(t)
+	runs := b.runs(prefecttest.Order{Count: 2})
+	for _, id := range runs {
+		run, err := b.backend().FlowRun(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := job.Renderer{Settings: b.settings()}.Render(t.Context(), run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id == runs[1] {
+			j.Labels[job.LabelFlowRunID] = "of-another-run"
+		}
+		if _, err := b.Client.BatchV1().Jobs(b.Namespace).Create(t.Context(), j, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start(b.launcher("one", time.Hour))
+	b.waitForState(runs, "Submitted")
+	b.WaitForJobs(runs, time.Minute)
+	b.AssertOneJobEach(append(runs, "of-another-run"))
+}
+
+func (b *bench) backend() *prefect1.Client {
+	b.t.Helper()
+	c, err := prefect1.New(prefect1.Options{API: b.url, Backend: prefect1.Server, AgentName: "bench", RequestTimeout: 10 * time.Second})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// A full quota is not the run's fault: it waits, its log says for what, and it
+// goes on when there is room.
+func TestFullQuota(t *testing.T) {
+	b := newBench(t)
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "no-jobs"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}},
+	}
+	quotas := b.Client.CoreV1().ResourceQuotas(b.Namespace)
+	if _, err := quotas.Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.Eventually(time.Minute, "the quota is in force", func(ctx context.Context) (string, bool) {
+		q, err := quotas.Get(ctx, quota.Name, metav1.GetOptions{})
+		return fmt.Sprint(q, err), err == nil && len(q.Status.Hard) > 0
+	})
+	runs := b.runs(prefecttest.Order{Count: 2})
+	b.start(b.launcher("one", time.Hour))
+	b.Eventually(time.Minute, "the author is told of the quota", func(context.Context) (string, bool) {
+		text := b.logOf(runs[0])
+		return text, strings.Contains(text, "exceeded quota")
+	})
+	if err := quotas.Delete(t.Context(), quota.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.WaitForJobs(runs, time.Minute)
+	b.AssertOneJobEach(runs)
+}
+
+// What only the API server finds wrong with a Job, its run's author reads.
+func TestJobTheAPIServerRefuses(t *testing.T) {
+	b := newBench(t)
+	bad := b.runs(prefecttest.Order{RunConfig: framework.KubernetesRun(map[string]any{
+		"apiVersion": "batch/v1", "kind": "Job",
+		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+			"restartPolicy": "Always", "containers": []any{map[string]any{"name": "flow"}},
+		}}},
+	})})
+	good := b.runs(prefecttest.Order{Count: 3})
+	b.start(b.launcher("one", time.Hour))
+	b.waitForState(bad, "Failed")
+	b.waitForState(good, "Submitted")
+	r := b.prefect.Runs(bad[0])[0]
+	t.Logf("the author reads: %s", r.Message)
+	if !strings.Contains(r.Message, "restartPolicy") {
+		t.Errorf("the message does not name the field: %s", r.Message)
+	}
+	if jobs := b.JobsOf(bad[0]); len(jobs) > 0 {
+		t.Errorf("Jobs of the refused run: %v", jobs)
+	}
+}
+
+// The API server takes every overlay as it is, KEDA's webhook included.
+func TestEveryOverlayIsTaken(t *testing.T) {
+	t.Parallel()
+	overlays, err := filepath.Glob(filepath.Join(suite.Root, "manifests/overlays/*"))
+	if err != nil || len(overlays) == 0 {
+		t.Fatalf("overlays: %v, %v", overlays, err)
+	}
+	e := suite.Bare(t)
+	for _, dir := range append(overlays, filepath.Join(suite.Root, "manifests")) {
+		name, err := filepath.Rel(filepath.Join(suite.Root, "manifests"), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects, err := product.Render(suite.Root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		product.Move(objects, e.Namespace)
+		if err := product.Apply(t.Context(), suite.Dynamic, suite.Mapper, objects, true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
