@@ -31,6 +31,7 @@ build: ## Build the static binaries into bin/
 
 .PHONY: demo
 demo: ## Show the main job live on a local kind cluster; leaves docs/timeline.svg
+	@echo "==> building the demo (the first time its Go modules are downloaded)"
 	@go run ./e2e/cmd/demo up
 
 .PHONY: demo-down

@@ -92,7 +92,7 @@ func TestTuningTable(t *testing.T) {
 // Every variable of ours that a document names is a setting.
 func TestSettingsExist(t *testing.T) {
 	settings := read(t, "docs/settings.md")
-	variable := regexp.MustCompile(`PREFECT_KEDA_[A-Z_]+`)
+	variable := regexp.MustCompile(`PREFECT_(?:KEDA)?_[A-Z_]+`)
 	// These steer the tests, not the product.
 	tooling := []string{"PREFECT_KEDA_CACHE", "PREFECT_KEDA_IMAGES"}
 	for name, text := range documents(t) {
@@ -101,5 +101,23 @@ func TestSettingsExist(t *testing.T) {
 				t.Errorf("%s names %s, which is no setting", name, v)
 			}
 		}
+	}
+}
+
+// The migration page leaves out nothing that the agent could be told.
+func TestMigrationNamesEverySettingOfTheAgent(t *testing.T) {
+	page := read(t, "docs/migrate.md")
+	row := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| `(--[a-z-]+)")
+	seen := 0
+	for _, m := range row.FindAllStringSubmatch(read(t, "docs/settings.md"), -1) {
+		if name := m[1]; !strings.HasPrefix(name, "PREFECT_KEDA_") && name != "KUBECONFIG" {
+			seen++
+			if !strings.Contains(page, "`"+name+"`") {
+				t.Errorf("the migration page does not say what becomes of %s (%s)", name, m[2])
+			}
+		}
+	}
+	if seen < 15 {
+		t.Errorf("found only %d of the agent's settings in docs/settings.md", seen)
 	}
 }
