@@ -83,7 +83,7 @@ func TestAuthorErrors(t *testing.T) {
 		{name: "number for a string", runConfig: `{"type":"KubernetesRun","cpu_limit":2}`, want: "{'cpu_limit': ['Not a valid string.']}"},
 		{name: "null labels", runConfig: `{"type":"UniversalRun","labels":null}`, want: "{'labels': ['Field may not be null.']}"},
 		{name: "two templates", runConfig: `{"type":"KubernetesRun","job_template":{},"job_template_path":"/x"}`, want: "Cannot provide both `job_template_path` and `job_template`"},
-		{name: "policy", runConfig: `{"type":"KubernetesRun","image_pull_policy":"Sometimes"}`, want: "Invalid image_pull_policy 'Sometimes'. Expected 'Always', 'IfNotPresent', or 'Never'"},
+		{name: "policy", runConfig: `{"type":"KubernetesRun","image_pull_policy":"Sometimes"}`, want: "Invalid image_pull_policy 'Sometimes'.  Expected 'Always', 'IfNotPresent', or 'Never'"},
 		{name: "quantity", runConfig: `{"type":"KubernetesRun","memory_limit":"4 gigs"}`, want: `memory_limit of the run_config is "4 gigs", which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory`},
 		{name: "number in env", runConfig: `{"type":"UniversalRun","env":{"A":1}}`, want: `env "A" of the run_config is 1: values of environment variables must be strings, so put it in quotes`},
 		{name: "storage", storage: `{"type":"Tape"}`, want: "{'type': ['Unsupported value: Tape']}"},

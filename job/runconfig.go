@@ -90,7 +90,7 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 		}
 	}
 	if p := rc.ImagePullPolicy; p != nil && !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, *p) {
-		return authorError("Invalid image_pull_policy '%s'. Expected 'Always', 'IfNotPresent', or 'Never'", *p)
+		return authorError("Invalid image_pull_policy '%s'.  Expected 'Always', 'IfNotPresent', or 'Never'", *p)
 	}
 	if raw := fields["image_pull_secrets"]; isSet(raw) {
 		if err := json.Unmarshal(raw, &rc.ImagePullSecrets); err != nil {
