@@ -1,0 +1,140 @@
+package trouble
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/prefect-keda/prefect-keda/job"
+)
+
+// Annotation of a Job holds its Note.
+const Annotation = "prefect-keda.io/trouble"
+
+// maxTold events are remembered: a pod's are told once they are trouble, and
+// Kubernetes itself forgets events after an hour.
+const maxTold = 64
+
+// Note is what launchers leave on a Job for each other. It is written with the
+// version of the Job that was read, so of two launchers one writes it.
+type Note struct {
+	// Done: nothing is left to do about the Job, whatever becomes of it.
+	Done bool `json:"done,omitempty"`
+	// Told is the trouble the run was told of and may still get over.
+	Told Kind `json:"told,omitempty"`
+	// By is the launcher that is at it, Until when others may take over; or, when
+	// it went wrong, when to try again.
+	By    string    `json:"by,omitempty"`
+	Until time.Time `json:"until,omitzero"`
+	// Tries counts what went wrong.
+	Tries int `json:"tries,omitempty"`
+	// Events are the beginnings of the uids of events that were told.
+	Events []string `json:"events,omitempty"`
+}
+
+// NoteOf reads the Job's note. One that cannot be read is none: the worst that
+// follows is that something is told twice.
+func NoteOf(j *batchv1.Job) Note {
+	var n Note
+	if text := j.Annotations[Annotation]; text != "" && json.Unmarshal([]byte(text), &n) != nil {
+		return Note{}
+	}
+	return n
+}
+
+// String is the annotation's value.
+func (n Note) String() string {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return "" // unreachable: times within four-digit years encode
+	}
+	return string(text)
+}
+
+// Knows reports whether an event was told.
+func (n Note) Knows(e corev1.Event) bool { return slices.Contains(n.Events, short(e.UID)) }
+
+// With is the note after these events were told.
+func (n Note) With(events []corev1.Event) Note {
+	n.Events = slices.Clone(n.Events)
+	for _, e := range events {
+		if !n.Knows(e) {
+			n.Events = append(n.Events, short(e.UID))
+		}
+	}
+	n.Events = n.Events[max(0, len(n.Events)-maxTold):]
+	return n
+}
+
+func short(uid types.UID) string { return string(uid[:min(8, len(uid))]) }
+
+// SlimJob keeps of a Job what is judged and what it is known by, for watches:
+// thousands may be around, and their pod templates are what is large.
+func SlimJob(j *batchv1.Job) *batchv1.Job {
+	slim := &batchv1.Job{
+		ObjectMeta: slimMeta(j.ObjectMeta),
+		Spec:       batchv1.JobSpec{Suspend: j.Spec.Suspend, TTLSecondsAfterFinished: j.Spec.TTLSecondsAfterFinished},
+		Status: batchv1.JobStatus{
+			Conditions: j.Status.Conditions, StartTime: j.Status.StartTime,
+			Active: j.Status.Active, Succeeded: j.Status.Succeeded, Failed: j.Status.Failed,
+		},
+	}
+	if text, ok := j.Annotations[Annotation]; ok {
+		slim.Annotations = map[string]string{Annotation: text}
+	}
+	return slim
+}
+
+// SlimPod does the same for a pod. Of one that is well nothing but its phase and
+// name is left.
+func SlimPod(p *corev1.Pod) *corev1.Pod {
+	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta)}
+	slim.OwnerReferences = slices.DeleteFunc(slices.Clone(p.OwnerReferences), func(o metav1.OwnerReference) bool { return o.Kind != "Job" })
+	s := p.Status
+	slim.Status = corev1.PodStatus{Phase: s.Phase, Reason: s.Reason, Message: s.Message, StartTime: s.StartTime}
+	for _, c := range s.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			slim.Status.Conditions = append(slim.Status.Conditions, c)
+		}
+	}
+	slim.Status.InitContainerStatuses = slimStatuses(s.InitContainerStatuses)
+	slim.Status.ContainerStatuses = slimStatuses(s.ContainerStatuses)
+	return slim
+}
+
+func slimStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var kept []corev1.ContainerStatus
+	for _, c := range all {
+		if c.State.Waiting != nil || c.State.Terminated != nil {
+			kept = append(kept, corev1.ContainerStatus{Name: c.Name, State: c.State, LastTerminationState: c.LastTerminationState})
+		}
+	}
+	return kept
+}
+
+func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+	slim := metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
+		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
+		Labels: map[string]string{},
+	}
+	for _, l := range []string{job.LabelFlowRunID, job.LabelAttempt} {
+		if v, ok := m.Labels[l]; ok {
+			slim.Labels[l] = v
+		}
+	}
+	return slim
+}
+
+// Belongs reports whether a pod is the Job's: a run may have had several Jobs.
+func Belongs(p *corev1.Pod, j *batchv1.Job) bool {
+	if len(p.OwnerReferences) == 0 {
+		return p.Labels[job.LabelFlowRunID] == j.Labels[job.LabelFlowRunID]
+	}
+	return slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Job" && o.Name == j.Name })
+}

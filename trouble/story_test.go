@@ -1,0 +1,97 @@
+package trouble_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+// The first is what the agent wrote of a pod killed by OOM, byte for byte
+// (prefect1-spec §6).
+func TestPodStory(t *testing.T) {
+	for name, tc := range map[string]struct{ status, want string }{
+		"killed for its memory": {
+			`
+  phase: Failed
+  containerStatuses: [{name: flow, ready: false, restartCount: 0, image: i, imageID: x, state: {terminated: {exitCode: 137, message: boo, reason: OOMKilled, signal: 9}}}]
+`,
+			"Pod p failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 137\n\t\tMessage: boo\n\t\tReason: OOMKilled\n\t\tSignal: 9",
+		},
+		"evicted": {evicted, "Pod p failed.\n\tMessage: The node was low on resource: memory.\n\tReason: Evicted\n\tNo container statuses found for pod"},
+		"containers in other states": {
+			`
+  phase: Failed
+  containerStatuses:
+    - {name: a, ready: false, restartCount: 0, image: i, imageID: x, state: {waiting: {reason: PodInitializing}}}
+    - {name: b, ready: false, restartCount: 0, image: i, imageID: x}
+    - {name: c, ready: false, restartCount: 0, image: i, imageID: x, state: {running: {}}}
+`,
+			"Pod p failed.\n\tContainer 'a' state: waiting\n\tContainer 'b' state: Not Found\n\tContainer 'c' state: running",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := cmp.Diff(tc.want, trouble.PodStory(aPod(t, "p", tc.status))); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
+	}
+}
+
+func TestEvents(t *testing.T) {
+	e := corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{UID: "0123456789", CreationTimestamp: metav1.NewTime(at(1))},
+		Reason:     "FailedScheduling", Message: "0/3 nodes", InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "p"},
+	}
+	if d := cmp.Diff("Event: 'FailedScheduling' on pod 'p'\n\tMessage: 0/3 nodes", trouble.EventLine(e)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	for i, set := range []func(){
+		func() {},
+		func() { e.FirstTimestamp = metav1.NewTime(at(2)) },
+		func() { e.EventTime = metav1.NewMicroTime(at(3)) },
+		func() { e.LastTimestamp = metav1.NewTime(at(4)) },
+	} {
+		set()
+		if got := trouble.EventTime(e); !got.Equal(at(i + 1)) {
+			t.Errorf("time %s, want %s", got, at(i+1))
+		}
+	}
+}
+
+func TestNoteRemembersEvents(t *testing.T) {
+	event := func(uid string) corev1.Event { return corev1.Event{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}} }
+	n := trouble.Note{By: "l", Until: noon, Tries: 2}.With([]corev1.Event{event("aaaaaaaa-1"), event("b"), event("b")})
+	j := aJob(t, "")
+	j.Annotations = map[string]string{trouble.Annotation: n.String()}
+	back := trouble.NoteOf(j)
+	if d := cmp.Diff(trouble.Note{By: "l", Until: noon, Tries: 2, Events: []string{"aaaaaaaa", "b"}}, back); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if !back.Knows(event("aaaaaaaa-1")) || back.Knows(event("c")) {
+		t.Error("it does not know what was told")
+	}
+	for i := range 200 {
+		back = back.With([]corev1.Event{event(time.Duration(i).String())})
+	}
+	if len(back.Events) != 64 || !back.Knows(event("199ns")) {
+		t.Errorf("%d events are remembered, want the last 64", len(back.Events))
+	}
+}
+
+func TestBelongs(t *testing.T) {
+	j, p := aJob(t, ""), aPod(t, "p", running)
+	other := j.DeepCopy()
+	other.Name = "of-another-attempt"
+	if !trouble.Belongs(p, j) || trouble.Belongs(p, other) {
+		t.Error("a pod is its owner's")
+	}
+	if slim := trouble.SlimPod(p); !trouble.Belongs(slim, j) || trouble.Belongs(slim, other) {
+		t.Error("a slimmed pod is its owner's")
+	}
+}
