@@ -28,3 +28,25 @@ type Observation struct {
 	// are then lower bounds.
 	Truncated bool
 }
+
+// JobRun is what supervising a Job needs of its run.
+type JobRun struct {
+	ID     string
+	Labels []string
+	State  StateType
+	// StateAt is when the state was written.
+	StateAt time.Time
+	// Claim is the one the run was last submitted with; set of Silent runs only.
+	Claim Claim
+}
+
+// Supervision is what Prefect knows of the runs of Jobs.
+type Supervision struct {
+	// Troubled are the runs asked for that there are.
+	Troubled []JobRun
+	// Cancelled are those of the runs asked for that are cancelled.
+	Cancelled []JobRun
+	// Silent are runs that a launcher of ours submitted, that are running as far
+	// as Prefect knows and have given no sign of life for minutes.
+	Silent []JobRun
+}

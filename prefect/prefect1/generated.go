@@ -149,6 +149,34 @@ type __setTaskRunStatesInput struct {
 // GetInput returns __setTaskRunStatesInput.Input, and is useful for accessing the field via an interface.
 func (v *__setTaskRunStatesInput) GetInput() setTaskRunStatesInput { return v.Input }
 
+// __superviseInput is used internally by genqlient
+type __superviseInput struct {
+	Tenant      string          `json:"tenant"`
+	Troubled    json.RawMessage `json:"troubled"`
+	Active      json.RawMessage `json:"active"`
+	Scheduled   []string        `json:"scheduled"`
+	SilentSince string          `json:"silentSince"`
+	Limit       int             `json:"limit"`
+}
+
+// GetTenant returns __superviseInput.Tenant, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetTenant() string { return v.Tenant }
+
+// GetTroubled returns __superviseInput.Troubled, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetTroubled() json.RawMessage { return v.Troubled }
+
+// GetActive returns __superviseInput.Active, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetActive() json.RawMessage { return v.Active }
+
+// GetScheduled returns __superviseInput.Scheduled, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetScheduled() []string { return v.Scheduled }
+
+// GetSilentSince returns __superviseInput.SilentSince, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetSilentSince() string { return v.SilentSince }
+
+// GetLimit returns __superviseInput.Limit, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetLimit() int { return v.Limit }
+
 // __updateFlowRunHeartbeatInput is used internally by genqlient
 type __updateFlowRunHeartbeatInput struct {
 	Id string `json:"id"`
@@ -250,6 +278,26 @@ type helloResponse struct {
 
 // GetHello returns helloResponse.Hello, and is useful for accessing the field via an interface.
 func (v *helloResponse) GetHello() string { return v.Hello }
+
+// jobRunFields includes the GraphQL fields of flow_run requested by the fragment jobRunFields.
+type jobRunFields struct {
+	Id              string          `json:"id"`
+	Labels          json.RawMessage `json:"labels"`
+	State           string          `json:"state"`
+	State_timestamp string          `json:"state_timestamp"`
+}
+
+// GetId returns jobRunFields.Id, and is useful for accessing the field via an interface.
+func (v *jobRunFields) GetId() string { return v.Id }
+
+// GetLabels returns jobRunFields.Labels, and is useful for accessing the field via an interface.
+func (v *jobRunFields) GetLabels() json.RawMessage { return v.Labels }
+
+// GetState returns jobRunFields.State, and is useful for accessing the field via an interface.
+func (v *jobRunFields) GetState() string { return v.State }
+
+// GetState_timestamp returns jobRunFields.State_timestamp, and is useful for accessing the field via an interface.
+func (v *jobRunFields) GetState_timestamp() string { return v.State_timestamp }
 
 // observeClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
 type observeClaimedFlow_run struct {
@@ -560,6 +608,111 @@ type setTaskRunStatesSet_task_run_statesSet_task_run_states_payload struct {
 // GetStates returns setTaskRunStatesSet_task_run_statesSet_task_run_states_payload.States, and is useful for accessing the field via an interface.
 func (v *setTaskRunStatesSet_task_run_statesSet_task_run_states_payload) GetStates() []setStatePayload {
 	return v.States
+}
+
+// superviseResponse is returned by supervise on success.
+type superviseResponse struct {
+	Troubled  []jobRunFields            `json:"troubled"`
+	Cancelled []jobRunFields            `json:"cancelled"`
+	Silent    []superviseSilentFlow_run `json:"silent"`
+}
+
+// GetTroubled returns superviseResponse.Troubled, and is useful for accessing the field via an interface.
+func (v *superviseResponse) GetTroubled() []jobRunFields { return v.Troubled }
+
+// GetCancelled returns superviseResponse.Cancelled, and is useful for accessing the field via an interface.
+func (v *superviseResponse) GetCancelled() []jobRunFields { return v.Cancelled }
+
+// GetSilent returns superviseResponse.Silent, and is useful for accessing the field via an interface.
+func (v *superviseResponse) GetSilent() []superviseSilentFlow_run { return v.Silent }
+
+// superviseSilentFlow_run includes the requested fields of the GraphQL type flow_run.
+type superviseSilentFlow_run struct {
+	jobRunFields `json:"-"`
+	States       []superviseSilentFlow_runStatesFlow_run_state `json:"states"`
+}
+
+// GetStates returns superviseSilentFlow_run.States, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_run) GetStates() []superviseSilentFlow_runStatesFlow_run_state {
+	return v.States
+}
+
+// GetId returns superviseSilentFlow_run.Id, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_run) GetId() string { return v.jobRunFields.Id }
+
+// GetLabels returns superviseSilentFlow_run.Labels, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_run) GetLabels() json.RawMessage { return v.jobRunFields.Labels }
+
+// GetState returns superviseSilentFlow_run.State, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_run) GetState() string { return v.jobRunFields.State }
+
+// GetState_timestamp returns superviseSilentFlow_run.State_timestamp, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_run) GetState_timestamp() string { return v.jobRunFields.State_timestamp }
+
+func (v *superviseSilentFlow_run) UnmarshalJSON(b []byte) error {
+
+	if string(b) == "null" {
+		return nil
+	}
+
+	var firstPass struct {
+		*superviseSilentFlow_run
+		graphql.NoUnmarshalJSON
+	}
+	firstPass.superviseSilentFlow_run = v
+
+	err := json.Unmarshal(b, &firstPass)
+	if err != nil {
+		return err
+	}
+
+	err = json.Unmarshal(
+		b, &v.jobRunFields)
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+type __premarshalsuperviseSilentFlow_run struct {
+	States []superviseSilentFlow_runStatesFlow_run_state `json:"states"`
+
+	Id string `json:"id"`
+
+	Labels json.RawMessage `json:"labels"`
+
+	State string `json:"state"`
+
+	State_timestamp string `json:"state_timestamp"`
+}
+
+func (v *superviseSilentFlow_run) MarshalJSON() ([]byte, error) {
+	premarshaled, err := v.__premarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(premarshaled)
+}
+
+func (v *superviseSilentFlow_run) __premarshalJSON() (*__premarshalsuperviseSilentFlow_run, error) {
+	var retval __premarshalsuperviseSilentFlow_run
+
+	retval.States = v.States
+	retval.Id = v.jobRunFields.Id
+	retval.Labels = v.jobRunFields.Labels
+	retval.State = v.jobRunFields.State
+	retval.State_timestamp = v.jobRunFields.State_timestamp
+	return &retval, nil
+}
+
+// superviseSilentFlow_runStatesFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type superviseSilentFlow_runStatesFlow_run_state struct {
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetSerialized_state returns superviseSilentFlow_runStatesFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_runStatesFlow_run_state) GetSerialized_state() json.RawMessage {
+	return v.Serialized_state
 }
 
 type taskRunState struct {
@@ -1086,6 +1239,68 @@ func setTaskRunStates(
 	}
 
 	data_ = &setTaskRunStatesResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
+// The query executed by supervise.
+const supervise_Operation = `
+query supervise ($tenant: uuid!, $troubled: uuid_comparison_exp!, $active: uuid_comparison_exp!, $scheduled: [String!]!, $silentSince: timestamptz!, $limit: Int!) {
+	troubled: flow_run(where: {tenant_id:{_eq:$tenant},id:$troubled}) {
+		... jobRunFields
+	}
+	cancelled: flow_run(where: {tenant_id:{_eq:$tenant},id:$active,state:{_eq:"Cancelled"}}) {
+		... jobRunFields
+	}
+	silent: flow_run(where: {tenant_id:{_eq:$tenant},state:{_in:["Running","Cancelling"]},heartbeat:{_lte:$silentSince},_not:{task_runs:{state:{_in:$scheduled}}}}, order_by: [{state_timestamp:asc},{id:asc}], limit: $limit) {
+		... jobRunFields
+		states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+			serialized_state
+		}
+	}
+}
+fragment jobRunFields on flow_run {
+	id
+	labels
+	state
+	state_timestamp
+}
+`
+
+// What the runs of Jobs are at: of Jobs in trouble, of Jobs that still run (only
+// a cancelled run matters there), and runs that give no sign of life and do not
+// wait for a retry, with how they were last submitted. Asked about twice a minute.
+func supervise(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	tenant string,
+	troubled json.RawMessage,
+	active json.RawMessage,
+	scheduled []string,
+	silentSince string,
+	limit int,
+) (data_ *superviseResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "supervise",
+		Query:  supervise_Operation,
+		Variables: &__superviseInput{
+			Tenant:      tenant,
+			Troubled:    troubled,
+			Active:      active,
+			Scheduled:   scheduled,
+			SilentSince: silentSince,
+			Limit:       limit,
+		},
+	}
+
+	data_ = &superviseResponse{}
 	resp_ := &graphql.Response{Data: data_}
 
 	err_ = client_.MakeRequest(
