@@ -10,7 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Permission is one verb on one kind of object.
+// Permission is one verb on one kind of object, or on a part of it as Roles
+// spell it (pods/log).
 type Permission struct {
 	Verb, Group, Resource string
 	// For says what fails without it.
@@ -24,14 +25,22 @@ func LauncherPermissions() []Permission {
 		{"get", "batch", "jobs", "to see whose a Job is that exists already"},
 		{"list", "batch", "jobs", "to know which runs have a Job"},
 		{"watch", "batch", "jobs", "to know which runs have a Job"},
+		{"patch", "batch", "jobs", "to note which Jobs' trouble was seen to"},
+		{"delete", "batch", "jobs", "to remove failed Jobs and stop cancelled ones"},
+		{"list", "", "pods", "to tell runs what became of their pods"},
+		{"watch", "", "pods", "to tell runs what became of their pods"},
+		{"get", "", "pods/log", "to tell runs the last lines of their pods"},
+		{"list", "", "events", "to tell runs what hinders their pods"},
 	}
 }
 
 // ScalerPermissions are those of the scaler's Role, in each Jobs' namespace.
 func ScalerPermissions() []Permission {
 	return []Permission{
-		{"list", "batch", "jobs", "to count claims that lack their Job"},
-		{"watch", "batch", "jobs", "to count claims that lack their Job"},
+		{"list", "batch", "jobs", "to count claims that lack their Job and Jobs in trouble"},
+		{"watch", "batch", "jobs", "to count claims that lack their Job and Jobs in trouble"},
+		{"list", "", "pods", "to count Jobs in trouble"},
+		{"watch", "", "pods", "to count Jobs in trouble"},
 	}
 }
 
@@ -75,9 +84,10 @@ func Check(ctx context.Context, client Reviewer, permissions []Permission, names
 	missing := map[string][]Permission{}
 	for _, namespace := range namespaces {
 		for _, p := range permissions {
+			kind, sub, _ := strings.Cut(p.Resource, "/")
 			review, err := client.Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: p.Resource,
+					Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: kind, Subresource: sub,
 				}},
 			}, metav1.CreateOptions{})
 			if err != nil {

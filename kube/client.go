@@ -1,10 +1,12 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,19 +15,19 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Client is client-go's typed client for the two kinds of objects we create.
+// Client is client-go's typed client for the few kinds of objects we deal with.
 // client-go's own Clientset knows every kind there is, which costs the binary
 // twice its size and the scaler a third of its memory.
 type Client struct {
-	batch, authorization rest.Interface
-	parameters           runtime.ParameterCodec
+	core, batch, authorization rest.Interface
+	parameters                 runtime.ParameterCodec
 }
 
 // NewClient makes no request.
 func NewClient(config *rest.Config) (*Client, error) {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
-	for _, add := range []func(*runtime.Scheme) error{batchv1.AddToScheme, authorizationv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{batchv1.AddToScheme, authorizationv1.AddToScheme, addCore} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("set up the Kubernetes client: %w", err)
 		}
@@ -36,11 +38,15 @@ func NewClient(config *rest.Config) (*Client, error) {
 	}
 	c := &Client{parameters: runtime.NewParameterCodec(scheme)}
 	for version, client := range map[schema.GroupVersion]*rest.Interface{
+		corev1.SchemeGroupVersion:          &c.core,
 		batchv1.SchemeGroupVersion:         &c.batch,
 		authorizationv1.SchemeGroupVersion: &c.authorization,
 	} {
 		config := rest.CopyConfig(config)
 		config.APIPath, config.GroupVersion = "/apis", &version
+		if version.Group == "" {
+			config.APIPath = "/api"
+		}
 		config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 		if *client, err = rest.RESTClientForConfigAndClient(config, http); err != nil {
 			return nil, fmt.Errorf("set up the Kubernetes client for %s: %w", version, err)
@@ -49,12 +55,40 @@ func NewClient(config *rest.Config) (*Client, error) {
 	return c, nil
 }
 
+// addCore knows of the core group's many kinds those that are asked for.
+func addCore(scheme *runtime.Scheme) error {
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.PodLogOptions{}, &corev1.Event{}, &corev1.EventList{})
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	return nil
+}
+
 // Jobs are those of one namespace.
 func (c *Client) Jobs(namespace string) *gentype.ClientWithList[*batchv1.Job, *batchv1.JobList] {
 	return gentype.NewClientWithList("jobs", c.batch, c.parameters, namespace,
 		func() *batchv1.Job { return &batchv1.Job{} },
 		func() *batchv1.JobList { return &batchv1.JobList{} },
 		gentype.PrefersProtobuf[*batchv1.Job]())
+}
+
+// Pods are those of one namespace.
+func (c *Client) Pods(namespace string) *gentype.ClientWithList[*corev1.Pod, *corev1.PodList] {
+	return gentype.NewClientWithList("pods", c.core, c.parameters, namespace,
+		func() *corev1.Pod { return &corev1.Pod{} },
+		func() *corev1.PodList { return &corev1.PodList{} },
+		gentype.PrefersProtobuf[*corev1.Pod]())
+}
+
+// Events are those of one namespace.
+func (c *Client) Events(namespace string) *gentype.ClientWithList[*corev1.Event, *corev1.EventList] {
+	return gentype.NewClientWithList("events", c.core, c.parameters, namespace,
+		func() *corev1.Event { return &corev1.Event{} },
+		func() *corev1.EventList { return &corev1.EventList{} },
+		gentype.PrefersProtobuf[*corev1.Event]())
+}
+
+// Log reads what a container has written.
+func (c *Client) Log(ctx context.Context, namespace, pod string, o corev1.PodLogOptions) ([]byte, error) {
+	return c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").VersionedParams(&o, c.parameters).DoRaw(ctx)
 }
 
 // Reviews ask what we ourselves may do.
