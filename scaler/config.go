@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/metadata"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // Source is what the scaler asks of a Prefect API: one consistent look, in one
@@ -22,13 +22,16 @@ import (
 // has started.
 type Source interface {
 	Observe(ctx context.Context, until time.Time) (prefect.Observation, error)
+	// Supervise asks what the runs of Jobs in trouble are at, which of the runs of
+	// active Jobs are cancelled, and which runs of ours have fallen silent.
+	Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error)
 }
 
 // Connection is a Prefect API and the place where its runs become Jobs.
 type Connection struct {
 	Source Source
-	// JobNamespaces are watched for Jobs, to know which claims lack theirs.
-	// Empty: claims are not followed and never count.
+	// JobNamespaces are watched for Jobs, to know which claims lack theirs and
+	// which Jobs are in trouble. Empty: neither is followed or ever counts.
 	JobNamespaces []string
 }
 
@@ -46,9 +49,8 @@ type Options struct {
 	Listen string
 	// Connections by the name ScaledObjects give in their metadata.
 	Connections map[string]Connection
-	// Kubernetes reads the metadata of Jobs; needed when a connection has
-	// JobNamespaces.
-	Kubernetes metadata.Interface
+	// Kubernetes reads Jobs and pods; needed when a connection has JobNamespaces.
+	Kubernetes Kubernetes
 
 	// PollInterval is the pause between two looks; 1 s by default. It grows
 	// fivefold while nobody asks.
@@ -64,6 +66,9 @@ type Options struct {
 	// ClaimGrace is how long a claim may lack its Job before it counts as
 	// demand; 5 s by default.
 	ClaimGrace time.Duration
+	// Rules say what is trouble; launchers must have the same. The zero Grace is
+	// one of 60 s.
+	Rules trouble.Rules
 
 	// TLS, when set, replaces plain text.
 	TLS *TLS
@@ -86,6 +91,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxStaleness, 2*time.Minute)
 	set(&o.WarmUpLead, 10*time.Second)
 	set(&o.ClaimGrace, 5*time.Second)
+	set(&o.Rules.Grace, time.Minute)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -112,7 +118,7 @@ func (o Options) validate() error {
 		if c.Source == nil {
 			wrong("connection %q: no Prefect API given", name)
 		}
-		if len(c.JobNamespaces) > 0 && o.Kubernetes == nil {
+		if len(c.JobNamespaces) > 0 && (o.Kubernetes.Jobs == nil || o.Kubernetes.Pods == nil) {
 			wrong("connection %q: watching Jobs in %s needs a Kubernetes client", name, strings.Join(c.JobNamespaces, ", "))
 		}
 		if slices.Contains(c.JobNamespaces, "") {
@@ -126,6 +132,8 @@ func (o Options) validate() error {
 	}
 	positive("warm-up lead", o.WarmUpLead)
 	positive("claim grace", o.ClaimGrace)
+	positive("grace for pods that do not start", o.Rules.Grace)
+	positive("time a run may wait for its pod", o.Rules.PendingFor)
 	if o.WarmUpLead > maxWarmUpLead {
 		wrong("warm-up lead is %s: at most %s", o.WarmUpLead, maxWarmUpLead)
 	}

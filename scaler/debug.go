@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // report is /debug/demand: why each number is what it is.
@@ -31,7 +32,8 @@ type objectReport struct {
 	Demand       int64      `json:"demand"`
 	Due          int64      `json:"due"`
 	DueWithin    int64      `json:"due_within_lead"`
-	Trouble      int64      `json:"claims_without_job"`
+	Missing      int64      `json:"claims_without_job"`
+	Troubled     kindCounts `json:"jobs_in_trouble,omitempty"`
 	WarmUpLead   string     `json:"warm_up_lead"`
 	FirstRuns    []string   `json:"first_runs"`
 	NextWake     *time.Time `json:"next_wake"`
@@ -50,6 +52,7 @@ type connectionReport struct {
 	Truncated bool          `json:"truncated"`
 	Unserved  []labelReport `json:"unserved"`
 	Missing   []claimReport `json:"claims_without_job"`
+	Troubled  []jobReport   `json:"jobs_in_trouble"`
 	Unsynced  []string      `json:"job_namespaces_not_listed,omitempty"`
 }
 
@@ -69,6 +72,18 @@ type claimReport struct {
 	Job        string    `json:"job"`
 	Attempt    string    `json:"attempt"`
 	CountsFrom time.Time `json:"counts_from"`
+}
+
+type kindCounts map[trouble.Kind]int64
+
+type jobReport struct {
+	FlowRun    string       `json:"flow_run"`
+	Labels     []string     `json:"labels"`
+	Namespace  string       `json:"namespace"`
+	Job        string       `json:"job"`
+	Kind       trouble.Kind `json:"kind"`
+	Message    string       `json:"message"`
+	CountsFrom time.Time    `json:"counts_from"`
 }
 
 // Debug is the handler of /debug/demand. It answers people who accept HTML with
@@ -128,7 +143,7 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 		o.Launchers = (v.Value + t.RunsPerLauncher - 1) / t.RunsPerLauncher
 	}
 	o.Active, o.Value, o.Demand = v.Active, v.Value, v.Demand()
-	o.Due, o.DueWithin, o.Trouble = v.Due, v.Ahead, v.Trouble
+	o.Due, o.DueWithin, o.Missing, o.Troubled = v.Due, v.Ahead, v.Missing, v.Troubled
 	o.Reason = v.reason(t)
 	if !v.NextWake.IsZero() {
 		o.NextWake = &v.NextWake
@@ -161,6 +176,9 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 		c.Missing = append(c.Missing, claimReport{
 			m.ID, m.Labels, m.Claim.Launcher, m.Claim.Namespace, m.Claim.Job, string(m.Claim.Attempt), m.CountsFrom,
 		})
+	}
+	for _, d := range s.Troubled {
+		c.Troubled = append(c.Troubled, jobReport{d.Run, d.Labels, d.Namespace, d.Job, d.Kind, d.Message, d.From})
 	}
 	return c
 }

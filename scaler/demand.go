@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // maxValue keeps the metric within what KEDA turns into milli-units safely.
@@ -15,9 +16,11 @@ const maxValue = 1_000_000_000
 
 // verdict is what one trigger is told about one snapshot at one moment, and why.
 type verdict struct {
-	// Due runs are claimable now, Ahead ones within the lead; Trouble are
-	// claims without a Job.
-	Due, Ahead, Trouble int64
+	// Due runs are claimable now, Ahead ones within the lead; Missing are claims
+	// without a Job.
+	Due, Ahead, Missing int64
+	// Troubled are Jobs in trouble, by kind; nil when there are none.
+	Troubled map[trouble.Kind]int64
 	// AtLeast is set when more runs wait than one look returns.
 	AtLeast bool
 	// Held is set when only an earlier activation keeps the trigger active.
@@ -37,7 +40,13 @@ type verdict struct {
 }
 
 // Demand is the number of things a launcher would have to do.
-func (v verdict) Demand() int64 { return v.Due + v.Ahead + v.Trouble }
+func (v verdict) Demand() int64 {
+	sum := v.Due + v.Ahead + v.Missing
+	for _, n := range v.Troubled {
+		sum += n
+	}
+	return sum
+}
 
 // decide is the whole policy. wasActive is the previous verdict of a trigger
 // with an activation threshold: the threshold delays the start of a launcher
@@ -65,7 +74,19 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 		case m.CountsFrom.After(now):
 			v.NextWake = earliest(v.NextWake, m.CountsFrom)
 		default:
-			v.Trouble++
+			v.Missing++
+		}
+	}
+	for _, d := range s.Troubled {
+		switch {
+		case !prefect.LabelsMatch(t.Labels, d.Labels):
+		case d.From.After(now):
+			v.NextWake = earliest(v.NextWake, d.From)
+		default:
+			if v.Troubled == nil {
+				v.Troubled = map[trouble.Kind]int64{}
+			}
+			v.Troubled[d.Kind]++
 		}
 	}
 
@@ -145,7 +166,10 @@ func (v verdict) reason(t trigger) string {
 	}
 	add(v.Due, "%d due")
 	add(v.Ahead, "%d due within %s", t.WarmUpLead)
-	add(v.Trouble, "%d claimed without a Job")
+	add(v.Missing, "%d claimed without a Job")
+	for _, k := range trouble.Kinds() {
+		add(v.Troubled[k], "%d in trouble (%s)", k)
+	}
 	why := strings.Join(parts, ", ")
 	if why == "" {
 		why = "no run with these labels is due"

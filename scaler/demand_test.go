@@ -9,11 +9,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) time.Time { return noon.Add(d) }
+
+func troubledJob(kind trouble.Kind, from time.Time, labels ...string) troubled {
+	return troubled{found{Finding: trouble.Finding{Kind: kind, From: from}, Namespace: "flows", Job: "j", Run: "r"}, labels}
+}
 
 func TestDecide(t *testing.T) {
 	tr := func(change ...func(*trigger)) trigger {
@@ -27,11 +32,12 @@ func TestDecide(t *testing.T) {
 	threshold := func(t *trigger) { t.ActivationThreshold = 2 }
 	look := func(runs ...prefect.DueRun) *snapshot { return newSnapshot(prefect.Observation{Due: runs}, noon) }
 	lacking := func(from time.Duration, labels ...string) *snapshot {
-		return look().with([]missing{{ID: "c", Labels: labels, CountsFrom: at(from)}})
+		return look().with([]missing{{ID: "c", Labels: labels, CountsFrom: at(from)}}, nil)
 	}
 	truncated := func(runs ...prefect.DueRun) *snapshot {
 		return newSnapshot(prefect.Observation{Due: runs, Truncated: true}, noon)
 	}
+	jobs := func(jobs ...troubled) *snapshot { return look().with(nil, jobs) }
 	three := look(run("1", at(-time.Second), "a"), run("2", at(-time.Minute), "a", "b"), run("3", at(-time.Hour), "b"))
 
 	for name, tc := range map[string]struct {
@@ -67,11 +73,17 @@ func TestDecide(t *testing.T) {
 		"without a time": {look(run("1", time.Time{}, "a")), tr(), false, verdict{Due: 1, Active: true, Value: 1}, "1 due"},
 		"claim without a Job": {
 			lacking(-time.Second, "a"), tr(), false,
-			verdict{Trouble: 1, Active: true, Value: 1},
+			verdict{Missing: 1, Active: true, Value: 1},
 			"1 claimed without a Job",
 		},
-		"claim in its grace":        {lacking(time.Second, "a"), tr(), false, verdict{NextWake: at(time.Second)}, "no run with these labels is due"},
-		"claim of somebody else":    {lacking(-time.Second, "c"), tr(), false, verdict{}, "no run with these labels is due"},
+		"claim in its grace":     {lacking(time.Second, "a"), tr(), false, verdict{NextWake: at(time.Second)}, "no run with these labels is due"},
+		"claim of somebody else": {lacking(-time.Second, "c"), tr(), false, verdict{}, "no run with these labels is due"},
+		"Jobs in trouble": {
+			jobs(troubledJob(trouble.Failed, at(-time.Hour), "a"), troubledJob(trouble.ImagePull, noon, "b"), troubledJob(trouble.Failed, at(-1), "c")), tr(), false,
+			verdict{Troubled: map[trouble.Kind]int64{trouble.Failed: 1, trouble.ImagePull: 1}, Active: true, Value: 2},
+			"1 in trouble (failed), 1 in trouble (image_pull)",
+		},
+		"a Job in its grace":        {jobs(troubledJob(trouble.ImagePull, at(time.Second), "a")), tr(), false, verdict{NextWake: at(time.Second)}, "no run with these labels is due"},
 		"at the threshold":          {look(run("1", noon, "a"), run("2", noon, "a")), tr(threshold), false, verdict{Due: 2, Since: noon}, "2 due; not above the activation threshold 2"},
 		"above the threshold":       {three, tr(threshold), false, verdict{Due: 3, Active: true, Value: 3, Since: at(-time.Hour)}, "3 due"},
 		"work left below threshold": {look(run("1", noon, "a")), tr(threshold), true, verdict{Due: 1, Active: true, Held: true, Value: 1, Since: noon}, "1 due; not above the activation threshold 2, but a launcher was started and work is left"},
@@ -131,7 +143,12 @@ func TestVerdictProperties(t *testing.T) {
 		for i := range rapid.IntRange(0, 3).Draw(t, "claims") {
 			lacking = append(lacking, missing{ID: fmt.Sprint("c", i), Labels: labels.Draw(t, "labels"), CountsFrom: at(time.Duration(offset.Draw(t, "from")) * time.Second)})
 		}
-		s := newSnapshot(prefect.Observation{Due: runs, Truncated: rapid.Bool().Draw(t, "truncated")}, noon).with(lacking)
+		var jobs []troubled
+		for range rapid.IntRange(0, 3).Draw(t, "jobs") {
+			kind := rapid.SampledFrom(trouble.Kinds()).Draw(t, "kind")
+			jobs = append(jobs, troubledJob(kind, at(time.Duration(offset.Draw(t, "from"))*time.Second), labels.Draw(t, "labels")...))
+		}
+		s := newSnapshot(prefect.Observation{Due: runs, Truncated: rapid.Bool().Draw(t, "truncated")}, noon).with(lacking, jobs)
 		tr := trigger{
 			Labels:              labels.Draw(t, "ours"),
 			RunsPerLauncher:     rapid.Int64Range(1, 5).Draw(t, "runsPerLauncher"),

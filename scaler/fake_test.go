@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,35 @@ type fakeSource struct {
 	hung  bool
 	calls []time.Time
 	until time.Time
+
+	supervision prefect.Supervision
+	supervised  []asked
+}
+
+// asked is what a call of Supervise asked about.
+type asked struct{ troubled, active []string }
+
+// Supervise answers of the runs in supervision what was asked for.
+func (f *fakeSource) Supervise(_ context.Context, troubled, active []string) (prefect.Supervision, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.supervised = append(f.supervised, asked{troubled, active})
+	if f.err != nil {
+		return prefect.Supervision{}, f.err
+	}
+	among := func(runs []prefect.JobRun, ids []string) (some []prefect.JobRun) {
+		for _, r := range runs {
+			if slices.Contains(ids, r.ID) {
+				some = append(some, r)
+			}
+		}
+		return some
+	}
+	return prefect.Supervision{
+		Troubled:  among(f.supervision.Troubled, troubled),
+		Cancelled: among(f.supervision.Cancelled, active),
+		Silent:    f.supervision.Silent,
+	}, nil
 }
 
 func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Observation, error) {

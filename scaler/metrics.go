@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // metrics are what happened, counted; what is, is read at the scrape (gauges).
@@ -84,8 +85,8 @@ func (m *metrics) pushed(k kind, since, now time.Time) {
 type gauges struct {
 	service *service
 
-	age, failures, due, lacking   *prometheus.Desc
-	demand, value, active, asking *prometheus.Desc
+	age, failures, due, lacking, troubled *prometheus.Desc
+	demand, value, active, asking         *prometheus.Desc
 }
 
 func newGauges(s *service) *gauges {
@@ -98,6 +99,7 @@ func newGauges(s *service) *gauges {
 		failures: desc("poll_consecutive_failures", "Looks at Prefect that failed since the last success.", "connection"),
 		due:      desc("due_runs", "Due runs, whatever their labels.", "connection"),
 		lacking:  desc("claims_without_job", "Claims whose Job is missing, the grace for creating it included.", "connection"),
+		troubled: desc("jobs_in_trouble", "Jobs that want or will want a launcher to see to them.", "connection", "kind"),
 		demand:   desc("demand", "Runs and claims that want a launcher.", "scaled_object"),
 		value:    desc("metric_value", "The metric as told to KEDA.", "scaled_object"),
 		active:   desc("active", "1 while the ScaledObject is told to be active.", "scaled_object"),
@@ -107,7 +109,7 @@ func newGauges(s *service) *gauges {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.lacking, g.demand, g.value, g.active, g.asking} {
+	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.lacking, g.troubled, g.demand, g.value, g.active, g.asking} {
 		c <- d
 	}
 }
@@ -115,8 +117,8 @@ func (g *gauges) Describe(c chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(c chan<- prometheus.Metric) {
 	now := time.Now()
-	gauge := func(d *prometheus.Desc, v float64, label string) {
-		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, label)
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for name, p := range g.service.pollers {
 		s := p.current.Load()
@@ -131,6 +133,13 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		gauge(g.age, now.Sub(s.At).Seconds(), name)
 		gauge(g.due, float64(due), name)
 		gauge(g.lacking, float64(len(s.Missing)), name)
+		kinds := map[trouble.Kind]int{}
+		for _, d := range s.Troubled {
+			kinds[d.Kind]++
+		}
+		for _, k := range trouble.Kinds() {
+			gauge(g.troubled, float64(kinds[k]), name, string(k))
+		}
 	}
 
 	// Several triggers of one ScaledObject share its series, as they share its

@@ -130,7 +130,7 @@ func TestDebugTellsWhy(t *testing.T) {
 				},
 				{
 					Namespace: "flows", Name: "etl", Connection: "default", Labels: []string{"etl"},
-					Active: true, Value: 2, Target: 100, Launchers: 1, Demand: 2, Due: 1, Trouble: 1, WarmUpLead: "10s",
+					Active: true, Value: 2, Target: 100, Launchers: 1, Demand: 2, Due: 1, Missing: 1, WarmUpLead: "10s",
 					FirstRuns: []string{"run-1"}, Reason: "1 due, 1 claimed without a Job", MetadataSeen: []string{"labels", "scalerAddress"},
 				},
 			},

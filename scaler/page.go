@@ -72,6 +72,13 @@ func (p *htmlPage) connection(c connectionReport) {
 		}
 		p.end()
 	}
+	if len(c.Troubled) > 0 {
+		p.table("Job in trouble", "kind", "flow run", "labels", "what is wrong", "counts from")
+		for _, d := range c.Troubled {
+			p.row(d.Namespace+"/"+d.Job, d.Kind, d.FlowRun, labelText(d.Labels), d.Message, d.CountsFrom.Format(clock))
+		}
+		p.end()
+	}
 }
 
 func labelText(labels []string) string {

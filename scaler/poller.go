@@ -49,8 +49,9 @@ type poller struct {
 	jobChanges chan struct{}
 
 	// Only the loop's own:
-	claimed []prefect.ClaimedRun
-	lacking map[claimKey]time.Time
+	claimed     []prefect.ClaimedRun
+	lacking     map[claimKey]time.Time
+	supervision *supervision // nil when no namespace is watched
 }
 
 type claimKey struct {
@@ -80,6 +81,9 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 	p.turned.Store(time.Now().UnixNano())
 	if w != nil {
 		w.listen(p.jobChanges)
+	}
+	if w != nil && len(p.connection.JobNamespaces) > 0 {
+		p.supervision = &supervision{watch: w, namespaces: p.connection.JobNamespaces}
 	}
 	return p
 }
@@ -131,7 +135,26 @@ func (p *poller) look(ctx context.Context) {
 		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
 	}
 	p.claimed = o.Claimed
-	p.publish(newSnapshot(o, began).with(p.missing(time.Now())))
+	now := time.Now()
+	p.publish(newSnapshot(o, began).with(p.missing(now), p.supervision.troubled(now)))
+	p.supervise(ctx, now)
+}
+
+// supervise follows the runs of Jobs, after what is due was published: it is not
+// to delay that.
+func (p *poller) supervise(ctx context.Context, now time.Time) {
+	if p.supervision == nil || !p.supervision.due(now) {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	if err := p.supervision.ask(bounded, p.connection.Source, now); err != nil {
+		if ctx.Err() == nil {
+			p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", err)
+		}
+		return
+	}
+	p.recount(time.Now())
 }
 
 func (p *poller) complain(ctx context.Context, err error) {
@@ -142,10 +165,11 @@ func (p *poller) complain(ctx context.Context, err error) {
 	p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 }
 
-// recount takes note of Jobs that came or went since the last look.
+// recount takes note of what became of Jobs since the last look.
 func (p *poller) recount(now time.Time) {
-	if len(p.claimed) > 0 {
-		p.publish(p.current.Load().with(p.missing(now)))
+	current, troubled := p.current.Load(), p.supervision.troubled(now)
+	if len(p.claimed)+len(current.Troubled)+len(troubled) > 0 {
+		p.publish(current.with(p.missing(now), troubled))
 	}
 }
 
@@ -224,9 +248,9 @@ func (p *poller) want(lead time.Duration) {
 }
 
 // longestTurn is how long the loop can take to come round while all is well,
-// a hung upstream included.
+// an upstream that hangs on both its questions included.
 func (p *poller) longestTurn() time.Duration {
-	return 3 * (p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
+	return 3 * (2*p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
 }
 
 // jitter is d, give or take the share.

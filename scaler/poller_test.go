@@ -208,16 +208,19 @@ func (s slowSource) Observe(ctx context.Context, until time.Time) (prefect.Obser
 }
 
 // stuckSource does not even heed its context.
-type stuckSource struct{ release chan struct{} }
+type stuckSource struct {
+	fakeSource
+	release chan struct{}
+}
 
-func (s stuckSource) Observe(context.Context, time.Time) (prefect.Observation, error) {
+func (s *stuckSource) Observe(context.Context, time.Time) (prefect.Observation, error) {
 	<-s.release
 	return prefect.Observation{}, errors.New("released")
 }
 
 func TestLivenessEndsWhenTheLoopNoLongerTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := stuckSource{make(chan struct{})}
+		f := &stuckSource{release: make(chan struct{})}
 		s, err := New(bubbleOptions(f))
 		if err != nil {
 			t.Fatal(err)

@@ -61,7 +61,7 @@ func New(o Options) (*Server, error) {
 		namespaces = append(namespaces, c.JobNamespaces...)
 	}
 	if len(namespaces) > 0 {
-		if s.watch, err = newWatch(o.Kubernetes, namespaces, o.Logger); err != nil {
+		if s.watch, err = newWatch(o.Kubernetes, namespaces, o.Rules, o.Logger); err != nil {
 			return nil, err
 		}
 	}

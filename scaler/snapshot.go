@@ -23,7 +23,9 @@ type snapshot struct {
 	At     time.Time
 	Groups []group
 	// Missing are the claims whose Job is not there.
-	Missing   []missing
+	Missing []missing
+	// Troubled are the Jobs a launcher has to see to.
+	Troubled  []troubled
 	Truncated bool
 
 	// Failures counts the looks that failed since At, Err is the last one's.
@@ -51,6 +53,12 @@ type missing struct {
 	Claim  prefect.Claim
 	// CountsFrom is when the grace for creating the Job is over.
 	CountsFrom time.Time
+}
+
+// troubled is a Job in trouble, or one that is gone, with the labels of its run.
+type troubled struct {
+	found
+	Labels []string
 }
 
 func newSnapshot(o prefect.Observation, at time.Time) *snapshot {
@@ -92,10 +100,10 @@ func (s *snapshot) failed(err error) *snapshot {
 	return &next
 }
 
-// with is the same snapshot with another list of missing Jobs.
-func (s *snapshot) with(m []missing) *snapshot {
+// with is the same snapshot with other lists of missing and troubled Jobs.
+func (s *snapshot) with(m []missing, t []troubled) *snapshot {
 	next := *s
-	next.Missing = m
+	next.Missing, next.Troubled = m, t
 	next.superseded = make(chan struct{})
 	return &next
 }

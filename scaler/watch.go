@@ -1,118 +1,292 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	kwatch "k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// byRun is the index of Jobs by the flow run they are for.
+// byRun is the index of Jobs and of pods by the flow run they are for.
 const byRun = "flow-run"
 
-// watch knows which Jobs exist in some namespaces, by name and label and no
-// more: metadata is all that crosses the wire, and most of that is dropped.
+// Lister is as much of client-go's typed client for the objects of one kind in
+// one namespace as the scaler calls; L is the kind's list.
+type Lister[L runtime.Object] interface {
+	List(ctx context.Context, o metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, o metav1.ListOptions) (kwatch.Interface, error)
+}
+
+// Kubernetes gives the clients of a namespace.
+type Kubernetes struct {
+	Jobs func(namespace string) Lister[*batchv1.JobList]
+	Pods func(namespace string) Lister[*corev1.PodList]
+}
+
+// watch knows which Jobs exist in some namespaces and which of them are in
+// trouble. Of Jobs and pods it keeps what that takes and no more.
 type watch struct {
-	informers map[string]cache.SharedIndexInformer
-	log       *slog.Logger
+	namespaces map[string]*place
+	rules      trouble.Rules
+	log        *slog.Logger
 
 	mu        sync.Mutex
 	listeners []chan<- struct{}
 }
 
-func newWatch(client metadata.Interface, namespaces []string, log *slog.Logger) (*watch, error) {
-	w := &watch{informers: map[string]cache.SharedIndexInformer{}, log: log}
-	jobs := client.Resource(schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"})
+// place is one namespace.
+type place struct {
+	name       string
+	jobs, pods cache.SharedIndexInformer
+
+	mu    sync.Mutex
+	found map[string]found // by Job
+}
+
+// found is a Job in trouble.
+type found struct {
+	trouble.Finding
+	Namespace, Job, Run string
+	// Ended is when nothing runs any more, whatever becomes of it.
+	Ended bool
+}
+
+func newWatch(client Kubernetes, namespaces []string, rules trouble.Rules, log *slog.Logger) (*watch, error) {
+	w := &watch{namespaces: map[string]*place{}, rules: rules, log: log}
 	for _, ns := range namespaces {
-		if w.informers[ns] != nil {
+		if w.namespaces[ns] != nil {
 			continue
 		}
-		// client-go's ready-made informers would link every client there is. No
-		// resync: nothing here acts on a Job that did not change.
-		informer := cache.NewSharedIndexInformer(listWatch(client, jobs.Namespace(ns)), &metav1.PartialObjectMetadata{}, 0,
-			cache.Indexers{byRun: flowRunOf})
-		err := informer.SetTransform(slim)
+		p := &place{name: ns, found: map[string]found{}}
+		jobs, pods := client.Jobs(ns), client.Pods(ns)
+		p.jobs = newInformer(jobs, &batchv1.Job{})
+		p.pods = newInformer(pods, &corev1.Pod{})
+		err := w.follow(p.jobs, w.complaint(ns, "Jobs; claims without a Job"), true, func(o metav1.Object) { w.judge(p, o.GetName()) })
 		if err == nil {
-			err = informer.SetWatchErrorHandlerWithContext(w.complaint(ns))
-		}
-		if err == nil {
-			_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-				AddFunc:    func(any) { w.tell() },
-				DeleteFunc: func(any) { w.tell() },
+			err = w.follow(p.pods, w.complaint(ns, "pods; Jobs in trouble"), false, func(o metav1.Object) {
+				for _, j := range p.jobsOf(o.GetLabels()[job.LabelFlowRunID]) {
+					w.judge(p, j.Name)
+				}
 			})
 		}
 		if err != nil {
 			return nil, fmt.Errorf("watch Jobs in %s: %w", ns, err)
 		}
-		w.informers[ns] = informer
+		w.namespaces[ns] = p
 	}
 	return w, nil
 }
 
-func listWatch(client metadata.Interface, jobs metadata.ResourceInterface) cache.ListerWatcher {
-	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+// newInformer: client-go's ready-made ones would link every client there is. No
+// resync: nothing here acts on what did not change.
+func newInformer[L runtime.Object](client Lister[L], kind runtime.Object) cache.SharedIndexInformer {
+	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = job.LabelFlowRunID
-			return jobs.List(ctx, o)
+			return client.List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (kwatch.Interface, error) {
 			o.LabelSelector = job.LabelFlowRunID
-			return jobs.Watch(ctx, o)
+			return client.Watch(ctx, o)
 		},
-	}, client)
+	}, client), kind, 0, cache.Indexers{byRun: flowRunOf})
 }
 
-// slim keeps of a Job what its claim is recognised by.
+// follow has changed called for every object that comes, changes or goes.
+func (w *watch) follow(informer cache.SharedIndexInformer, complain cache.WatchErrorHandlerWithContext, comings bool, changed func(metav1.Object)) error {
+	on := func(object any, comesOrGoes bool) {
+		if t, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = t.Obj // stands for an object whose deletion the watch missed
+		}
+		if o, ok := object.(metav1.Object); ok {
+			changed(o)
+		}
+		if comesOrGoes && comings {
+			w.tell()
+		}
+	}
+	if err := informer.SetTransform(slim); err != nil {
+		return err
+	}
+	if err := informer.SetWatchErrorHandlerWithContext(complain); err != nil {
+		return err
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { on(o, true) },
+		UpdateFunc: func(_, o any) { on(o, false) },
+		DeleteFunc: func(o any) { on(o, true) },
+	})
+	return err
+}
+
+// slim keeps what is judged.
 func slim(object any) (any, error) {
-	// A tombstone stands for a Job whose deletion the watch missed.
-	if t, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		slimmed, err := slim(t.Obj)
-		t.Obj = slimmed
-		return t, err
+	switch o := object.(type) {
+	case cache.DeletedFinalStateUnknown:
+		slimmed, err := slim(o.Obj)
+		o.Obj = slimmed
+		return o, err
+	case *batchv1.Job:
+		return trouble.SlimJob(o), nil
+	case *corev1.Pod:
+		return trouble.SlimPod(o), nil
 	}
-	j, ok := object.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return object, nil
-	}
-	labels := map[string]string{job.LabelFlowRunID: j.Labels[job.LabelFlowRunID]}
-	if a, ok := j.Labels[job.LabelAttempt]; ok {
-		labels[job.LabelAttempt] = a
-	}
-	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Name: j.Name, Namespace: j.Namespace, UID: j.UID, ResourceVersion: j.ResourceVersion, Labels: labels,
-	}}, nil
+	return object, nil
 }
 
 func flowRunOf(object any) ([]string, error) {
-	j, ok := object.(*metav1.PartialObjectMetadata)
+	o, ok := object.(metav1.Object)
 	if !ok {
 		return nil, nil
 	}
-	return []string{j.Labels[job.LabelFlowRunID]}, nil
+	return []string{o.GetLabels()[job.LabelFlowRunID]}, nil
+}
+
+// judge brings what is known of one Job up to date. The lock keeps the watches
+// of Jobs and of pods from overtaking each other.
+func (w *watch) judge(p *place, name string) {
+	p.mu.Lock()
+	before, had := p.found[name]
+	now, has := p.judge(name, w.rules)
+	if has {
+		p.found[name] = now
+	} else {
+		delete(p.found, name)
+	}
+	p.mu.Unlock()
+	if has != had || !reflect.DeepEqual(before, now) {
+		w.tell()
+	}
+}
+
+func (p *place) judge(name string, rules trouble.Rules) (found, bool) {
+	object, exists, err := p.jobs.GetStore().GetByKey(p.name + "/" + name)
+	j, ok := object.(*batchv1.Job)
+	if err != nil || !exists || !ok {
+		return found{}, false
+	}
+	pods := slices.DeleteFunc(p.podsOf(j.Labels[job.LabelFlowRunID]), func(pod *corev1.Pod) bool { return !trouble.Belongs(pod, j) })
+	f, has := trouble.Judge(j, pods, rules)
+	return p.finding(j, f), has
+}
+
+func (p *place) finding(j *batchv1.Job, f trouble.Finding) found {
+	return found{Finding: f, Namespace: p.name, Job: j.Name, Run: j.Labels[job.LabelFlowRunID], Ended: trouble.Finished(j)}
+}
+
+func (p *place) jobsOf(run string) []*batchv1.Job { return indexed[*batchv1.Job](p.jobs, run) }
+func (p *place) podsOf(run string) []*corev1.Pod  { return indexed[*corev1.Pod](p.pods, run) }
+
+func indexed[T any](informer cache.SharedIndexInformer, run string) []T {
+	objects, err := informer.GetIndexer().ByIndex(byRun, run)
+	if err != nil {
+		return nil // only an index that does not exist; ours does
+	}
+	var all []T
+	for _, o := range objects {
+		if t, ok := o.(T); ok {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// troubled are the Jobs in trouble, in the order of their names.
+func (w *watch) troubled(namespaces []string) []found {
+	var all []found
+	for _, ns := range namespaces {
+		p := w.namespaces[ns]
+		if p == nil {
+			continue
+		}
+		p.mu.Lock()
+		for _, f := range p.found {
+			all = append(all, f)
+		}
+		p.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b found) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Job, b.Job))
+	})
+	return all
+}
+
+// active are the runs of Jobs that have not ended.
+func (w *watch) active(namespaces []string) []string {
+	var runs []string
+	for _, ns := range namespaces {
+		p := w.namespaces[ns]
+		if p == nil {
+			continue
+		}
+		for _, object := range p.jobs.GetStore().List() {
+			if j, ok := object.(*batchv1.Job); ok && !trouble.Finished(j) && j.DeletionTimestamp == nil {
+				runs = append(runs, j.Labels[job.LabelFlowRunID])
+			}
+		}
+	}
+	slices.Sort(runs)
+	return slices.Compact(runs)
+}
+
+// cancelled are the Jobs that outlive a run that was cancelled then.
+func (w *watch) cancelled(namespaces []string, run string, since time.Time) []found {
+	var all []found
+	for _, ns := range namespaces {
+		p := w.namespaces[ns]
+		if p == nil {
+			continue
+		}
+		for _, j := range p.jobsOf(run) {
+			if f, has := trouble.JudgeCancelled(j, since, w.rules); has {
+				all = append(all, p.finding(j, f))
+			}
+		}
+	}
+	return all
+}
+
+// jobGone reports whether nothing is left of a run in the namespace of its
+// claim. It is false while that is not known.
+func (w *watch) jobGone(run, namespace string) bool {
+	p := w.namespaces[namespace]
+	if p == nil || !p.jobs.HasSynced() || !p.pods.HasSynced() || len(p.jobsOf(run)) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(p.podsOf(run), func(pod *corev1.Pod) bool {
+		return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+	})
 }
 
 // run watches until ctx ends and returns when every informer has stopped.
 func (w *watch) run(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, informer := range w.informers {
-		all.Go(func() { informer.RunWithContext(ctx) })
+	for _, p := range w.namespaces {
+		all.Go(func() { p.jobs.RunWithContext(ctx) })
+		all.Go(func() { p.pods.RunWithContext(ctx) })
 	}
 	all.Wait()
 }
 
-// listen has c told, without waiting for it, when a Job comes or goes.
+// listen has c told, without waiting for it, when a Job comes or goes or its trouble
+// changes.
 func (w *watch) listen(c chan<- struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,30 +308,22 @@ func (w *watch) tell() {
 // claim in a namespace that is not watched, and before the first list is
 // complete: what is not known is not trouble.
 func (w *watch) lacksJob(run prefect.ClaimedRun) bool {
-	informer := w.informers[run.Claim.Namespace]
-	if informer == nil || !informer.HasSynced() {
+	p := w.namespaces[run.Claim.Namespace]
+	if p == nil || !p.jobs.HasSynced() {
 		return false
 	}
-	jobs, err := informer.GetIndexer().ByIndex(byRun, run.ID)
-	if err != nil {
-		return false
-	}
-	for _, object := range jobs {
-		j, ok := object.(*metav1.PartialObjectMetadata)
+	return !slices.ContainsFunc(p.jobsOf(run.ID), func(j *batchv1.Job) bool {
 		// By attempt too: after a collision of names the Job has another one than
 		// the claim says.
-		if ok && (j.Name == run.Claim.Job || j.Labels[job.LabelAttempt] == job.AttemptLabel(run.Claim.Attempt)) {
-			return false
-		}
-	}
-	return true
+		return j.Name == run.Claim.Job || j.Labels[job.LabelAttempt] == job.AttemptLabel(run.Claim.Attempt)
+	})
 }
 
 // unsynced are the namespaces whose Jobs could not be listed yet.
 func (w *watch) unsynced(namespaces []string) []string {
 	var out []string
 	for _, ns := range namespaces {
-		if informer := w.informers[ns]; informer != nil && !informer.HasSynced() {
+		if p := w.namespaces[ns]; p != nil && !p.jobs.HasSynced() {
 			out = append(out, ns)
 		}
 	}
@@ -166,13 +332,13 @@ func (w *watch) unsynced(namespaces []string) []string {
 
 // complaint logs why a namespace cannot be watched, once a minute at most: the
 // informer retries for itself.
-func (w *watch) complaint(namespace string) cache.WatchErrorHandlerWithContext {
+func (w *watch) complaint(namespace, what string) cache.WatchErrorHandlerWithContext {
 	var last atomic.Int64
 	return func(ctx context.Context, _ *cache.Reflector, err error) {
 		now := time.Now().UnixNano()
 		if before := last.Load(); ctx.Err() != nil || now-before < int64(time.Minute) || !last.CompareAndSwap(before, now) {
 			return
 		}
-		w.log.WarnContext(ctx, "watching Jobs failed; claims without a Job go unseen meanwhile", "namespace", namespace, "err", err)
+		w.log.WarnContext(ctx, "watching Kubernetes failed; some trouble goes unseen meanwhile", "reason", "cannot watch "+what, "namespace", namespace, "err", err)
 	}
 }

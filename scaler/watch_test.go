@@ -9,35 +9,47 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kwatch "k8s.io/apimachinery/pkg/watch"
-	metadatafake "k8s.io/client-go/metadata/fake"
+	"k8s.io/client-go/kubernetes/fake"
 	kubetesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 var jobsResource = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
 
-func kubeJob(name, run, attempt string) *metav1.PartialObjectMetadata {
-	return &metav1.PartialObjectMetadata{
-		TypeMeta: metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"},
+// kubeJob is a Job whose pod is under way.
+func kubeJob(name, run, attempt string) *batchv1.Job {
+	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: "flows", UID: "u", ResourceVersion: "7",
 			Labels:      map[string]string{job.LabelFlowRunID: run, job.LabelAttempt: attempt, "app": "x"},
 			Annotations: map[string]string{"big": "thing"},
 		},
+		Status: batchv1.JobStatus{Active: 1},
 	}
 }
 
-func fakeKube(jobs ...runtime.Object) *metadatafake.FakeMetadataClient {
-	scheme := metadatafake.NewTestScheme()
-	_ = metav1.AddMetaToScheme(scheme)
-	return metadatafake.NewSimpleMetadataClient(scheme, jobs...)
+func fakeKube(objects ...runtime.Object) *fake.Clientset { return fake.NewClientset(objects...) }
+
+// unstreamed says, as the fake Clientset does, that it cannot stream its lists.
+type unstreamed[L runtime.Object] struct{ Lister[L] }
+
+func (unstreamed[L]) IsWatchListSemanticsUnSupported() bool { return true }
+
+func clients(c *fake.Clientset) Kubernetes {
+	return Kubernetes{
+		Jobs: func(ns string) Lister[*batchv1.JobList] { return unstreamed[*batchv1.JobList]{c.BatchV1().Jobs(ns)} },
+		Pods: func(ns string) Lister[*corev1.PodList] { return unstreamed[*corev1.PodList]{c.CoreV1().Pods(ns)} },
+	}
 }
 
 func claimed(run, job, attempt string) prefect.ClaimedRun {
@@ -46,10 +58,10 @@ func claimed(run, job, attempt string) prefect.ClaimedRun {
 	}}
 }
 
-func withJobs(f Source, kube *metadatafake.FakeMetadataClient) Options {
+func withJobs(f Source, kube *fake.Clientset) Options {
 	o := bubbleOptions(f)
 	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows"}}}
-	o.Kubernetes = kube
+	o.Kubernetes = clients(kube)
 	return o
 }
 
@@ -122,7 +134,7 @@ func TestJobsChangesAreSeenBetweenLooks(t *testing.T) {
 
 func TestLacksJob(t *testing.T) {
 	kube := fakeKube(kubeJob("job-1", "r1", "v3"), kubeJob("job-2-renamed", "r2", "v4"), kubeJob("job-4", "r5", "v1"))
-	w, err := newWatch(kube, []string{"flows", "flows"}, slog.New(slog.DiscardHandler))
+	w, err := newWatch(clients(kube), []string{"flows", "flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,10 +173,10 @@ func TestLacksJob(t *testing.T) {
 }
 
 func TestOnlyWhatClaimsNeedIsKept(t *testing.T) {
-	want := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+	want := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
 		Name: "job-1", Namespace: "flows", UID: "u", ResourceVersion: "7",
 		Labels: map[string]string{job.LabelFlowRunID: "r1", job.LabelAttempt: "v3"},
-	}}
+	}, Status: batchv1.JobStatus{Active: 1}}
 	got, err := slim(kubeJob("job-1", "r1", "v3"))
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +207,7 @@ func TestJobsAreSelected(t *testing.T) {
 		return false, nil, nil
 	})
 	inBubble(t, withJobs(&fakeSource{}, kube), func(t *testing.T, _ *Server) {
-		for range 2 {
+		for range 4 { // of Jobs and of pods a list and a watch
 			if got := <-selectors; got != job.LabelFlowRunID {
 				t.Errorf("Jobs are selected by %q", got)
 			}
@@ -205,7 +217,7 @@ func TestJobsAreSelected(t *testing.T) {
 
 func TestFailingWatchIsReportedOnce(t *testing.T) {
 	kube := fakeKube()
-	kube.PrependReactor("list", "*", func(kubetesting.Action) (bool, runtime.Object, error) {
+	kube.PrependReactor("list", "jobs", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("jobs.batch is forbidden")
 	})
 	var log strings.Builder

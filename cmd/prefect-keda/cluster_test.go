@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -47,26 +46,28 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 		a.mu.Unlock()
 		answer(w, http.StatusCreated, j)
 	})
-	mux.HandleFunc("GET /apis/batch/v1/namespaces/flows/jobs", func(w http.ResponseWriter, r *http.Request) {
-		kind, version := "Job", "batch/v1"
-		if strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadata") {
-			kind, version = "PartialObjectMetadata", "meta.k8s.io/v1"
-		}
+	mux.HandleFunc("GET /apis/batch/v1/namespaces/flows/jobs", none("batch/v1", "Job"))
+	mux.HandleFunc("GET /api/v1/namespaces/flows/pods", none("v1", "Pod"))
+	a.Server = httptest.NewServer(mux)
+	t.Cleanup(a.Close)
+	return a
+}
+
+// none lists and watches a kind of which there is nothing to begin with and
+// nothing happens.
+func none(version, kind string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("watch") == "" {
 			answer(w, http.StatusOK, map[string]any{"apiVersion": version, "kind": kind + "List", "metadata": map[string]any{"resourceVersion": "1"}, "items": []any{}})
 			return
 		}
-		// There is nothing to begin with, and nothing happens.
 		answer(w, http.StatusOK, map[string]any{"type": "BOOKMARK", "object": map[string]any{
 			"apiVersion": version, "kind": kind,
 			"metadata": map[string]any{"resourceVersion": "1", "annotations": map[string]string{"k8s.io/initial-events-end": "true"}},
 		}})
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-	})
-	a.Server = httptest.NewServer(mux)
-	t.Cleanup(a.Close)
-	return a
+	}
 }
 
 // kubeconfig is a file that leads to the server.

@@ -10,7 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/metadata"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/kube"
@@ -70,12 +71,16 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	if err != nil {
 		return err
 	}
-	client, err := metadata.NewForConfig(cfg)
+	client, err := kube.NewClient(cfg)
 	if err != nil {
-		return misconfigured{fmt.Errorf("set up the Kubernetes client: %w", err)}
+		return misconfigured{err}
 	}
 	options := scaler.Options{
-		Listen: string(s.Listen), Connections: connections, Kubernetes: client,
+		Listen: string(s.Listen), Connections: connections,
+		Kubernetes: scaler.Kubernetes{
+			Jobs: func(namespace string) scaler.Lister[*batchv1.JobList] { return client.Jobs(namespace) },
+			Pods: func(namespace string) scaler.Lister[*corev1.PodList] { return client.Pods(namespace) },
+		},
 		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
 		Reflection: s.Reflection, Logger: log, Registerer: registry,
 	}

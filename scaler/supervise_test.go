@@ -1,0 +1,278 @@
+package scaler
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	kubetesting "k8s.io/client-go/testing"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+var podsResource = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+
+// kubePod is the pod of a Job; change makes something of its status.
+func kubePod(jobName, run string, change func(*corev1.PodStatus)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: jobName + "-pod", Namespace: "flows", CreationTimestamp: metav1.Now(),
+			Labels:          map[string]string{job.LabelFlowRunID: run},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName}},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	if change != nil {
+		change(&p.Status)
+	}
+	return p
+}
+
+func waitsFor(reason string) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) {
+		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "flow", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+}
+
+func hasFailed(s *corev1.PodStatus) { s.Phase = corev1.PodFailed }
+
+func jobRun(id string, state prefect.StateType) prefect.JobRun {
+	return prefect.JobRun{ID: id, Labels: []string{"etl"}, State: state, StateAt: time.Now()}
+}
+
+// put puts an object into the cluster, new or changed.
+func put(t *testing.T, kube *fake.Clientset, object runtime.Object) {
+	t.Helper()
+	resource := podsResource
+	if _, ok := object.(*batchv1.Job); ok {
+		resource = jobsResource
+	}
+	err := kube.Tracker().Update(resource, object, "flows")
+	if err != nil {
+		err = kube.Tracker().Create(resource, object, "flows")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJobsInTroubleAreDemand(t *testing.T) {
+	for name, tc := range map[string]struct {
+		state   prefect.StateType
+		trouble func(t *testing.T, kube *fake.Clientset)
+		// after is when it is demand; zero is never.
+		after time.Duration
+		kind  trouble.Kind
+	}{
+		"a pod failed": {prefect.Running, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", hasFailed))
+		}, time.Second, trouble.Failed},
+		"the image cannot be pulled": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", waitsFor("ImagePullBackOff")))
+		}, time.Minute, trouble.ImagePull},
+		"a pod failed, its run waits in the queue": {prefect.Scheduled, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", hasFailed))
+		}, 0, ""},
+		"a pod failed, its run finished": {prefect.Success, func(t *testing.T, kube *fake.Clientset) {
+			j := kubeJob("job-1", "r1", "v1")
+			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+			put(t, kube, j)
+			put(t, kube, kubePod("job-1", "r1", hasFailed))
+		}, 0, ""},
+		"the image cannot be pulled, its run finished": {prefect.Cancelled, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", waitsFor("ImagePullBackOff")))
+		}, time.Minute, trouble.ImagePull},
+		"no pods": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
+			j := kubeJob("job-1", "r1", "v1")
+			j.CreationTimestamp, j.Status.Active = metav1.Now(), 0
+			put(t, kube, j)
+		}, time.Minute, trouble.NoPods},
+		"of a run that Prefect does not know": {"", func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", hasFailed))
+		}, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, kube := &fakeSource{}, fakeKube()
+			inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+				put(t, kube, kubeJob("job-1", "r1", "v1"))
+				if tc.state != "" {
+					f.change(func(f *fakeSource) { f.supervision.Troubled = []prefect.JobRun{jobRun("r1", tc.state)} })
+				}
+				pass(2 * time.Second)
+				wantActive(t, s, false, "labels=etl")
+				tc.trouble(t, kube)
+				if tc.after == 0 {
+					pass(10 * time.Minute)
+					wantActive(t, s, false, "labels=etl")
+					return
+				}
+				pass(tc.after - time.Second)
+				wantActive(t, s, false, "labels=etl")
+				pass(3 * time.Second)
+				wantActive(t, s, true, "labels=etl")
+				wantActive(t, s, false, "labels=other")
+				got := s.service.report(time.Now()).Connections[0].Troubled
+				if len(got) != 1 || got[0].Kind != tc.kind || got[0].Job != "job-1" {
+					t.Errorf("reported %+v, want %s of job-1", got, tc.kind)
+				}
+
+				// The launcher that saw to it has noted that on the Job.
+				j := kubeJob("job-1", "r1", "v1")
+				j.Annotations = map[string]string{trouble.Annotation: trouble.Note{Done: true}.String()}
+				put(t, kube, j)
+				pass(time.Second)
+				wantActive(t, s, false, "labels=etl")
+			})
+		})
+	}
+}
+
+// A Prefect that will not have the run failed must not keep launchers awake: what
+// they note on the Job is respected.
+func TestBackOffIsRespected(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		f.change(func(f *fakeSource) { f.supervision.Troubled = []prefect.JobRun{jobRun("r1", prefect.Running)} })
+		j := kubeJob("job-1", "r1", "v1")
+		j.Annotations = map[string]string{trouble.Annotation: trouble.Note{Tries: 3, Until: time.Now().Add(time.Hour)}.String()}
+		put(t, kube, j)
+		put(t, kube, kubePod("job-1", "r1", hasFailed))
+		pass(59 * time.Minute)
+		wantActive(t, s, false, "labels=etl")
+		pass(2 * time.Minute)
+		wantActive(t, s, true, "labels=etl")
+	})
+}
+
+func TestJobOfACancelledRunIsDemandAfterTheGrace(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		put(t, kube, kubeJob("job-1", "r1", "v1"))
+		pass(5 * time.Minute)
+		f.change(func(f *fakeSource) { f.supervision.Cancelled = []prefect.JobRun{jobRun("r1", prefect.Cancelled)} })
+		pass(59 * time.Second)
+		wantActive(t, s, false, "labels=etl")
+		pass(2 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+		if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Millisecond)
+		wantActive(t, s, false, "labels=etl")
+	})
+}
+
+func TestRunWhoseJobIsGoneIsDemandForAWhile(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		silent := jobRun("r1", prefect.Running)
+		silent.Claim = prefect.Claim{Namespace: "flows", Job: "job-1"}
+		elsewhere := silent
+		elsewhere.ID, elsewhere.Claim.Namespace = "r2", "not-watched"
+		put(t, kube, kubeJob("job-1", "r1", "v1"))
+		f.change(func(f *fakeSource) { f.supervision.Silent = []prefect.JobRun{silent, elsewhere} })
+		pass(5 * time.Minute)
+		wantActive(t, s, false, "labels=etl")
+
+		// Its pod goes last.
+		put(t, kube, kubePod("job-1", "r1", nil))
+		if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+			t.Fatal(err)
+		}
+		pass(5 * time.Minute)
+		wantActive(t, s, false, "labels=etl")
+		if err := kube.Tracker().Delete(podsResource, "flows", "job-1-pod"); err != nil {
+			t.Fatal(err)
+		}
+		pass(31 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+		if got := s.service.report(time.Now()).Connections[0].Troubled; len(got) != 1 || got[0].Kind != trouble.JobGone {
+			t.Errorf("reported %+v", got)
+		}
+		pass(goneFor + time.Minute)
+		wantActive(t, s, false, "labels=etl")
+	})
+}
+
+// However many Jobs there are, Prefect is asked twice a minute and once more for
+// what is new.
+func TestPrefectIsAskedRarely(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	inBubble(t, withJobs(f, kube), func(t *testing.T, _ *Server) {
+		for i := range 50 {
+			put(t, kube, kubeJob(fmt.Sprint("job-", i), fmt.Sprint("r", i), "v1"))
+		}
+		pass(5 * time.Minute)
+		if n := len(f.supervised); n < 9 || n > 11 {
+			t.Errorf("asked %d times in five minutes, want 10", n)
+		}
+		if last := f.supervised[len(f.supervised)-1]; len(last.active) != 50 || len(last.troubled) != 0 {
+			t.Errorf("asked about %+v", last)
+		}
+		f.change(func(f *fakeSource) { f.supervised = nil })
+		put(t, kube, kubePod("job-7", "r7", hasFailed))
+		pass(6 * time.Second) // nobody asks, so looks are rare
+		if n := len(f.supervised); n != 1 || !cmp.Equal(f.supervised[0].troubled, []string{"r7"}) {
+			t.Errorf("asked %+v, want once about r7", f.supervised)
+		}
+		f.change(func(f *fakeSource) { f.err, f.supervised = errors.New("502"), nil })
+		put(t, kube, kubePod("job-8", "r8", hasFailed))
+		pass(5 * time.Minute)
+		if n := len(f.supervised); n > 12 {
+			t.Errorf("asked %d times in five minutes of failures", n)
+		}
+	})
+}
+
+// Without the right to see pods the rest goes on.
+func TestPodsCannotBeWatched(t *testing.T) {
+	f, kube := &fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}, fakeKube()
+	kube.PrependReactor("list", "pods", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("pods is forbidden")
+	})
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		pass(8 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+	})
+}
+
+func TestTroubleIsMeasuredByKind(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	o := withJobs(f, kube)
+	registry := prometheus.NewPedanticRegistry()
+	o.Registerer = registry
+	inBubble(t, o, func(t *testing.T, _ *Server) {
+		f.change(func(f *fakeSource) { f.supervision.Troubled = []prefect.JobRun{jobRun("r1", prefect.Running)} })
+		put(t, kube, kubeJob("job-1", "r1", "v1"))
+		put(t, kube, kubePod("job-1", "r1", hasFailed))
+		pass(3 * time.Second)
+		want := `
+# HELP prefect_keda_scaler_jobs_in_trouble Jobs that want or will want a launcher to see to them.
+# TYPE prefect_keda_scaler_jobs_in_trouble gauge
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="cancelled"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="container"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="crash_loop"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="failed"} 1
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="image_pull"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="job_gone"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="no_pods"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unschedulable"} 0
+`
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "prefect_keda_scaler_jobs_in_trouble"); err != nil {
+			t.Error(err)
+		}
+	})
+}
