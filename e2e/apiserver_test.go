@@ -63,7 +63,9 @@ func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
 	}
 	l, err := launcher.New(launcher.Options{
 		Name: name, Namespace: b.Namespace, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
-	}, backend, job.Renderer{Settings: b.settings()}, client.Jobs(b.Namespace))
+	}, backend, job.Renderer{Settings: b.settings()}, launcher.Kubernetes{
+		Jobs: client.Jobs(b.Namespace), Pods: client.Pods(b.Namespace), Events: client.Events(b.Namespace), Log: client.Logs(b.Namespace),
+	})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -86,9 +86,11 @@ func (c *Client) Events(namespace string) *gentype.ClientWithList[*corev1.Event,
 		gentype.PrefersProtobuf[*corev1.Event]())
 }
 
-// Log reads what a container has written.
-func (c *Client) Log(ctx context.Context, namespace, pod string, o corev1.PodLogOptions) ([]byte, error) {
-	return c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").VersionedParams(&o, c.parameters).DoRaw(ctx)
+// Logs reads what a container of a pod in the namespace has written.
+func (c *Client) Logs(namespace string) func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
+	return func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
+		return c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").VersionedParams(&o, c.parameters).DoRaw(ctx)
+	}
 }
 
 // Reviews ask what we ourselves may do.

@@ -187,7 +187,7 @@ func TestClientReadsPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := client.Log(t.Context(), "flows", "p", corev1.PodLogOptions{Container: "flow", TailLines: new(int64(3))})
+	text, err := client.Logs("flows")(t.Context(), "p", corev1.PodLogOptions{Container: "flow", TailLines: new(int64(3))})
 	if err != nil {
 		t.Fatal(err)
 	}

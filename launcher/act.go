@@ -92,6 +92,9 @@ const (
 	returned  = "handed_back"
 	broken    = "error"
 	left      = "left"
+	told      = "told"
+	removed   = "removed"
+	ignored   = "ignored"
 )
 
 // age is how long ago t was. A machine that slept has a monotonic clock that did
@@ -104,8 +107,11 @@ func age(t, now time.Time) time.Duration {
 // anywhere in it for any time.
 func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 	e.tries++
-	if e.Kind == Heartbeat {
+	switch e.Kind {
+	case Heartbeat:
 		return l.heartbeat(ctx, e)
+	case Resolve:
+		return l.resolve(ctx, e)
 	}
 	switch {
 	case e.tries > 1:

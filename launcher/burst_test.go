@@ -11,11 +11,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedbatchv1 "k8s.io/client-go/kubernetes/typed/batch/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -28,17 +30,31 @@ func options(name string) Options {
 
 func mustNew(t *testing.T, o Options, b Backend, client *fake.Clientset) *Launcher {
 	t.Helper()
-	l, err := New(o, b, template{}, fakeJobs{client.BatchV1().Jobs(o.Namespace)})
+	l, err := New(o, b, template{}, kubernetes(client, o.Namespace))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-// fakeJobs says, as the fake Clientset does, that it cannot stream its lists.
-type fakeJobs struct{ typedbatchv1.JobInterface }
+// fakeJobs and fakePods say, as the fake Clientset does, that they cannot stream
+// their lists.
+type (
+	fakeJobs struct{ typedbatchv1.JobInterface }
+	fakePods struct{ typedcorev1.PodInterface }
+)
 
 func (fakeJobs) IsWatchListSemanticsUnSupported() bool { return true }
+func (fakePods) IsWatchListSemanticsUnSupported() bool { return true }
+
+func kubernetes(client *fake.Clientset, namespace string) Kubernetes {
+	return Kubernetes{
+		Jobs: fakeJobs{client.BatchV1().Jobs(namespace)}, Pods: fakePods{client.CoreV1().Pods(namespace)}, Events: client.CoreV1().Events(namespace),
+		Log: func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
+			return client.CoreV1().Pods(namespace).GetLogs(pod, &o).DoRaw(ctx)
+		},
+	}
+}
 
 // jobsByRun counts the Jobs of each run.
 func jobsByRun(t *testing.T, client *fake.Clientset) map[string]int {

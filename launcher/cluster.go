@@ -12,10 +12,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // JobClient is as much of client-go's typed client for the Jobs of one namespace
@@ -25,6 +27,28 @@ type JobClient interface {
 	Get(ctx context.Context, name string, o metav1.GetOptions) (*batchv1.Job, error)
 	List(ctx context.Context, o metav1.ListOptions) (*batchv1.JobList, error)
 	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
+	Patch(ctx context.Context, name string, t types.PatchType, data []byte, o metav1.PatchOptions, subresources ...string) (*batchv1.Job, error)
+	Delete(ctx context.Context, name string, o metav1.DeleteOptions) error
+}
+
+// PodClient is the same for pods.
+type PodClient interface {
+	List(ctx context.Context, o metav1.ListOptions) (*corev1.PodList, error)
+	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
+}
+
+// EventClient is the same for events.
+type EventClient interface {
+	List(ctx context.Context, o metav1.ListOptions) (*corev1.EventList, error)
+}
+
+// Kubernetes is its API for the namespace of the Jobs.
+type Kubernetes struct {
+	Jobs   JobClient
+	Pods   PodClient
+	Events EventClient
+	// Log reads what a container of a pod has written.
+	Log func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error)
 }
 
 // jobs is what the launcher needs of Kubernetes.
@@ -39,6 +63,7 @@ type jobs interface {
 	list(ctx context.Context, flowRun string) ([]Job, error)
 	create(ctx context.Context, j *batchv1.Job) error
 	get(ctx context.Context, name string) (*batchv1.Job, error)
+	supervised
 }
 
 const (
@@ -52,10 +77,10 @@ const (
 // because finished Jobs stay for minutes as the fence against late launchers:
 // after a burst, listing them each second would cost more than all the rest.
 type cluster struct {
-	client    JobClient
-	namespace string
-	log       *slog.Logger
-	informer  cache.SharedIndexInformer
+	Kubernetes
+	log      *slog.Logger
+	informer cache.SharedIndexInformer
+	pods     cache.SharedIndexInformer
 
 	mu     sync.Mutex
 	recent map[string][]ownJob // by flow run
@@ -68,9 +93,27 @@ type ownJob struct {
 	at time.Time
 }
 
-func newCluster(client JobClient, namespace string, log *slog.Logger) (*cluster, error) {
-	c := &cluster{client: client, namespace: namespace, log: log, recent: map[string][]ownJob{}}
-	c.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+func newCluster(client Kubernetes, log *slog.Logger) (*cluster, error) {
+	c := &cluster{Kubernetes: client, log: log, recent: map[string][]ownJob{}}
+	c.informer = newInformer(client.Jobs, &batchv1.Job{}, c.recovered)
+	c.pods = newInformer(client.Pods, &corev1.Pod{}, func(context.Context) {})
+	if err := c.informer.SetWatchErrorHandlerWithContext(c.failed); err != nil {
+		return nil, fmt.Errorf("watch Jobs: %w", err)
+	}
+	if err := c.pods.SetWatchErrorHandlerWithContext(c.podsFailed()); err != nil {
+		return nil, fmt.Errorf("watch pods: %w", err)
+	}
+	return c, nil
+}
+
+// newInformer watches what carries a flow run's label. watching is called when a
+// watch begins.
+func newInformer[L runtime.Object](client interface {
+	List(ctx context.Context, o metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
+}, kind runtime.Object, watching func(context.Context),
+) cache.SharedIndexInformer {
+	informer := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		// The reflector asks with resource version "0": an answer from the API
 		// server's cache is recent enough, since names are checked on creation.
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -81,44 +124,30 @@ func newCluster(client JobClient, namespace string, log *slog.Logger) (*cluster,
 			o.LabelSelector = job.LabelFlowRunID
 			w, err := client.Watch(ctx, o)
 			if err == nil {
-				c.recovered(ctx)
+				watching(ctx)
 			}
 			return w, err
 		},
-	}, client), &batchv1.Job{}, 0, cache.Indexers{byFlowRun: func(obj any) ([]string, error) {
-		j, ok := obj.(*batchv1.Job)
+	}, client), kind, 0, cache.Indexers{byFlowRun: func(obj any) ([]string, error) {
+		o, ok := obj.(metav1.Object)
 		if !ok {
-			return nil, fmt.Errorf("index %T: not a Job", obj)
+			return nil, fmt.Errorf("index %T: not an object", obj)
 		}
-		return []string{j.Labels[job.LabelFlowRunID]}, nil
+		return []string{o.GetLabels()[job.LabelFlowRunID]}, nil
 	}})
-	if err := c.informer.SetTransform(slim); err != nil {
-		return nil, fmt.Errorf("watch Jobs: %w", err)
-	}
-	if err := c.informer.SetWatchErrorHandlerWithContext(c.failed); err != nil {
-		return nil, fmt.Errorf("watch Jobs: %w", err)
-	}
-	return c, nil
+	_ = informer.SetTransform(slim) // refused only once it runs
+	return informer
 }
 
-// slim keeps of a Job what Job below is made of: thousands of finished ones may
-// be around, and their pod templates are what is large.
+// slim keeps what is planned by and judged.
 func slim(obj any) (any, error) {
-	j, ok := obj.(*batchv1.Job)
-	if !ok {
-		return obj, nil // a tombstone
+	switch o := obj.(type) {
+	case *batchv1.Job:
+		return trouble.SlimJob(o), nil
+	case *corev1.Pod:
+		return trouble.SlimPod(o), nil
 	}
-	return &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: j.Name, Namespace: j.Namespace, UID: j.UID, ResourceVersion: j.ResourceVersion,
-			DeletionTimestamp: j.DeletionTimestamp,
-			Labels: map[string]string{
-				job.LabelFlowRunID: j.Labels[job.LabelFlowRunID],
-				job.LabelAttempt:   j.Labels[job.LabelAttempt],
-			},
-		},
-		Status: batchv1.JobStatus{Conditions: j.Status.Conditions},
-	}, nil
+	return obj, nil // a tombstone
 }
 
 func (c *cluster) failed(ctx context.Context, _ *cache.Reflector, err error) {
@@ -145,7 +174,12 @@ func (c *cluster) recovered(ctx context.Context) {
 	}
 }
 
-func (c *cluster) watch(ctx context.Context) { c.informer.RunWithContext(ctx) }
+func (c *cluster) watch(ctx context.Context) {
+	var pods sync.WaitGroup
+	defer pods.Wait()
+	pods.Go(func() { c.pods.RunWithContext(ctx) })
+	c.informer.RunWithContext(ctx)
+}
 
 func (c *cluster) ready() (bool, error) {
 	if c.informer.HasSynced() {
@@ -180,7 +214,7 @@ func (c *cluster) known(flowRun string) []Job {
 }
 
 func (c *cluster) list(ctx context.Context, flowRun string) ([]Job, error) {
-	list, err := c.client.List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun})
+	list, err := c.Jobs.List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun})
 	if err != nil {
 		return nil, fmt.Errorf("list the Jobs of flow run %s: %w", flowRun, err)
 	}
@@ -192,7 +226,7 @@ func (c *cluster) list(ctx context.Context, flowRun string) ([]Job, error) {
 }
 
 func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
-	_, err := c.client.Create(ctx, j, metav1.CreateOptions{})
+	_, err := c.Jobs.Create(ctx, j, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create Job %s: %w", j.Name, err)
 	}
@@ -210,7 +244,7 @@ func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
 }
 
 func (c *cluster) get(ctx context.Context, name string) (*batchv1.Job, error) {
-	j, err := c.client.Get(ctx, name, metav1.GetOptions{})
+	j, err := c.Jobs.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("read Job %s: %w", name, err)
 	}
@@ -218,11 +252,7 @@ func (c *cluster) get(ctx context.Context, name string) (*batchv1.Job, error) {
 }
 
 func jobOf(j *batchv1.Job) Job {
-	k := Job{Name: j.Name, Attempt: j.Labels[job.LabelAttempt], Active: true, Leaving: j.DeletionTimestamp != nil}
-	for _, c := range j.Status.Conditions {
-		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
-			k.Active = false
-		}
+	return Job{
+		Name: j.Name, Attempt: j.Labels[job.LabelAttempt], Active: !trouble.Finished(j), Leaving: trouble.Leaving(j),
 	}
-	return k
 }

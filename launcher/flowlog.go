@@ -34,8 +34,12 @@ func newFlowLog(b Backend, agent string, log *slog.Logger, m *metrics) *flowLog 
 }
 
 func (f *flowLog) add(run string, level prefect.LogLevel, message string) {
+	f.addAs(f.agent, run, level, message)
+}
+
+func (f *flowLog) addAs(name, run string, level prefect.LogLevel, message string) {
 	select {
-	case f.lines <- &prefect.LogEntry{FlowRunID: run, Name: f.agent, Level: level, Message: message, Time: time.Now()}:
+	case f.lines <- &prefect.LogEntry{FlowRunID: run, Name: name, Level: level, Message: message, Time: time.Now()}:
 	default:
 		f.metrics.linesDropped.Inc()
 	}

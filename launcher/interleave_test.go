@@ -16,10 +16,11 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // The core promise, checked exhaustively: two launchers act on one run, every
@@ -85,10 +86,11 @@ func (c *chooser) next() bool {
 	return false
 }
 
-// store is Kubernetes as far as names go.
+// store is Kubernetes as far as names and versions go.
 type store struct {
 	mu      sync.Mutex
 	jobs    map[string]*batchv1.Job
+	pods    []*corev1.Pod
 	created []string // "run attempt", for ever
 }
 
@@ -96,7 +98,7 @@ func (s *store) create(j *batchv1.Job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.jobs[j.Name] != nil {
-		return apierrors.NewAlreadyExists(schema.GroupResource{Group: "batch", Resource: "jobs"}, j.Name)
+		return apierrors.NewAlreadyExists(jobsResource, j.Name)
 	}
 	s.jobs[j.Name] = j.DeepCopy()
 	s.created = append(s.created, j.Labels[job.LabelFlowRunID]+" "+j.Labels[job.LabelAttempt])
@@ -231,11 +233,92 @@ func (y *eyes) get(ctx context.Context, name string) (j *batchv1.Job, err error)
 		y.store.mu.Lock()
 		defer y.store.mu.Unlock()
 		if j = y.store.jobs[name]; j == nil {
-			return apierrors.NewNotFound(schema.GroupResource{Group: "batch", Resource: "jobs"}, name)
+			return apierrors.NewNotFound(jobsResource, name)
 		}
 		return ctx.Err()
 	})
 	return j, err
+}
+
+func (y *eyes) Log(ctx context.Context, entries []prefect.LogEntry) error {
+	return y.call("log", true, func() error { return y.memory.Log(ctx, entries) })
+}
+
+func (y *eyes) troubled(r trouble.Rules, _ prefect.Supervision) []Troubled {
+	y.store.mu.Lock()
+	defer y.store.mu.Unlock()
+	var all []Troubled
+	for _, name := range slices.Sorted(maps.Keys(y.store.jobs)) {
+		j := y.store.jobs[name]
+		if f, found := trouble.Judge(j, y.store.pods, r); found && !y.blind {
+			all = append(all, Troubled{f, name, j.Labels[job.LabelFlowRunID]})
+		}
+	}
+	return all
+}
+
+func (y *eyes) active() []string { return nil }
+
+func (y *eyes) inspect(ctx context.Context, run string) (jobs []*batchv1.Job, pods []*corev1.Pod, err error) {
+	err = y.call("inspect", false, func() error {
+		y.store.mu.Lock()
+		defer y.store.mu.Unlock()
+		for _, name := range slices.Sorted(maps.Keys(y.store.jobs)) {
+			jobs = append(jobs, y.store.jobs[name].DeepCopy())
+		}
+		pods = slices.Clone(y.store.pods)
+		return ctx.Err()
+	})
+	return jobs, pods, err
+}
+
+func (y *eyes) note(ctx context.Context, j *batchv1.Job, n trouble.Note) error {
+	return y.call("note", true, func() error {
+		return y.store.change(ctx, j, func(stored *batchv1.Job) error {
+			if stored.ResourceVersion != j.ResourceVersion {
+				return apierrors.NewConflict(jobsResource, j.Name, errors.New("it has changed"))
+			}
+			stored.Annotations = map[string]string{trouble.Annotation: n.String()}
+			return nil
+		})
+	})
+}
+
+func (y *eyes) release(ctx context.Context, j *batchv1.Job, n trouble.Note, _ ending) error {
+	return y.call("release", true, func() error {
+		return y.store.change(ctx, j, func(stored *batchv1.Job) error {
+			stored.Annotations = map[string]string{trouble.Annotation: n.String()}
+			return nil
+		})
+	})
+}
+
+func (y *eyes) remove(ctx context.Context, j *batchv1.Job) error {
+	return y.call("remove", true, func() error {
+		y.store.mu.Lock()
+		defer y.store.mu.Unlock()
+		delete(y.store.jobs, j.Name)
+		return ctx.Err()
+	})
+}
+
+func (y *eyes) events(context.Context, types.UID) ([]corev1.Event, error) { return nil, nil }
+
+func (y *eyes) lastLines(context.Context, string, string, bool, int) (string, error) { return "", nil }
+
+// change is a write to a Job, which makes a new version of it.
+func (s *store) change(ctx context.Context, j *batchv1.Job, do func(*batchv1.Job) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stored := s.jobs[j.Name]
+	if stored == nil {
+		return apierrors.NewNotFound(jobsResource, j.Name)
+	}
+	if err := errors.Join(ctx.Err(), do(stored)); err != nil {
+		return err
+	}
+	stored.ResourceVersion += "+"
+	return nil
 }
 
 // passOnce is one pass of a launcher, with its tries one after another.
@@ -251,6 +334,7 @@ func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	for id := range y.runs {
 		w.Jobs[id] = y.known(id)
 	}
+	w.Troubled = y.troubled(l.Rules, prefect.Supervision{})
 	for _, a := range NewPlan(l.Options, w).Actions {
 		e := &errand{Action: a}
 		for {
@@ -452,4 +536,81 @@ func turn(c *chooser, faults int, gates chan *gate, trace *[]string) (frozen []*
 		}
 	}
 	return frozen
+}
+
+// The same for a Job in trouble: of two launchers one tells the run's story and
+// fails it, and whoever dies or is stopped on the way leaves it to the next. Only
+// a death between telling and noting so may have something told again.
+func TestStoryIsToldOnceInEveryInterleaving(t *testing.T) {
+	for faults := range 2 {
+		t.Run(fmt.Sprint(faults, " faults"), func(t *testing.T) {
+			t.Parallel()
+			c, executions := &chooser{}, 0
+			for more := true; more && !t.Failed(); more = c.next() {
+				executions++
+				synctest.Test(t, func(t *testing.T) { resolveInTurn(t, c, faults) })
+			}
+			t.Logf("%d executions", executions)
+		})
+	}
+}
+
+func resolveInTurn(t *testing.T, c *chooser, faults int) {
+	m, st := newMemory(run("r").in(prefect.Running)), emptyStore()
+	st.jobs["job-r"], st.pods = jobOfRun("r"), []*corev1.Pod{podOf("r", oomKilled())}
+	gates := make(chan *gate)
+	var trace []string
+	var actors sync.WaitGroup
+	launcher := func(name string, gates chan *gate) (*Launcher, *eyes) {
+		y := &eyes{memory: m, store: st, actor: name, gates: gates}
+		return newLauncher(Options{Name: name, Namespace: "flows", DeleteFinished: true}.withDefaults(), y, template{}, y), y
+	}
+	for _, name := range []string{"A", "B"} {
+		l, y := launcher(name, gates)
+		actors.Go(func() { passOnce(t.Context(), l, y) })
+	}
+	frozen := turn(c, faults, gates, &trace)
+	third, y := launcher("C", nil)
+	for range 3 {
+		time.Sleep(leaseFor + time.Second)
+		passOnce(t.Context(), third, y)
+	}
+	wrong := func(format string, args ...any) {
+		t.Helper()
+		t.Errorf("%s\n%s\n%s", fmt.Sprintf(format, args...), strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+	}
+	if end := m.get("r").State.Type; end != prefect.Failed || len(st.jobs) > 0 {
+		wrong("the run ends %s with %d Jobs", end, len(st.jobs))
+	}
+	// Somebody has the run started again, and only then the frozen go on.
+	_ = m.setState(t.Context(), "person", "r", prefect.State{Type: prefect.Scheduled})
+	for _, g := range frozen {
+		trace = append(trace, g.actor+" thaws")
+		g.pass <- proceed
+		for range 50 {
+			synctest.Wait()
+			select {
+			case g := <-gates:
+				trace = append(trace, g.actor+" "+g.op)
+				g.pass <- proceed
+			case <-time.After(time.Minute):
+			}
+		}
+	}
+	actors.Wait()
+	if end := m.get("r").State.Type; end != prefect.Scheduled {
+		wrong("a launcher that was frozen set the run %s that was started again", end)
+	}
+	// A story that Prefect refuses does not keep the run from being failed; one told
+	// by a launcher that could not note so any more is told again.
+	least, most := 1, 1
+	if faults > 0 {
+		most = 2
+	}
+	if strings.Contains(strings.Join(trace, "\n"), " log refused") {
+		least = 0
+	}
+	if stories := len(m.infraLines("r")); stories < least || stories > most {
+		wrong("the story was told %d times, want %d to %d", stories, least, most)
+	}
 }

@@ -34,6 +34,9 @@ type Backend interface {
 	Log(ctx context.Context, entries []prefect.LogEntry) error
 	// Heartbeat says that the run is looked after while its pod waits.
 	Heartbeat(ctx context.Context, flowRunID string) error
+	// Supervise asks which of the runs of active Jobs are cancelled and which runs
+	// of ours have fallen silent; what it says of troubled ones is not used here.
+	Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error)
 	// Announce makes the UI show an agent that is alive.
 	Announce(ctx context.Context, labels []string) error
 }
@@ -61,12 +64,12 @@ type Launcher struct {
 }
 
 // New checks the options and reports everything wrong with them at once.
-func New(o Options, backend Backend, renderer Renderer, client JobClient) (*Launcher, error) {
+func New(o Options, backend Backend, renderer Renderer, client Kubernetes) (*Launcher, error) {
 	errs := []error{o.validate()}
 	for _, needed := range []struct {
 		what    string
 		missing bool
-	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client == nil}} {
+	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client.Jobs == nil}, {"Kubernetes client for pods, events and logs", client.Pods == nil || client.Events == nil || client.Log == nil}} {
 		if needed.missing {
 			errs = append(errs, fmt.Errorf("no %s", needed.what))
 		}
@@ -76,7 +79,7 @@ func New(o Options, backend Backend, renderer Renderer, client JobClient) (*Laun
 	}
 	o = o.withDefaults()
 	log := o.Logger.With("namespace", o.Namespace)
-	cluster, err := newCluster(client, o.Namespace, log)
+	cluster, err := newCluster(client, log)
 	if err != nil {
 		return nil, fmt.Errorf("set up the launcher: %w", err)
 	}

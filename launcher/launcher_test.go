@@ -29,13 +29,13 @@ func counter(t *testing.T, m prometheus.Metric) float64 {
 }
 
 func TestNewNamesAllProblems(t *testing.T) {
-	_, err := New(Options{Namespace: "Flows!", DrainTimeout: -1, Concurrency: -2, MaxPolls: -1, PollInterval: time.Hour}, nil, nil, nil)
+	_, err := New(Options{Namespace: "Flows!", DrainTimeout: -1, Concurrency: -2, MaxPolls: -1, PollInterval: time.Hour}, nil, nil, Kubernetes{})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"no name", `namespace "Flows!"`, "drain timeout -1ns", "concurrency -2", "maximum of polls -1",
-		"poll interval 1h0m0s must be shorter than the idle timeout 15m0s", "no backend", "no renderer", "no Kubernetes client",
+		"poll interval 1h0m0s must be shorter than the idle timeout 15m0s", "no backend", "no renderer", "no Kubernetes client", "no Kubernetes client for pods",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
@@ -82,7 +82,7 @@ func TestMetrics(t *testing.T) {
 		"start_delay_seconds count": 1, "start_delay_seconds sum": 0,
 		"actions_total launch done": 1, "actions_total launch failed": 1,
 		"claims_total won":                2,
-		"consecutive_failures kubernetes": 0, "consecutive_failures prefect": 0, "consecutive_failures prefect_claims": 0,
+		"consecutive_failures kubernetes": 0, "consecutive_failures prefect": 0, "consecutive_failures prefect_claims": 0, "consecutive_failures prefect_jobs": 0,
 		"in_hand_runs": 0, "log_lines_dropped_total": 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,17 +32,14 @@ type loop struct {
 	workers  errgroup.Group
 	outcomes chan outcome
 	looks    chan look
-	prefect  streak // of asking what is due
-	claims   streak // of asking what is claimed
+	asks     [questions]streak
 	kube     streak
 
-	looking     bool // asking what is due
-	reading     bool // asking what is claimed
-	heard       bool // Prefect has answered before
-	polls       int
-	nextLook    time.Time
-	nextClaimed time.Time
-	full        bool // the last look brought as many due runs as it may
+	asking [questions]bool
+	next   [questions]time.Time
+	heard  bool // Prefect has answered before
+	polls  int
+	full   bool // the last look brought as many due runs as it may
 
 	pending []Action           // to begin, in this order
 	beats   []Action           // heartbeats to send
@@ -56,6 +54,8 @@ type loop struct {
 	dueRead     time.Time
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
+	jobRuns     prefect.Supervision
+	jobRunsRead time.Time
 	settled     map[string]time.Time
 	notBefore   map[string]time.Time
 	beatAt      map[string]time.Time
@@ -72,12 +72,11 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 	return &loop{
 		Launcher: l, work: work, stopWork: stopWork,
 		outcomes: make(chan outcome, l.Concurrency),
-		looks:    make(chan look, 2),
-		prefect:  streak{upstream: "prefect", log: l.log, gauge: l.metrics.failures.WithLabelValues("prefect")},
-		claims:   streak{upstream: "prefect_claims", log: l.log, gauge: l.metrics.failures.WithLabelValues("prefect_claims")},
-		kube:     streak{upstream: "kubernetes", log: l.log, gauge: l.metrics.failures.WithLabelValues("kubernetes")},
+		looks:    make(chan look, questions),
+		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
+		kube:     l.streak("kubernetes"),
 		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
-		nextLook: now, nextClaimed: now, busyAt: now,
+		next: [questions]time.Time{now, now, now}, busyAt: now,
 	}
 }
 
@@ -108,7 +107,8 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 				return "error", err
 			}
 		case <-s.poke:
-			s.nextLook, s.nextClaimed = time.Now(), time.Now()
+			now := time.Now()
+			s.next = [questions]time.Time{now, now, now}
 		case <-timer.C:
 		}
 	}
@@ -119,8 +119,13 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 	if s.draining || s.polledEnough() {
 		return nil
 	}
-	due, claims := !s.looking && !now.Before(s.nextLook), !s.reading && !now.Before(s.nextClaimed)
-	if !due && !claims {
+	var ask []question
+	for q := range questions {
+		if !s.asking[q] && !now.Before(s.next[q]) {
+			ask = append(ask, q)
+		}
+	}
+	if len(ask) == 0 {
 		return nil
 	}
 	if synced, err := s.jobs.ready(); !synced {
@@ -128,25 +133,24 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		if apierrors.IsForbidden(err) {
 			return fmt.Errorf("%s: %w", advice(err, s.Namespace), err)
 		}
-		s.nextLook, s.nextClaimed, s.busyAt = now.Add(syncInterval), now.Add(syncInterval), now
+		for _, q := range ask {
+			s.next[q] = now.Add(syncInterval)
+		}
+		s.busyAt = now
 		return nil
 	}
-	ask := func(claims bool) {
+	for _, q := range ask {
+		s.asking[q] = true
+		if q == whatIsDue {
+			s.full = false
+			s.polls++
+			// The interval begins with the request, so it is what Prefect sees.
+			s.next[q] = now.Add(spread(s.PollInterval))
+		}
 		s.workers.Go(func() error {
-			s.looks <- s.observe(ctx, claims)
+			s.looks <- s.observe(ctx, q)
 			return nil
 		})
-	}
-	if claims {
-		s.reading = true
-		ask(true)
-	}
-	if due {
-		s.looking, s.full = true, false
-		s.polls++
-		// The interval begins with the request, so it is what Prefect sees.
-		s.nextLook = now.Add(spread(s.PollInterval))
-		ask(false)
 	}
 	return nil
 }
@@ -157,11 +161,12 @@ func (s *loop) polledEnough() bool { return s.MaxPolls > 0 && s.polls >= s.MaxPo
 // is not begun gives way: the newer plan knows better.
 func (s *loop) learn(ctx context.Context, k look) error {
 	now := time.Now()
-	if k.claims {
-		s.reading = false
-		s.nextClaimed = now.Add(max(claimedInterval, claimedShare*k.took))
-	} else {
-		s.looking = false
+	s.asking[k.question] = false
+	switch k.question {
+	case whatIsClaimed:
+		s.next[k.question] = now.Add(max(claimedInterval, claimedShare*k.took))
+	case howJobsAre:
+		s.next[k.question] = now.Add(max(superviseInterval, claimedShare*k.took))
 	}
 	if s.draining {
 		return nil
@@ -170,11 +175,13 @@ func (s *loop) learn(ctx context.Context, k look) error {
 		return s.unanswered(ctx, now, k)
 	}
 	s.heard = true
-	if k.claims {
-		s.claims.succeed(ctx, now)
+	s.asks[k.question].succeed(ctx, now)
+	switch k.question {
+	case whatIsClaimed:
 		s.claimed, s.claimedRead = k.runs, k.read
-	} else {
-		s.prefect.succeed(ctx, now)
+	case howJobsAre:
+		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
+	default:
 		s.due, s.dueRead = k.runs, k.read
 		if len(s.due) > 0 {
 			s.busyAt = now
@@ -184,24 +191,30 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	return nil
 }
 
+// ours are the runs whose Jobs are for us to see to.
+func (s *loop) ours(jobs prefect.Supervision) prefect.Supervision {
+	others := func(r prefect.JobRun) bool {
+		return !prefect.LabelsMatch(s.Labels, r.Labels) || r.Claim.Namespace != "" && r.Claim.Namespace != s.Namespace
+	}
+	return prefect.Supervision{Cancelled: slices.DeleteFunc(jobs.Cancelled, others), Silent: slices.DeleteFunc(jobs.Silent, others)}
+}
+
 // unanswered goes on trying, unless Prefect refuses our key from the start.
 func (s *loop) unanswered(ctx context.Context, now time.Time, k look) error {
 	if !s.heard && errors.Is(k.err, prefect.ErrAuth) {
 		return fmt.Errorf("check the key and the tenant (PREFECT__CLOUD__API_KEY, PREFECT__CLOUD__TENANT_ID) and that they belong to the API this launcher talks to: %w", k.err)
 	}
-	if k.claims {
-		s.claims.fail(ctx, now, k.err)
-		return nil
+	s.asks[k.question].fail(ctx, now, k.err)
+	if k.question == whatIsDue {
+		s.next[k.question], s.busyAt = now.Add(backoff(s.asks[k.question].failures)), now
 	}
-	s.prefect.fail(ctx, now, k.err)
-	s.nextLook, s.busyAt = now.Add(backoff(s.prefect.failures)), now
 	return nil
 }
 
 func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
 		Now: now, Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
-		Jobs: map[string][]Job{}, Busy: map[string]bool{},
+		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
 	}
 	for id := range s.hand {
@@ -275,7 +288,7 @@ func (s *loop) dispatch(now time.Time) {
 			s.beginNew(a)
 		default:
 			if s.full && len(s.pending) == 0 {
-				s.full, s.nextLook = false, now // there is more where that came from
+				s.full, s.next[whatIsDue] = false, now // there is more where that came from
 			}
 			return
 		}
@@ -343,7 +356,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.settled[id] = now
 	}
 	if o.hold.After(now) {
-		s.notBefore[id] = o.hold
+		s.notBefore[o.holdKey()] = o.hold
 	}
 	if o.result == left && o.errand.claimed {
 		s.left++
@@ -381,7 +394,7 @@ func (s *loop) over(now time.Time) string {
 		s.busyAt = now
 	}
 	switch {
-	case s.isBusy() || s.working > 0 || s.looking || s.reading:
+	case s.isBusy() || s.working > 0 || slices.Contains(s.asking[:], true):
 		return ""
 	case s.polledEnough():
 		return "polled enough"
@@ -409,9 +422,10 @@ func (s *loop) nextEvent(now time.Time) time.Time {
 		at(s.drainBy, now.Before(s.drainBy))
 		return next
 	}
-	at(s.nextLook, !s.looking && !s.polledEnough())
-	at(s.nextClaimed, !s.reading && !s.polledEnough())
-	at(s.busyAt.Add(s.IdleTimeout), !s.looking && !s.reading && s.working == 0 && !s.isBusy())
+	for q := range questions {
+		at(s.next[q], !s.asking[q] && !s.polledEnough())
+	}
+	at(s.busyAt.Add(s.IdleTimeout), !slices.Contains(s.asking[:], true) && s.working == 0 && !s.isBusy())
 	at(s.claimsFrom, len(s.pending) > 0 && now.Before(s.claimsFrom))
 	if t, ok := s.ahead.next(); ok {
 		at(t, true)

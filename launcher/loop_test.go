@@ -69,7 +69,13 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 // start runs a launcher; change may alter its options or the fake cluster first.
 func start(t *testing.T, m *memory, change ...func(*Options, *fake.Clientset)) *bench {
 	t.Helper()
-	b := &bench{t: t, m: m, client: fake.NewClientset(), logs: &logBuffer{}, began: time.Now(), ended: make(chan error, 1)}
+	return startWith(t, m, fake.NewClientset(), change...)
+}
+
+// startWith starts one in a cluster that others may be in.
+func startWith(t *testing.T, m *memory, client *fake.Clientset, change ...func(*Options, *fake.Clientset)) *bench {
+	t.Helper()
+	b := &bench{t: t, m: m, client: client, logs: &logBuffer{}, began: time.Now(), ended: make(chan error, 1)}
 	o := options("me")
 	o.Logger = slog.New(slog.NewTextHandler(b.logs, nil))
 	for _, c := range change {
@@ -254,8 +260,8 @@ func TestKeyIsRefused(t *testing.T) {
 			if err := b.leave(); err != nil {
 				t.Errorf("Run: %v; once under way a refused key is for the log", err)
 			}
-			if b.logs.count("level=ERROR") != 2 {
-				t.Errorf("want one ERROR line for each of the two readings:\n%s", b.logs)
+			if b.logs.count("level=ERROR") != 3 {
+				t.Errorf("want one ERROR line for each of the three questions:\n%s", b.logs)
 			}
 		})
 	})

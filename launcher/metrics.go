@@ -14,6 +14,7 @@ type metrics struct {
 	startDelay   prometheus.Histogram
 	actions      *prometheus.CounterVec
 	claims       *prometheus.CounterVec
+	troubles     *prometheus.CounterVec
 	failures     *prometheus.GaugeVec
 	inHand       prometheus.Gauge
 	linesDropped prometheus.Counter
@@ -38,6 +39,10 @@ func newMetrics() *metrics {
 			Namespace: ns, Subsystem: part, Name: "claims_total",
 			Help: "Claims sent, by the backend's answer.",
 		}, []string{"answer"}),
+		troubles: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: ns, Subsystem: part, Name: "troubles_total",
+			Help: "Troubles of Jobs that flow runs were told of, by what was wrong.",
+		}, []string{"kind"}),
 		failures: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: ns, Subsystem: part, Name: "consecutive_failures",
 			Help: "Failures in a row when talking to the upstream; 0 while it is well.",
@@ -58,7 +63,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.startDelay, m.actions, m.claims, m.failures, m.inHand, m.linesDropped} {
+	for _, c := range []prometheus.Collector{m.startDelay, m.actions, m.claims, m.troubles, m.failures, m.inHand, m.linesDropped} {
 		errs = append(errs, r.Register(c))
 	}
 	return errors.Join(errs...)

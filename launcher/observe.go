@@ -13,6 +13,11 @@ const (
 	// claimedInterval between two readings of the claims. They matter when a Job is
 	// missing for ClaimGrace or a heartbeat is due, and hundreds of them may wait.
 	claimedInterval = 5 * time.Second
+	// superviseInterval between two questions how Jobs are. What Kubernetes knows
+	// is seen by the watch at once.
+	superviseInterval = 30 * time.Second
+	// complainEvery is how often the same complaint about Kubernetes is repeated.
+	complainEvery = 10 * time.Minute
 	// claimedShare keeps reading many claims from becoming all we do: after a
 	// reading that took t we wait this many t.
 	claimedShare = 10
@@ -21,10 +26,21 @@ const (
 	duePerWorker = 16
 )
 
-// look is what one reading of Prefect brought: what is due, or what is claimed.
+// question is what Prefect is asked.
+type question int
+
+const (
+	whatIsDue question = iota
+	whatIsClaimed
+	howJobsAre // which of their runs are cancelled or silent
+	questions
+)
+
+// look is what one reading of Prefect brought.
 type look struct {
-	claims bool
-	runs   []prefect.FlowRun
+	question question
+	runs     []prefect.FlowRun
+	jobs     prefect.Supervision
 	// read is when it was asked, took how long the answer took.
 	read time.Time
 	took time.Duration
@@ -34,15 +50,18 @@ type look struct {
 // dueLimit is how many due runs one look fetches.
 func (o Options) dueLimit() int { return max(100, duePerWorker*o.Concurrency) }
 
-// observe asks Prefect. It runs beside the loop, and the two kinds beside each
+// observe asks Prefect. It runs beside the loop, and the questions beside each
 // other, so that a slow answer does not delay what is due meanwhile.
-func (l *Launcher) observe(ctx context.Context, claims bool) look {
+func (l *Launcher) observe(ctx context.Context, q question) look {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	k := look{claims: claims, read: time.Now()}
-	if claims {
+	k := look{question: q, read: time.Now()}
+	switch q {
+	case whatIsClaimed:
 		k.runs, k.err = l.backend.Claimed(ctx, l.Labels)
-	} else {
+	case howJobsAre:
+		k.jobs, k.err = l.backend.Supervise(ctx, nil, l.jobs.active())
+	default:
 		k.runs, k.err = l.backend.Due(ctx, l.Labels, k.read.Add(l.Lookahead), l.dueLimit())
 	}
 	k.took = time.Since(k.read)

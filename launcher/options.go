@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // Options of a launcher. Zero durations and numbers mean the default named with
@@ -39,6 +41,16 @@ type Options struct {
 	RetryFor time.Duration
 	// Concurrency is how many runs are worked on at once; default 16.
 	Concurrency int
+	// Rules say what is trouble with a Job; the scaler must have the same. The
+	// default grace is 60 s.
+	Rules trouble.Rules
+	// DeleteFinished has failed Jobs deleted, once their run was told; else they
+	// are kept. Jobs that succeed go by their time to live.
+	DeleteFinished bool
+	// KeepFailed keeps those that failed all the same.
+	KeepFailed bool
+	// LogLines of a failed container are told its run; 0 tells none.
+	LogLines int
 	// MaxPolls ends Run after so many looks; 0 means no limit.
 	MaxPolls int
 
@@ -57,6 +69,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.DrainTimeout, 25*time.Second)
 	setDefault(&o.ClaimGrace, 10*time.Second)
 	setDefault(&o.RetryFor, 5*time.Minute)
+	setDefault(&o.Rules.Grace, time.Minute)
 	setDefault(&o.Concurrency, 16)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -92,6 +105,8 @@ func (o Options) validate() error {
 		{"drain timeout", o.DrainTimeout},
 		{"claim grace", o.ClaimGrace},
 		{"retry time", o.RetryFor},
+		{"grace for pods that do not start", o.Rules.Grace},
+		{"time a run may wait for its pod", o.Rules.PendingFor},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("the %s %s is negative", d.name, d.value))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 // Kind is what is to be done about a run.
@@ -25,6 +26,8 @@ const (
 	Adopt
 	// Repair: create the Job of a claim that has none.
 	Repair
+	// Resolve: see to a Job in trouble, or to a run whose Job is gone.
+	Resolve
 	// Heartbeat: tell Prefect that a claimed run's Job waits for its pod.
 	Heartbeat
 )
@@ -40,6 +43,8 @@ func (k Kind) String() string {
 		return "adopt"
 	case Repair:
 		return "repair"
+	case Resolve:
+		return "resolve"
 	case Heartbeat:
 		return "heartbeat"
 	default:
@@ -51,8 +56,10 @@ func (k Kind) String() string {
 type Action struct {
 	Kind Kind
 	Run  prefect.FlowRun
-	// Job is the Job to adopt.
+	// Job is the Job to adopt, or the one in trouble.
 	Job string
+	// Finding is what is wrong with it; of Run then only the ID is known.
+	Finding trouble.Finding
 	// ReadAt is when Run was read, taken before the request was sent.
 	ReadAt time.Time
 }
@@ -78,12 +85,16 @@ type World struct {
 	ClaimedRead time.Time
 	// Jobs by flow run.
 	Jobs map[string][]Job
+	// Troubled are the Jobs in trouble, and SupervisedRead when Prefect was asked
+	// for what Kubernetes does not know of them.
+	Troubled       []Troubled
+	SupervisedRead time.Time
 	// Busy are the runs being acted on.
 	Busy map[string]bool
 	// Settled is when we last finished an action on a run. A read begun before
 	// that does not know what we did.
 	Settled map[string]time.Time
-	// NotBefore is when a run may be looked at again.
+	// NotBefore is when a run, or a Job in trouble, may be looked at again.
 	NotBefore map[string]time.Time
 	// Beats is when a run last got a heartbeat from us.
 	Beats map[string]time.Time
@@ -116,6 +127,7 @@ const beatInterval = 3 * time.Minute
 //	claimed run               | no Job, claim older than grace or our own | Repair
 //	                          | no Job, younger claim         | nothing: its launcher is at it
 //	                          | an active Job                 | Heartbeat, every 3 minutes
+//	Job in trouble            | whose time has come           | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
 // are left alone.
@@ -157,7 +169,7 @@ func NewPlan(o Options, w World) Plan {
 		}
 	}
 	// What has been claimed and lacks its Job comes first, signs of life last.
-	p.Actions = slices.Insert(p.Actions, beats, rotated(due, o.Name, w.Turn)...)
+	p.Actions = slices.Insert(p.Actions, beats, slices.Concat(rotated(troubledActions(o, w), o.Name, w.Turn), rotated(due, o.Name, w.Turn))...)
 	slices.SortStableFunc(p.Ahead, byDue)
 	return p
 }
@@ -241,8 +253,41 @@ func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
 	return 0
 }
 
+// troubledActions: a case is taken by a note on its Job. Where no Job is left,
+// launchers come one after another instead, and find that the first was there.
+func troubledActions(o Options, w World) []Action {
+	var actions []Action
+	for _, t := range w.Troubled {
+		from := t.From
+		if t.Kind == trouble.JobGone {
+			from = w.SupervisedRead.Add(time.Duration(hash(o.Name+"/"+t.Run)%10) * time.Second)
+		}
+		a := Action{Kind: Resolve, Run: prefect.FlowRun{ID: t.Run}, Job: t.Job, Finding: t.Finding}
+		if from.After(w.Now) || w.Busy[t.Run] || w.NotBefore[a.holdKey()].After(w.Now) {
+			continue
+		}
+		actions = append(actions, a)
+	}
+	return actions
+}
+
+// holdKey is what NotBefore knows the subject of an action by. A run's old Job
+// is not to hold up the run.
+func (a Action) holdKey() string {
+	if a.Kind == Resolve {
+		return "job " + a.Job
+	}
+	return a.Run.ID
+}
+
+func hash(text string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(text))
+	return h.Sum32()
+}
+
 func byDue(a, b Action) int {
-	return cmp.Or(a.Run.Due().Compare(b.Run.Due()), cmp.Compare(a.Run.ID, b.Run.ID))
+	return cmp.Or(a.Run.Due().Compare(b.Run.Due()), cmp.Compare(a.Run.ID, b.Run.ID), cmp.Compare(a.Job, b.Job))
 }
 
 // rotated starts each launcher at another place of the due order, so that
@@ -253,9 +298,7 @@ func rotated(due []Action, launcher string, turn int) []Action {
 	if len(due) < 2 {
 		return due
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(launcher))
 	const stride = 61 // a prime, so that the starts spread over lists of any length
-	start := (int(h.Sum32()) + turn*stride) % len(due)
+	start := (int(hash(launcher)) + turn*stride) % len(due)
 	return append(slices.Clone(due[start:]), due[:start]...)
 }

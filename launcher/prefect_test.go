@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -66,6 +67,9 @@ type memory struct {
 	lag, claimsLag time.Duration
 	// fault is asked before and after every write and before every read.
 	fault func(op, id string, written bool) error
+
+	// silent runs give no sign of life; the claim is how they were submitted.
+	silent map[string]prefect.Claim
 
 	writes []string
 	logs   []prefect.LogEntry
@@ -267,6 +271,28 @@ func (m *memory) Log(ctx context.Context, entries []prefect.LogEntry) error {
 
 func (m *memory) Heartbeat(ctx context.Context, id string) error {
 	return m.begin(ctx, "heartbeat", id)
+}
+
+// Supervise takes every running run with a claim on record for silent.
+func (m *memory) Supervise(ctx context.Context, _, active []string) (prefect.Supervision, error) {
+	if err := m.begin(ctx, "supervise", ""); err != nil {
+		return prefect.Supervision{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var s prefect.Supervision
+	for _, id := range slices.Sorted(maps.Keys(m.runs)) {
+		r := m.runs[id]
+		row := prefect.JobRun{ID: id, Labels: r.Labels, State: r.State.Type, StateAt: r.StateAt}
+		if r.State.Type == prefect.Cancelled && slices.Contains(active, id) {
+			s.Cancelled = append(s.Cancelled, row)
+		}
+		if claim, silent := m.silent[id]; silent && r.State.Type.IsRunning() {
+			row.Claim = claim
+			s.Silent = append(s.Silent, row)
+		}
+	}
+	return s, nil
 }
 
 func (m *memory) Announce(ctx context.Context, _ []string) error {

@@ -14,6 +14,10 @@ func (s *loop) report(ctx context.Context, now time.Time, o outcome) {
 		message = "trying the run again later"
 	case o.Kind == Heartbeat:
 		message = "sent a heartbeat"
+	case o.result == told:
+		level, message = slog.LevelInfo, "told the run of its Job's trouble"
+	case o.result == removed:
+		level, message = slog.LevelInfo, "saw to a Job whose run has ended"
 	case o.result == done:
 		level, message = slog.LevelInfo, "created the Job"
 	case o.result == adopted:
@@ -24,7 +28,7 @@ func (s *loop) report(ctx context.Context, now time.Time, o outcome) {
 		level, message = slog.LevelInfo, "handed the run back"
 	}
 	// While an upstream is away, its streak has said so; not once more per run.
-	away := o.blame == prefectAPI && s.prefect.failures > 0 || o.blame == kubernetesAPI && s.kube.failures > 0
+	away := o.blame == prefectAPI && s.asks[whatIsDue].failures > 0 || o.blame == kubernetesAPI && s.kube.failures > 0
 	if o.err != nil && !away {
 		level = slog.LevelWarn
 	}
@@ -39,6 +43,9 @@ func (s *loop) report(ctx context.Context, now time.Time, o outcome) {
 	}
 	if o.claim.Attempt != "" {
 		attrs = append(attrs, slog.String("attempt", string(o.claim.Attempt)))
+	}
+	if o.Finding.Kind != "" {
+		attrs = append(attrs, slog.String("trouble", string(o.Finding.Kind)))
 	}
 	if o.Job != "" {
 		attrs = append(attrs, slog.String("job", o.Job))

@@ -39,6 +39,10 @@ type streak struct {
 	since    time.Time
 }
 
+func (l *Launcher) streak(upstream string) streak {
+	return streak{upstream: upstream, log: l.log, gauge: l.metrics.failures.WithLabelValues(upstream)}
+}
+
 func (s *streak) fail(ctx context.Context, now time.Time, err error) {
 	s.failures++
 	s.gauge.Set(float64(s.failures))

@@ -89,7 +89,7 @@ func (s *supervision) troubled(now time.Time) []troubled {
 // a finished one only a Job that would go on for ever is left to see to.
 func wantsLauncher(state prefect.StateType, f found) bool {
 	if state.IsFinished() {
-		return !f.Ended && f.Final
+		return !f.Ended
 	}
 	return !state.IsScheduled()
 }

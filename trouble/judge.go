@@ -185,10 +185,10 @@ func stuck(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 		}
 	}
 	s := j.Status
-	if len(pods) > 0 || s.Active > 0 || s.Succeeded > 0 || s.Failed > 0 {
+	since := j.CreationTimestamp.Time
+	if len(pods) > 0 || s.Active > 0 || s.Succeeded > 0 || s.Failed > 0 || since.IsZero() {
 		return Finding{}, false
 	}
-	since := j.CreationTimestamp.Time
 	if s.StartTime != nil {
 		since = later(since, s.StartTime.Time)
 	}

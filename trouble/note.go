@@ -25,6 +25,8 @@ const maxTold = 64
 type Note struct {
 	// Done: nothing is left to do about the Job, whatever becomes of it.
 	Done bool `json:"done,omitempty"`
+	// Spent: its run was told the end; what is left is to remove the Job at Until.
+	Spent bool `json:"spent,omitempty"`
 	// Told is the trouble the run was told of and may still get over.
 	Told Kind `json:"told,omitempty"`
 	// By is the launcher that is at it, Until when others may take over; or, when
@@ -54,6 +56,12 @@ func (n Note) String() string {
 		return "" // unreachable: times within four-digit years encode
 	}
 	return string(text)
+}
+
+// Leaving reports whether a Job is given up while its pods may still run.
+func Leaving(j *batchv1.Job) bool {
+	n := NoteOf(j)
+	return j.DeletionTimestamp != nil || (n.Done || n.Spent) && !Finished(j)
 }
 
 // Knows reports whether an event was told.

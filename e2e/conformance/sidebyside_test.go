@@ -11,9 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	typedbatchv1 "k8s.io/client-go/kubernetes/typed/batch/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/launcher"
@@ -153,10 +155,15 @@ func play(t *testing.T, scenes map[string]scene, act func(api string) map[string
 	return behind
 }
 
-// jobsClient says, as the fake Clientset does, that it cannot stream its lists.
-type jobsClient struct{ typedbatchv1.JobInterface }
+// jobsClient and podsClient say, as the fake Clientset does, that they cannot
+// stream their lists.
+type (
+	jobsClient struct{ typedbatchv1.JobInterface }
+	podsClient struct{ typedcorev1.PodInterface }
+)
 
 func (jobsClient) IsWatchListSemanticsUnSupported() bool { return true }
+func (podsClient) IsWatchListSemanticsUnSupported() bool { return true }
 
 func launch(t *testing.T, api string) map[string]int {
 	t.Helper()
@@ -164,10 +171,15 @@ func launch(t *testing.T, api string) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := fake.NewClientset().BatchV1().Jobs("flows")
+	cluster := fake.NewClientset()
+	client := cluster.BatchV1().Jobs("flows")
 	l, err := launcher.New(
 		launcher.Options{Name: "launcher", AgentName: "agent", Namespace: "flows", IdleTimeout: 6 * time.Second},
-		backend, job.Renderer{Settings: job.Settings{Namespace: "flows", Backend: "server", API: api}}, jobsClient{client},
+		backend, job.Renderer{Settings: job.Settings{Namespace: "flows", Backend: "server", API: api}},
+		launcher.Kubernetes{
+			Jobs: jobsClient{client}, Pods: podsClient{cluster.CoreV1().Pods("flows")}, Events: cluster.CoreV1().Events("flows"),
+			Log: func(context.Context, string, corev1.PodLogOptions) ([]byte, error) { return nil, nil },
+		},
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,274 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+const (
+	// leaseFor is how long a launcher that began to see to a Job is left alone with
+	// it. A live one needs seconds.
+	leaseFor = 2 * time.Minute
+	// minJobAge before a Job is deleted: its name stops launchers that were stopped
+	// right before creating it (createWithin), whatever becomes of the run.
+	minJobAge = 2 * createWithin
+	// notOursFor is how long a Job is not asked about again whose run is unknown
+	// to Prefect or for launchers with other labels.
+	notOursFor = 10 * time.Minute
+	// lookAgain is when to look again at a Job that changed under our hands.
+	lookAgain = 5 * time.Second
+	// maxRefused is the longest pause between two tries with a Prefect that will
+	// not have the run failed; longer than the idle timeout, so that it keeps no
+	// launcher awake.
+	maxRefused = time.Hour
+	// infraLogger is the logger's name the agent used for what Kubernetes says.
+	infraLogger = "k8s-infra"
+)
+
+// patient is a Job in trouble as it was just read.
+type patient struct {
+	job     *batchv1.Job
+	pods    []*corev1.Pod
+	run     prefect.FlowRun
+	finding trouble.Finding
+	note    trouble.Note
+}
+
+// resolve sees to a Job in trouble. A launcher takes the case by writing its name
+// on the Job as it was read, so of several one goes on; who dies leaves the
+// case to the others when the lease is over. Whatever Prefect answers, a note
+// says in the end when the Job wants to be seen to again, if ever.
+func (l *Launcher) resolve(ctx context.Context, e *errand) outcome {
+	if o, ok := l.readRunOfJob(ctx, e); !ok {
+		return o
+	}
+	p, err := l.examine(ctx, e)
+	switch {
+	case err != nil:
+		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(handBackDelay)}
+	case p == nil && e.Finding.Kind == trouble.JobGone:
+		return l.tellJobGone(ctx, e)
+	case p == nil:
+		return outcome{errand: e, result: overtaken, hold: time.Now().Add(lookAgain)}
+	}
+	now := time.Now()
+	p.note = trouble.NoteOf(p.job)
+	p.note.By, p.note.Until = l.Name, now.Add(leaseFor)
+	if err := l.bounded(ctx, func(ctx context.Context) error { return l.jobs.note(ctx, p.job, p.note) }); err != nil {
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return outcome{errand: e, result: overtaken, hold: time.Now().Add(lookAgain)}
+		}
+		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(handBackDelay)}
+	}
+	// Whoever was stopped for longer finds that the case is no longer its own.
+	ctx, cancel := context.WithDeadline(ctx, now.Add(leaseFor/2))
+	defer cancel()
+	return l.treat(ctx, e, p)
+}
+
+// readRunOfJob reads the run and leaves alone what is none of our business.
+func (l *Launcher) readRunOfJob(ctx context.Context, e *errand) (outcome, bool) {
+	run, o, ok := l.read(ctx, e)
+	switch {
+	case errors.Is(o.err, prefect.ErrNotFound):
+		l.log.WarnContext(ctx, "the Job's flow run does not exist; the Job is left alone", "job", e.Job, "flow_run", e.Run.ID)
+		return outcome{errand: e, result: ignored, hold: time.Now().Add(notOursFor)}, false
+	case !ok:
+		return o, false
+	case !prefect.LabelsMatch(l.Labels, run.Labels):
+		return outcome{errand: e, result: ignored, hold: time.Now().Add(notOursFor)}, false
+	}
+	e.Run = run
+	return outcome{}, true
+}
+
+// examine judges the Job anew, by what Kubernetes says now. It returns nil when
+// nothing is to be done (any more, or yet).
+func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	jobs, pods, err := l.jobs.inspect(ctx, e.Run.ID)
+	if err != nil {
+		return nil, err
+	}
+	if e.Finding.Kind == trouble.JobGone && (len(jobs) > 0 || anyAlive(pods)) {
+		e.Finding.Kind = "" // so it is not gone
+	}
+	i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job })
+	if i < 0 {
+		return nil, nil
+	}
+	p := &patient{job: jobs[i], run: e.Run}
+	p.pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return !trouble.Belongs(pod, p.job) })
+	now, found := time.Now(), false
+	if e.Run.State.Type == prefect.Cancelled {
+		p.finding, found = trouble.JudgeCancelled(p.job, e.Run.StateAt, l.Rules)
+	}
+	if !found || p.finding.From.After(now) {
+		p.finding, found = trouble.Judge(p.job, p.pods, l.Rules)
+	}
+	if !found || p.finding.From.After(now) {
+		return nil, nil
+	}
+	if isSuperseded(p.job, e.Run, jobs) {
+		// Another Job serves the run now; what became of this one is no news.
+		p.finding.Kind = superseded
+	}
+	return p, nil
+}
+
+// superseded is how a Job is called that another one of its run has replaced.
+const superseded trouble.Kind = "superseded"
+
+func isSuperseded(j *batchv1.Job, run prefect.FlowRun, jobs []*batchv1.Job) bool {
+	attempt := j.Labels[job.LabelAttempt]
+	if c := run.Claim; c != nil && c.Job != j.Name && job.AttemptLabel(c.Attempt) != attempt {
+		return true
+	}
+	return slices.ContainsFunc(jobs, func(other *batchv1.Job) bool {
+		return other.CreationTimestamp.After(j.CreationTimestamp.Time) && other.Labels[job.LabelAttempt] != attempt
+	})
+}
+
+// treat acts on a case that is ours.
+func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
+	e.Finding = p.finding
+	state := p.run.State.Type
+	switch {
+	case p.finding.Kind == superseded, state.IsFinished():
+		return l.dispose(ctx, e, p, removed)
+	case state.IsScheduled():
+		// It is due again, with this Job or another.
+		p.note.By, p.note.Until = "", time.Now().Add(leaseFor)
+		return l.released(ctx, e, p, ignored, ending{})
+	}
+	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
+	lines, events := l.story(ctx, p)
+	err := l.tell(ctx, lines)
+	if err == nil {
+		p.note = p.note.With(events)
+	}
+	if !p.finding.Final {
+		if err != nil {
+			return l.refusedByPrefect(ctx, e, p, err)
+		}
+		p.note.By, p.note.Until, p.note.Tries, p.note.Told = "", time.Time{}, 0, p.finding.Kind
+		return l.released(ctx, e, p, told, ending{})
+	}
+	// A story that could not be told is no reason not to fail the run: the state's
+	// message has the gist of it.
+	if o, ok := l.stillUnfinished(ctx, e); !ok {
+		return o
+	}
+	if err := l.failNow(ctx, e, p.finding.Message); err != nil {
+		return l.refusedByPrefect(ctx, e, p, err)
+	}
+	l.metrics.totals.failed.Add(1)
+	e.failure = p.finding.Message
+	return l.dispose(ctx, e, p, failed)
+}
+
+// failNow sets the run Failed, unless it was read too long ago: the server would
+// fail a run that has finished or begun anew since (prefect1-server-facts c).
+func (l *Launcher) failNow(ctx context.Context, e *errand, message string) error {
+	ctx, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
+	defer cancel()
+	return l.backend.Fail(ctx, e.Run, message)
+}
+
+// stillUnfinished reads the run right before it is failed: collecting the story
+// took its time, and a run that has finished meanwhile must stay as it is. The
+// lease makes another look come by itself.
+func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, bool) {
+	if age(e.confirmed, time.Now()) <= fresh {
+		return outcome{}, true
+	}
+	before := e.Run.Version
+	run, o, ok := l.read(ctx, e)
+	if !ok {
+		return o, false
+	}
+	e.Run = run
+	if run.Version != before || run.State.Type.IsFinished() {
+		return outcome{errand: e, result: overtaken, hold: time.Now().Add(lookAgain)}, false
+	}
+	return outcome{}, true
+}
+
+// dispose removes the Job or keeps it, as configured. One that is kept is ended,
+// so that none of its pods comes to life beside those of a later attempt.
+func (l *Launcher) dispose(ctx context.Context, e *errand, p *patient, result string) outcome {
+	isFailure := p.finding.Kind != trouble.Cancelled && p.finding.Kind != superseded
+	p.note.By, p.note.Until, p.note.Tries = "", time.Time{}, 0
+	if !l.DeleteFinished || isFailure && l.KeepFailed {
+		p.note.Done = true
+		return l.released(ctx, e, p, result, ending{stop: !trouble.Finished(p.job), keep: isFailure && l.KeepFailed})
+	}
+	if ripe := p.job.CreationTimestamp.Add(minJobAge); ripe.After(time.Now()) {
+		p.note.Spent, p.note.Until = true, ripe
+		return l.released(ctx, e, p, result, ending{})
+	}
+	if err := l.bounded(ctx, func(ctx context.Context) error { return l.jobs.remove(ctx, p.job) }); err != nil {
+		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(leaseFor)}
+	}
+	return outcome{errand: e, result: result, hold: time.Now().Add(lookAgain)}
+}
+
+// released leaves the case with a note for whoever comes next.
+func (l *Launcher) released(ctx context.Context, e *errand, p *patient, result string, end ending) outcome {
+	hold := time.Now().Add(lookAgain) // until the watch has told
+	err := l.bounded(ctx, func(ctx context.Context) error { return l.jobs.release(ctx, p.job, p.note, end) })
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		// The lease keeps the others away as long.
+		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(leaseFor)}
+	}
+	return outcome{errand: e, result: result, hold: hold}
+}
+
+// refusedByPrefect leaves the case for later, and each time for longer.
+func (l *Launcher) refusedByPrefect(ctx context.Context, e *errand, p *patient, err error) outcome {
+	pause := maxRefused
+	if p.note.Tries < 6 {
+		pause = time.Minute << p.note.Tries
+	}
+	p.note.By, p.note.Until = "", time.Now().Add(pause)
+	p.note.Tries++
+	o := l.released(ctx, e, p, broken, ending{})
+	o.err, o.blame = errors.Join(err, o.err), prefectAPI
+	return o
+}
+
+// tellJobGone fails a run of which nothing is left in the cluster. There is no
+// Job to take the case on, so launchers come at different times (see plan).
+func (l *Launcher) tellJobGone(ctx context.Context, e *errand) outcome {
+	hold := time.Now().Add(time.Minute) // by then Prefect has been asked again
+	if !e.Run.State.Type.IsRunning() {
+		return outcome{errand: e, result: overtaken, hold: hold}
+	}
+	message := fmt.Sprintf("Kubernetes Error: Job %s was deleted while its run was %s", e.Job, e.Run.State.Type)
+	if err := l.failNow(ctx, e, message); err != nil {
+		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: hold}
+	}
+	l.lines.addAs(infraLogger, e.Run.ID, prefect.Error, message)
+	l.metrics.totals.failed.Add(1)
+	l.metrics.troubles.WithLabelValues(string(trouble.JobGone)).Inc()
+	e.failure = message
+	return outcome{errand: e, result: failed, hold: hold}
+}
+
+func (l *Launcher) bounded(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return call(ctx)
+}

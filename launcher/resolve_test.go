@@ -1,0 +1,445 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+// jobOfRun is a Job of the run's first attempt that has been there for long.
+func jobOfRun(id string, change ...func(*batchv1.Job)) *batchv1.Job {
+	j := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "job-" + id, Namespace: "flows", UID: types.UID("uid of job-" + id), CreationTimestamp: metav1.NewTime(time.Now().Add(-time.Hour)),
+			Labels: map[string]string{job.LabelFlowRunID: id, job.LabelAttempt: "v1"},
+		},
+		Spec:   batchv1.JobSpec{TTLSecondsAfterFinished: new(int32(600))},
+		Status: batchv1.JobStatus{Active: 1},
+	}
+	for _, c := range change {
+		c(j)
+	}
+	return j
+}
+
+func givenUp(j *batchv1.Job) {
+	j.Status = batchv1.JobStatus{Failed: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded"}}}
+}
+
+func podOf(id string, status corev1.PodStatus) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "pod-" + id, Namespace: "flows", UID: types.UID("uid of pod-" + id), CreationTimestamp: metav1.Now(),
+			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id}},
+		},
+		Status: status,
+	}
+}
+
+func oomKilled() corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
+		Name: "flow", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}},
+	}}}
+}
+
+func cannotPull() corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+		Name: "flow", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: `Back-off pulling image "nope"`}},
+	}}}
+}
+
+func noNode() corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes are available",
+		LastTransitionTime: metav1.Now(),
+	}}}
+}
+
+// eventOf is an event of an object of that kind and name.
+func eventOf(kind, name, reason, message string) *corev1.Event {
+	return &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Name: name + "." + reason, Namespace: "flows", UID: types.UID(reason + " of " + name)},
+		InvolvedObject: corev1.ObjectReference{Kind: kind, Name: name, UID: types.UID("uid of " + name)},
+		Reason:         reason, Message: message, Type: corev1.EventTypeWarning, LastTimestamp: metav1.Now(),
+	}
+}
+
+func (b *runBuilder) in(state prefect.StateType) *runBuilder {
+	b.State, b.Version, b.StateAt = prefect.State{Type: state, StartTime: time.Now().Add(time.Hour)}, 3, time.Now()
+	return b
+}
+
+func add(t *testing.T, client *fake.Clientset, objects ...any) {
+	t.Helper()
+	for _, o := range objects {
+		var err error
+		switch o := o.(type) {
+		case *batchv1.Job:
+			_, err = client.BatchV1().Jobs("flows").Create(t.Context(), o, metav1.CreateOptions{})
+		case *corev1.Pod:
+			_, err = client.CoreV1().Pods("flows").Create(t.Context(), o, metav1.CreateOptions{})
+		case *corev1.Event:
+			_, err = client.CoreV1().Events("flows").Create(t.Context(), o, metav1.CreateOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// infraLines are the run's lines of what Kubernetes says.
+func (m *memory) infraLines(id string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lines []string
+	for _, e := range m.logs {
+		if e.FlowRunID == id && e.Name == "k8s-infra" {
+			lines = append(lines, string(e.Level)+" "+e.Message)
+		}
+	}
+	return lines
+}
+
+const oomStory = "ERROR Pod pod-r failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 137\n\t\tReason: OOMKilled"
+
+// Every kind of trouble, what its run is told, what state it ends in and what
+// becomes of the Job.
+func TestTroubleIsResolved(t *testing.T) {
+	type ends struct {
+		State   string
+		Lines   []string
+		Job     string // gone, kept or as it was
+		Deletes int
+	}
+	deleting := func(o *Options) { o.DeleteFinished = true }
+	keeping := func(*Options) {}
+	failedWith := func(message string) string { return "Failed Kubernetes Error: " + message }
+	const podsFailed = "pods ['pod-r'] failed for this job"
+	for name, tc := range map[string]struct {
+		state   prefect.StateType
+		objects func() []any
+		options func(*Options)
+		after   time.Duration
+		want    ends
+	}{
+		"a pod failed": {
+			prefect.Running, func() []any {
+				return []any{jobOfRun("r"), podOf("r", oomKilled()), eventOf("Pod", "pod-r", "BackOff", "boo")}
+			},
+			deleting, 5 * time.Second,
+			ends{failedWith(podsFailed), []string{
+				"DEBUG Event: 'BackOff' on pod 'pod-r'\n\tMessage: boo", oomStory, "INFO The last lines of container 'flow' of pod pod-r:\nfake logs",
+			}, "gone", 1},
+		},
+		"a pod failed, without its log": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 5 * time.Second,
+			ends{failedWith(podsFailed), []string{oomStory}, "gone", 1},
+		},
+		"a pod failed and Jobs are kept": {
+			prefect.Running, func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
+			keeping, 5 * time.Second,
+			ends{failedWith(podsFailed), []string{oomStory, "INFO The last lines of container 'flow' of pod pod-r:\nfake logs"}, "kept, ttl 600", 0},
+		},
+		"a pod failed, another is to come, and failed Jobs are kept": {
+			prefect.Running, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			func(o *Options) { o.DeleteFinished, o.KeepFailed, o.LogLines = true, true, 0 }, 5 * time.Second,
+			ends{failedWith(podsFailed), []string{oomStory}, "kept, stopped", 0},
+		},
+		"the image cannot be pulled, in the grace": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", cannotPull())} },
+			deleting, 58 * time.Second,
+			ends{"Submitted ", nil, "as it was", 0},
+		},
+		"the image cannot be pulled": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", cannotPull())} },
+			deleting, 65 * time.Second,
+			ends{failedWith(`Back-off pulling image "nope"`), []string{`ERROR Kubernetes Error: Back-off pulling image "nope"`}, "gone", 1},
+		},
+		"no node takes the pod": {
+			prefect.Submitted, func() []any {
+				return []any{jobOfRun("r"), podOf("r", noNode()), eventOf("Pod", "pod-r", "FailedScheduling", "0/3 nodes are available")}
+			},
+			func(o *Options) { o.Rules.PendingFor = time.Hour }, 30 * time.Minute,
+			ends{"Submitted ", []string{
+				"DEBUG Event: 'FailedScheduling' on pod 'pod-r'\n\tMessage: 0/3 nodes are available",
+				"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+			}, "told unschedulable", 0},
+		},
+		"no node takes the pod for long": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", noNode())} },
+			func(o *Options) { o.DeleteFinished, o.Rules.PendingFor = true, 10*time.Minute }, 11 * time.Minute,
+			ends{failedWith("pod pod-r cannot be scheduled: 0/3 nodes are available"), []string{
+				"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+				"ERROR Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+			}, "gone", 1},
+		},
+		"pods are never created": {
+			prefect.Submitted, func() []any {
+				return []any{jobOfRun("r", func(j *batchv1.Job) { j.Status.Active = 0 }), eventOf("Job", "job-r", "FailedCreate", "exceeded quota")}
+			},
+			deleting, 5 * time.Second,
+			ends{"Submitted ", []string{
+				"DEBUG Event: 'FailedCreate' on job 'job-r'\n\tMessage: exceeded quota", "WARNING Kubernetes Error: no pod is created for Job job-r: exceeded quota",
+			}, "told no_pods", 0},
+		},
+		"the run was cancelled": {
+			prefect.Cancelled, func() []any { return []any{jobOfRun("r")} }, deleting, 65 * time.Second, ends{"Cancelled ", nil, "gone", 1},
+		},
+		"the run was cancelled a moment ago": {
+			prefect.Cancelled, func() []any { return []any{jobOfRun("r")} }, deleting, 50 * time.Second, ends{"Cancelled ", nil, "as it was", 0},
+		},
+		"the run was cancelled and Jobs are kept": {
+			prefect.Cancelled, func() []any { return []any{jobOfRun("r")} }, keeping, 65 * time.Second, ends{"Cancelled ", nil, "kept, stopped, ttl 600", 0},
+		},
+		"a pod failed after its run had finished": {
+			prefect.Success, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} }, deleting, 5 * time.Second, ends{"Success ", nil, "gone", 1},
+		},
+		"a pod failed of a run that is due again": {
+			prefect.Scheduled, func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
+			func(o *Options) { o.DeleteFinished, o.Labels = true, []string{"a"} }, 5 * time.Second,
+			ends{"Scheduled ", nil, "as it was", 0},
+		},
+		"a Job that just began": {
+			prefect.Running, func() []any {
+				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
+			},
+			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 50 * time.Second,
+			ends{failedWith(podsFailed), []string{oomStory}, "spent", 0},
+		},
+		"a Job that just began, a minute later": {
+			prefect.Running, func() []any {
+				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
+			},
+			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 65 * time.Second,
+			ends{failedWith(podsFailed), []string{oomStory}, "gone", 1},
+		},
+		"an earlier Job failed": {
+			prefect.Running, func() []any {
+				now := jobOfRun("r", func(j *batchv1.Job) {
+					j.Name, j.UID, j.CreationTimestamp = "job-r2", "2", metav1.Now()
+					j.Labels[job.LabelAttempt] = "v4"
+				})
+				return []any{jobOfRun("r", givenUp), podOf("r", oomKilled()), now}
+			},
+			deleting, 5 * time.Second,
+			ends{"Running ", nil, "gone", 1},
+		},
+		"of a run for others": {
+			prefect.Running, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			func(o *Options) { o.DeleteFinished, o.Labels = true, []string{"gpu"} }, 5 * time.Second,
+			ends{"Running ", nil, "as it was", 0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(run("r").in(tc.state))
+				b := start(t, m, func(o *Options, client *fake.Clientset) {
+					o.IdleTimeout, o.LogLines = time.Hour, 20
+					tc.options(o)
+					add(t, client, tc.objects()...)
+				})
+				time.Sleep(tc.after)
+				synctest.Wait()
+				got := ends{State: fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message), Lines: m.infraLines("r"), Job: b.fate("job-r")}
+				for _, a := range b.client.Actions() {
+					if a.GetVerb() == "delete" {
+						got.Deletes++
+					}
+				}
+				if d := cmp.Diff(tc.want, got); d != "" {
+					t.Errorf("-want +got:\n%s\n%s", d, b.logs)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
+// fate is what has become of a Job, in words.
+func (b *bench) fate(name string) string {
+	b.t.Helper()
+	j, err := b.client.BatchV1().Jobs("flows").Get(b.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		return "gone"
+	}
+	n := trouble.NoteOf(j)
+	switch {
+	case n.Spent:
+		return "spent"
+	case n.Told != "":
+		return "told " + string(n.Told)
+	case !n.Done:
+		return "as it was"
+	}
+	words := []string{"kept"}
+	if j.Spec.ActiveDeadlineSeconds != nil {
+		words = append(words, "stopped")
+	}
+	if j.Spec.TTLSecondsAfterFinished != nil {
+		words = append(words, fmt.Sprint("ttl ", *j.Spec.TTLSecondsAfterFinished))
+	}
+	return strings.Join(words, ", ")
+}
+
+// Who comes later, another launcher or the same after a restart, tells nothing
+// twice.
+func TestEventsAreToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, client := newMemory(run("r").in(prefect.Submitted)), fake.NewClientset()
+		add(t, client, jobOfRun("r"), podOf("r", noNode()), eventOf("Pod", "pod-r", "FailedScheduling", "no"))
+		for i := range 3 {
+			o := options(fmt.Sprint("launcher-", i))
+			o.IdleTimeout, o.Rules.PendingFor = 4*time.Minute, 10*time.Minute
+			if i == 2 {
+				add(t, client, eventOf("Pod", "pod-r", "NotTriggerScaleUp", "no"))
+			}
+			if err := mustNew(t, o, m, client).Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		want := []string{
+			"DEBUG Event: 'FailedScheduling' on pod 'pod-r'\n\tMessage: no",
+			"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+			"DEBUG Event: 'NotTriggerScaleUp' on pod 'pod-r'\n\tMessage: no",
+			"ERROR Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+		}
+		if d := cmp.Diff(want, m.infraLines("r")); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+	})
+}
+
+// A Prefect that will not have the run failed is asked ever more rarely, by all
+// launchers together, and keeps none of them.
+func TestPrefectRefusesToFailTheRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
+		add(t, client, jobOfRun("r"), podOf("r", oomKilled()))
+		m.fault = func(op, _ string, _ bool) error {
+			if op == "fail" {
+				return errors.New("the state is not valid")
+			}
+			return nil
+		}
+		began := time.Now()
+		for time.Since(began) < 24*time.Hour {
+			o := options("me")
+			o.IdleTimeout = 15 * time.Minute
+			l := mustNew(t, o, m, client)
+			started := time.Now()
+			if err := l.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(started); took > 2*time.Hour {
+				t.Fatalf("a launcher was kept for %s", took)
+			}
+			time.Sleep(time.Minute)
+		}
+		if n := m.count("fail"); n < 20 || n > 40 {
+			t.Errorf("asked %d times in a day, want some 28", n)
+		}
+		m.fault = nil
+		o := options("me")
+		o.IdleTimeout = 2 * time.Hour
+		if err := mustNew(t, o, m, client).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.get("r").State.Type; got != prefect.Failed {
+			t.Errorf("the run is %s once Prefect lets it", got)
+		}
+	})
+}
+
+// A note that cannot be written must not have the run told again and again.
+func TestJobCannotBePatched(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").in(prefect.Running))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout = time.Hour
+			client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("the server is overloaded")
+			})
+			add(t, client, jobOfRun("r"), podOf("r", oomKilled()))
+		})
+		time.Sleep(10 * time.Minute)
+		if n := len(m.infraLines("r")); n != 0 || m.count("fail") != 0 {
+			t.Errorf("%d lines told, %d tries to fail, without a note that says so", n, m.count("fail"))
+		}
+		if n := m.count("read"); n > 25 {
+			t.Errorf("the run was read %d times in 10 minutes", n)
+		}
+		b.stop()
+	})
+}
+
+func TestRunWhoseJobIsGone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		claim   prefect.Claim
+		objects func() []any
+		want    string
+	}{
+		"nothing is left":       {prefect.Claim{Namespace: "flows", Job: "job-r"}, nil, "Failed Kubernetes Error: Job job-r was deleted while its run was Running"},
+		"its pod lives":         {prefect.Claim{Namespace: "flows", Job: "job-r"}, func() []any { return []any{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})} }, "Running "},
+		"another Job serves it": {prefect.Claim{Namespace: "flows", Job: "job-old"}, func() []any { return []any{jobOfRun("r")} }, "Running "},
+		"another namespace's":   {prefect.Claim{Namespace: "elsewhere", Job: "job-r"}, nil, "Running "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(run("r").in(prefect.Running))
+				m.silent = map[string]prefect.Claim{"r": tc.claim}
+				client := fake.NewClientset()
+				if tc.objects != nil {
+					add(t, client, tc.objects()...)
+				}
+				// Several launchers find the same, and the run is told once.
+				for i := range 3 {
+					b := startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.Name, o.IdleTimeout = fmt.Sprint("l", i), time.Hour })
+					defer b.stop()
+				}
+				time.Sleep(3 * time.Minute)
+				synctest.Wait()
+				if got := fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message); got != tc.want {
+					t.Errorf("the run is %q, want %q", got, tc.want)
+				}
+				if n := len(m.infraLines("r")); strings.HasPrefix(tc.want, "Failed") != (n == 1) {
+					t.Errorf("told %d times: %q", n, m.infraLines("r"))
+				}
+			})
+		})
+	}
+}
+
+func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout, o.DeleteFinished = time.Hour, true
+			add(t, client, jobOfRun("r"), podOf("r", oomKilled()))
+		})
+		time.Sleep(25 * time.Minute)
+		if got := b.fate("job-r"); got != "as it was" {
+			t.Errorf("the Job is %s", got)
+		}
+		if n := b.logs.count("does not exist"); n < 1 || n > 3 {
+			t.Errorf("complained %d times in 25 minutes", n)
+		}
+		b.stop()
+	})
+}

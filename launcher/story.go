@@ -1,0 +1,129 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+const (
+	// storyPods of a Job are told about; the state's message names them all.
+	storyPods = 3
+	// maxLogBytes of a pod's log are read, maxTold of them told.
+	maxLogBytes = 64 << 10
+	maxTold     = 16 << 10
+)
+
+// story is what the run's author is to read: what happened in the cluster, what
+// became of the pods, and what they wrote last. What cannot be had is left out.
+// It returns the events in it as well, and may add to the finding's message.
+func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEntry, told []corev1.Event) {
+	pods := slices.DeleteFunc(slices.Clone(p.pods), func(pod *corev1.Pod) bool { return !slices.Contains(p.finding.Pods, pod.Name) })
+	pods = pods[:min(len(pods), storyPods)]
+	about := []types.UID{}
+	for _, pod := range pods {
+		about = append(about, pod.UID)
+	}
+	if len(pods) == 0 {
+		about = append(about, p.job.UID)
+	}
+	line := func(level prefect.LogLevel, text string, at time.Time) {
+		lines = append(lines, prefect.LogEntry{FlowRunID: p.run.ID, Name: infraLogger, Level: level, Message: text, Time: at})
+	}
+	last := ""
+	for _, e := range l.eventsOf(ctx, about) {
+		if e.Type == corev1.EventTypeWarning {
+			last = e.Message
+		}
+		if !p.note.Knows(e) {
+			told = append(told, e)
+			line(prefect.Debug, trouble.EventLine(e), trouble.EventTime(e))
+		}
+	}
+	if p.finding.Kind == trouble.NoPods && last != "" {
+		p.finding.Message += ": " + last // only the events know why
+	}
+	now := time.Now()
+	switch {
+	case !p.finding.Final:
+		line(prefect.Warning, p.finding.Message, now)
+	case p.finding.Kind != trouble.Failed || len(pods) == 0:
+		line(prefect.Error, p.finding.Message, now)
+	}
+	for _, pod := range pods {
+		if pod.Status.Phase == corev1.PodFailed {
+			line(prefect.Error, trouble.PodStory(pod), now)
+		}
+		if text := l.lastWords(ctx, pod, p.finding.Kind); text != "" {
+			line(prefect.Info, text, now)
+		}
+	}
+	return lines, told
+}
+
+func (l *Launcher) eventsOf(ctx context.Context, objects []types.UID) []corev1.Event {
+	var all []corev1.Event
+	for _, uid := range objects {
+		err := l.bounded(ctx, func(ctx context.Context) error {
+			events, err := l.jobs.events(ctx, uid)
+			all = append(all, events...)
+			return err
+		})
+		if err != nil {
+			l.log.DebugContext(ctx, "telling the story without events", "err", err)
+		}
+	}
+	return all
+}
+
+// lastWords of the container that ended badly.
+func (l *Launcher) lastWords(ctx context.Context, pod *corev1.Pod, kind trouble.Kind) string {
+	container := ""
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		ended := c.State.Terminated
+		if kind == trouble.CrashLoop {
+			ended = c.LastTerminationState.Terminated
+		}
+		if ended != nil && ended.ExitCode != 0 {
+			container = c.Name
+			break
+		}
+	}
+	if container == "" || l.LogLines <= 0 {
+		return ""
+	}
+	text := ""
+	err := l.bounded(ctx, func(ctx context.Context) (err error) {
+		text, err = l.jobs.lastLines(ctx, pod.Name, container, kind == trouble.CrashLoop, l.LogLines)
+		return err
+	})
+	if err != nil {
+		l.log.DebugContext(ctx, "telling the story without the container's log", "pod", pod.Name, "err", err)
+		return ""
+	}
+	text = strings.ToValidUTF8(strings.TrimRight(text, "\n"), "?")
+	if len(text) > maxTold {
+		_, text, _ = strings.Cut(text[len(text)-maxTold:], "\n")
+	}
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf("The last lines of container '%s' of pod %s:\n%s", container, pod.Name, text)
+}
+
+// tell writes lines at once: what was told is noted on the Job next.
+func (l *Launcher) tell(ctx context.Context, lines []prefect.LogEntry) error {
+	err := l.bounded(ctx, func(ctx context.Context) error { return l.backend.Log(ctx, lines) })
+	if err != nil {
+		l.metrics.linesDropped.Add(float64(len(lines)))
+	}
+	return err
+}

@@ -1,0 +1,209 @@
+package launcher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+// supervised is what seeing to Jobs in trouble needs of Kubernetes.
+type supervised interface {
+	// troubled are the Jobs in trouble as far as the watch knows, with those that
+	// outlive a cancelled run and those that are gone.
+	troubled(r trouble.Rules, s prefect.Supervision) []Troubled
+	// active are the runs of Jobs that have not ended.
+	active() []string
+	// inspect asks for a run's Jobs and pods; the answer is not from a cache.
+	inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, []*corev1.Pod, error)
+	// note writes a note on a Job, if the Job is still as it was read.
+	note(ctx context.Context, j *batchv1.Job, n trouble.Note) error
+	// release writes a note whatever else has changed; end also ends the Job and
+	// keeps it, for good if keep is set.
+	release(ctx context.Context, j *batchv1.Job, n trouble.Note, e ending) error
+	// remove deletes a Job and its pods.
+	remove(ctx context.Context, j *batchv1.Job) error
+	// events are those of one object, oldest first.
+	events(ctx context.Context, uid types.UID) ([]corev1.Event, error)
+	// lastLines of what a container wrote, of its last run if it runs again.
+	lastLines(ctx context.Context, pod, container string, previous bool, lines int) (string, error)
+}
+
+// ending is what else becomes of a Job that is kept.
+type ending struct {
+	// stop ends what still runs.
+	stop bool
+	// keep takes away the time to live.
+	keep bool
+}
+
+// Troubled is a Job that a launcher has to see to.
+type Troubled struct {
+	trouble.Finding
+	Job, Run string
+}
+
+func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
+	var all []Troubled
+	add := func(j *batchv1.Job, f trouble.Finding, found bool) {
+		if found {
+			all = append(all, Troubled{f, j.Name, j.Labels[job.LabelFlowRunID]})
+		}
+	}
+	for _, obj := range c.informer.GetStore().List() {
+		// Most Jobs have succeeded and wait for their time to live to pass.
+		if j, ok := obj.(*batchv1.Job); ok && (j.Status.Succeeded == 0 || j.Status.Failed > 0) {
+			pods := slices.DeleteFunc(indexed[*corev1.Pod](c.pods, j.Labels[job.LabelFlowRunID]), func(p *corev1.Pod) bool { return !trouble.Belongs(p, j) })
+			f, found := trouble.Judge(j, pods, r)
+			add(j, f, found)
+		}
+	}
+	for _, run := range s.Cancelled {
+		for _, j := range indexed[*batchv1.Job](c.informer, run.ID) {
+			f, found := trouble.JudgeCancelled(j, run.StateAt, r)
+			add(j, f, found)
+		}
+	}
+	for _, run := range s.Silent {
+		if c.pods.HasSynced() && len(c.known(run.ID)) == 0 && !anyAlive(indexed[*corev1.Pod](c.pods, run.ID)) {
+			all = append(all, Troubled{trouble.Finding{Kind: trouble.JobGone, Final: true}, run.Claim.Job, run.ID})
+		}
+	}
+	return all
+}
+
+func anyAlive(pods []*corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(p *corev1.Pod) bool {
+		return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+	})
+}
+
+func indexed[T any](informer cache.SharedIndexInformer, flowRun string) []T {
+	objects, err := informer.GetIndexer().ByIndex(byFlowRun, flowRun)
+	if err != nil {
+		return nil // only an index that does not exist; ours does
+	}
+	var all []T
+	for _, o := range objects {
+		if t, ok := o.(T); ok {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+func (c *cluster) active() []string {
+	var runs []string
+	for _, obj := range c.informer.GetStore().List() {
+		if j, ok := obj.(*batchv1.Job); ok && !trouble.Finished(j) && j.DeletionTimestamp == nil {
+			runs = append(runs, j.Labels[job.LabelFlowRunID])
+		}
+	}
+	slices.Sort(runs)
+	return slices.Compact(runs)
+}
+
+func (c *cluster) inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, []*corev1.Pod, error) {
+	o := metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun}
+	jobs, err := c.Jobs.List(ctx, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the Jobs of flow run %s: %w", flowRun, err)
+	}
+	pods, err := c.Pods.List(ctx, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the pods of flow run %s: %w", flowRun, err)
+	}
+	return pointers(jobs.Items), pointers(pods.Items), nil
+}
+
+func pointers[T any](items []T) []*T {
+	all := make([]*T, len(items))
+	for i := range items {
+		all[i] = &items[i]
+	}
+	return all
+}
+
+func (c *cluster) note(ctx context.Context, j *batchv1.Job, n trouble.Note) error {
+	return c.patch(ctx, j, map[string]any{"uid": j.UID, "resourceVersion": j.ResourceVersion}, n, nil)
+}
+
+func (c *cluster) release(ctx context.Context, j *batchv1.Job, n trouble.Note, e ending) error {
+	spec := map[string]any{}
+	if e.stop {
+		spec["activeDeadlineSeconds"] = 1
+	}
+	if e.keep {
+		spec["ttlSecondsAfterFinished"] = nil
+	}
+	return c.patch(ctx, j, map[string]any{"uid": j.UID}, n, spec)
+}
+
+func (c *cluster) patch(ctx context.Context, j *batchv1.Job, metadata map[string]any, n trouble.Note, spec map[string]any) error {
+	metadata["annotations"] = map[string]string{trouble.Annotation: n.String()}
+	body := map[string]any{"metadata": metadata}
+	if len(spec) > 0 {
+		body["spec"] = spec
+	}
+	data, err := json.Marshal(body)
+	if err == nil {
+		_, err = c.Jobs.Patch(ctx, j.Name, types.MergePatchType, data, metav1.PatchOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("note on Job %s what was done about it: %w", j.Name, err)
+	}
+	return nil
+}
+
+func (c *cluster) remove(ctx context.Context, j *batchv1.Job) error {
+	foreground := metav1.DeletePropagationForeground
+	err := c.Jobs.Delete(ctx, j.Name, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &j.UID}})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) { // a conflict: it is another one by now
+		return fmt.Errorf("delete Job %s: %w", j.Name, err)
+	}
+	return nil
+}
+
+func (c *cluster) events(ctx context.Context, uid types.UID) ([]corev1.Event, error) {
+	list, err := c.Events.List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(uid)})
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	events := slices.DeleteFunc(list.Items, func(e corev1.Event) bool { return e.InvolvedObject.UID != uid })
+	slices.SortStableFunc(events, func(a, b corev1.Event) int { return trouble.EventTime(a).Compare(trouble.EventTime(b)) })
+	return events, nil
+}
+
+func (c *cluster) lastLines(ctx context.Context, pod, container string, previous bool, lines int) (string, error) {
+	text, err := c.Log(ctx, pod, corev1.PodLogOptions{
+		Container: container, Previous: previous, TailLines: new(int64(lines)), LimitBytes: new(int64(maxLogBytes)),
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the log of pod %s: %w", pod, err)
+	}
+	return string(text), nil
+}
+
+// podsFailed says once that pods cannot be watched. Launching goes on without.
+func (c *cluster) podsFailed() cache.WatchErrorHandlerWithContext {
+	var last time.Time
+	return func(ctx context.Context, _ *cache.Reflector, err error) {
+		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || time.Since(last) < complainEvery {
+			return
+		}
+		last = time.Now()
+		c.log.WarnContext(ctx, "cannot watch pods; runs are not told of their pods' trouble. If this is a matter of permissions, the launcher's Role must allow list and watch on pods", "err", err)
+	}
+}
