@@ -41,9 +41,9 @@ Every flag has an environment variable, named in brackets with its default; the 
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := config.LoadLauncher(c.Context(), config.Override(env, config.Launcher{}, c.Flags()))
+		settings, err := loadLauncher(c, env)
 		if err != nil {
-			return misconfigured{fmt.Errorf("settings:\n%w", err)}
+			return err
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)

@@ -37,9 +37,10 @@ Every flag has an environment variable, named in brackets with its default; the 
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := config.LoadScaler(c.Context(), config.Override(env, config.Scaler{}, c.Flags()))
-		if err != nil {
-			return misconfigured{fmt.Errorf("settings:\n%w", err)}
+		given, problems := lookup(c, env, config.Scaler{})
+		settings, err := config.LoadScaler(c.Context(), given)
+		if err := wrongSettings(problems, err); err != nil {
+			return err
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
