@@ -15,8 +15,11 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// streams are where a command writes.
-type streams struct{ out, err io.Writer }
+// streams are where a command writes and reads.
+type streams struct {
+	out, err io.Writer
+	in       io.Reader
+}
 
 // The exit codes. Idle and drained are the good ends of a launcher.
 const (
@@ -24,6 +27,14 @@ const (
 	exitFailed        = 1
 	exitMisconfigured = 2
 )
+
+// exits says what a command's exit codes mean, for its help page.
+func exits(ok, failed, misconfigured string) map[string]string {
+	return map[string]string{"exit 0": ok, "exit 1": failed, "exit 2": misconfigured}
+}
+
+// reported is an error whose text has been printed already.
+type reported struct{ error }
 
 // misconfigured is an error only a changed setting can mend.
 type misconfigured struct{ error }
@@ -38,6 +49,9 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if _, said := errors.AsType[reported](err); said {
+		return exitFailed
 	}
 	fmt.Fprintln(io.err, "prefect-keda: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	return exitCode(err)
@@ -70,7 +84,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	env := parseEnviron(environ)
-	root.AddCommand(newScaler(io, env), newLauncher(io, env), newVersion())
+	root.AddCommand(newScaler(io, env), newLauncher(io, env), newRender(io, env), newVersion())
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -137,6 +151,12 @@ func help(c *cobra.Command, _ []string) {
 			if sub.IsAvailableCommand() {
 				fmt.Fprintf(out, "  %-10s %s\n", sub.Name(), sub.Short)
 			}
+		}
+	}
+	if len(c.Annotations) > 0 {
+		fmt.Fprintln(out, "\nExit codes:")
+		for _, code := range []string{"0", "1", "2"} {
+			fmt.Fprintf(out, "  %s  %s\n", code, c.Annotations["exit "+code])
 		}
 	}
 	for _, g := range flagGroups(c) {

@@ -34,6 +34,10 @@ Every flag has an environment variable, named in brackets with its default; the 
   prefect-keda scaler --backend server --api http://localhost:4200 --namespace flows
   prefect-keda scaler --tls-cert-file /tls/tls.crt --tls-key-file /tls/tls.key --tls-client-ca-file /tls/ca.crt`,
 		Args: noArgs,
+		Annotations: exits(
+			"SIGTERM came",
+			"something failed that may pass; start it again",
+			"a flag or a setting is wrong, a permission is missing, or the API refuses the key"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
