@@ -33,6 +33,8 @@ func flagGroups(c *cobra.Command) []config.Group {
 		return config.Flags(config.Scaler{})
 	case "launcher":
 		return config.Flags(config.Launcher{})
+	case "install":
+		return installFlags()
 	case "render":
 		return append([]config.Group{renderFlags()}, config.Flags(config.Launcher{})...)
 	}

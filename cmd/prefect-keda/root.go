@@ -84,7 +84,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	env := parseEnviron(environ)
-	root.AddCommand(newScaler(io, env), newLauncher(io, env), newRender(io, env), newVersion())
+	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newVersion())
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
