@@ -45,6 +45,14 @@ func addFlags(c *cobra.Command) {
 	for _, g := range flagGroups(c) {
 		c.Flags().AddFlagSet(g.Flags)
 	}
+	for flag, values := range map[string][]string{
+		"backend": {"cloud", "server"}, "output": {"yaml", "json"}, "log-format": {"auto", "json", "text"},
+		"log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, "flow-log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
+	} {
+		if c.Flags().Lookup(flag) != nil {
+			_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
+		}
+	}
 }
 
 // lookup is where a command's settings come from: its flags, then the variables,

@@ -32,7 +32,8 @@ func newRender(io streams, env environment) *cobra.Command {
 		Long: `Render prints the Job that a launcher with these flags and this environment would create for a flow run. It only reads:
 the run from the Prefect API, or from a file where there is no API at hand, and the Job template.
 
-A text that would fail the run is printed as the launcher would log it. The API key is shown as ` + hiddenKey + ` unless --show-key is given.
+What would fail the run is printed as the launcher would log it. The API key is shown as ` + hiddenKey + ` unless --show-key is
+given.
 
 Every setting of the launcher has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -70,8 +71,14 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "prefect-keda",
 		Short: "Run Prefect on Kubernetes and pay nothing while nothing is due",
-		Example: `  prefect-keda scaler                                  # in a cluster, configured by its environment
-  prefect-keda launcher --label gpu --idle-timeout 5m  # flags override the environment`,
+		Example: `  prefect-keda install --backend server --api http://prefect-apollo.prefect:4200 | kubectl apply -f -
+  prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001   # the Job a flow run would get
+  prefect-keda launcher --label gpu --idle-timeout 5m        # flags override the environment
+  prefect-keda completion bash > /etc/bash_completion.d/prefect-keda`,
+		Annotations: exits(
+			"done",
+			"something failed that may pass",
+			"a flag, an argument or a setting is wrong; nothing but a change helps"),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true, // run prints them, once
 		SilenceUsage:  true, // an error is not helped by a page of flags
@@ -82,9 +89,9 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return misconfigured{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.CompletionOptions.DisableDefaultCmd = true
 	env := parseEnviron(environ)
 	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newVersion())
+	addCompletion(root)
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -95,13 +102,30 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	return root
 }
 
+// addCompletion is cobra's own command, with our exit code for a wrong call.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	c, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	c.Short = "Print a script that completes commands and flags in a shell"
+	for _, shell := range c.Commands() {
+		shell.Args = noArgs
+	}
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(*cobra.Command, []string) error {
+		return misconfigured{errors.New("for which shell? give bash, fish, powershell or zsh")}
+	}
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			fmt.Fprintln(c.OutOrStdout(), "prefect-keda", currentVersion())
+			fmt.Fprintln(c.OutOrStdout(), "prefect-keda", currentVersion(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 			return nil
 		},
 	}
