@@ -72,6 +72,14 @@ with ` + "`PREFECT__`" + `, a leading ` + "`~`" + `, and ` + "`$NAME`" + ` and `
 		}
 		fmt.Fprintf(&out, "| `%s` | %s | `%s` |\n", s.Variable, def, as)
 	}
+	out.WriteString(`
+## Prefect's own files
+
+Outside of a cluster, what neither a flag nor a variable says is looked up in Prefect's files, as the agent does: in ` + "`backend.toml`" + ` (written by
+` + "`prefect backend`" + `), then in ` + "`config.toml`" + ` (` + "`[cloud.agent] name`" + ` is ` + "`PREFECT__CLOUD__AGENT__NAME`" + `, and so on); the API key and the tenant then in ` + "`auth.toml`" + `
+(written by ` + "`prefect auth login`" + `), under the API in use. They are in ` + "`~/.prefect`" + ` or where ` + "`PREFECT__HOME_DIR`, `PREFECT__USER_CONFIG_PATH`" + ` and
+` + "`PREFECT__BACKEND_CONFIG_PATH`" + ` say.
+`)
 	out.WriteString("\n## Variables of the agent without effect\n\nThey may stay where they are; those that are set are named in one line at start-up. Most did nothing in the agent either.\n\n")
 	all := config.Ignored(envconfig.LookuperFunc(func(string) (string, bool) { return "x", true }))
 	out.WriteString("`" + strings.Join(all, "`, `") + "`\n")

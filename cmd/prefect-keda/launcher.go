@@ -30,20 +30,24 @@ func newLauncher(io streams, env environment) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "launcher [flags]",
 		Short: "Claim due flow runs, create their Jobs, and leave when nothing is due",
-		Long: `The launcher claims due flow runs and creates their Kubernetes Jobs. It leaves with exit code 0 when nothing has
-been due for the idle timeout, and when it has finished what was in hand after SIGTERM; with 2 when a setting is wrong.
+		Long: `The launcher claims due flow runs and creates their Kubernetes Jobs. It leaves by itself when nothing has been due for
+the idle timeout. It takes every flag and variable of "prefect agent kubernetes start".
 
 Every flag has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda launcher
   prefect-keda launcher --backend server --api http://localhost:4200 --namespace flows --label gpu --label prod
   prefect-keda launcher --env HTTP_PROXY=http://proxy:3128 --job-template https://example.com/job.yaml`,
 		Args: noArgs,
+		Annotations: exits(
+			"nothing has been due for the idle timeout, --max-polls is reached, or SIGTERM came and what was in hand is finished",
+			"something failed that may pass; start it again",
+			"a flag or a setting is wrong, a permission is missing, or the API refuses the key"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := config.LoadLauncher(c.Context(), config.Override(env, config.Launcher{}, c.Flags()))
+		settings, err := loadLauncher(c, env)
 		if err != nil {
-			return misconfigured{fmt.Errorf("settings:\n%w", err)}
+			return err
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)

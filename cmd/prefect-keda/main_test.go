@@ -88,7 +88,7 @@ func (w world) start(t *testing.T, args ...string) (out *output, stop func() int
 	ctx, cancel := context.WithCancel(t.Context())
 	out = &output{}
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, args, streams{out, out}, w.env) }()
+	go func() { code <- run(ctx, args, streams{out: out, err: out}, w.env) }()
 	stop = sync.OnceValue(func() int {
 		cancel()
 		return <-code
@@ -100,7 +100,7 @@ func (w world) start(t *testing.T, args ...string) (out *output, stop func() int
 func (w world) run(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	out := &output{}
-	code := run(t.Context(), args, streams{out, out}, w.env)
+	code := run(t.Context(), args, streams{out: out, err: out}, w.env)
 	return code, out.String()
 }
 

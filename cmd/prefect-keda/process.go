@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -32,6 +33,10 @@ func flagGroups(c *cobra.Command) []config.Group {
 		return config.Flags(config.Scaler{})
 	case "launcher":
 		return config.Flags(config.Launcher{})
+	case "install":
+		return installFlags()
+	case "render":
+		return append([]config.Group{renderFlags()}, config.Flags(config.Launcher{})...)
 	}
 	return nil
 }
@@ -40,6 +45,34 @@ func addFlags(c *cobra.Command) {
 	for _, g := range flagGroups(c) {
 		c.Flags().AddFlagSet(g.Flags)
 	}
+	for flag, values := range map[string][]string{
+		"backend": {"cloud", "server"}, "output": {"yaml", "json"}, "log-format": {"auto", "json", "text"},
+		"log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, "flow-log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
+	} {
+		if c.Flags().Lookup(flag) != nil {
+			_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
+		}
+	}
+}
+
+// lookup is where a command's settings come from: its flags, then the variables,
+// then Prefect's own files.
+func lookup(c *cobra.Command, env environment, of any) (envconfig.Lookuper, error) {
+	return config.WithFiles(c.Context(), config.Override(env, of, c.Flags()))
+}
+
+func loadLauncher(c *cobra.Command, env environment) (config.Launcher, error) {
+	given, problems := lookup(c, env, config.Launcher{})
+	settings, err := config.LoadLauncher(c.Context(), given)
+	return settings, wrongSettings(problems, err)
+}
+
+// wrongSettings is nil when there is nothing wrong.
+func wrongSettings(problems ...error) error {
+	if err := errors.Join(problems...); err != nil {
+		return misconfigured{fmt.Errorf("settings:\n%w", err)}
+	}
+	return nil
 }
 
 // announce says once what runs here and which variables say nothing to it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -15,8 +16,11 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// streams are where a command writes.
-type streams struct{ out, err io.Writer }
+// streams are where a command writes and reads.
+type streams struct {
+	out, err io.Writer
+	in       io.Reader
+}
 
 // The exit codes. Idle and drained are the good ends of a launcher.
 const (
@@ -24,6 +28,14 @@ const (
 	exitFailed        = 1
 	exitMisconfigured = 2
 )
+
+// exits says what a command's exit codes mean, for its help page.
+func exits(ok, failed, misconfigured string) map[string]string {
+	return map[string]string{"exit 0": ok, "exit 1": failed, "exit 2": misconfigured}
+}
+
+// reported is an error whose text has been printed already.
+type reported struct{ error }
 
 // misconfigured is an error only a changed setting can mend.
 type misconfigured struct{ error }
@@ -38,6 +50,9 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if _, said := errors.AsType[reported](err); said {
+		return exitFailed
 	}
 	fmt.Fprintln(io.err, "prefect-keda: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	return exitCode(err)
@@ -56,8 +71,14 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "prefect-keda",
 		Short: "Run Prefect on Kubernetes and pay nothing while nothing is due",
-		Example: `  prefect-keda scaler                                  # in a cluster, configured by its environment
-  prefect-keda launcher --label gpu --idle-timeout 5m  # flags override the environment`,
+		Example: `  prefect-keda install --backend server --api http://prefect-apollo.prefect:4200 | kubectl apply -f -
+  prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001   # the Job a flow run would get
+  prefect-keda launcher --label gpu --idle-timeout 5m        # flags override the environment
+  prefect-keda completion bash > /etc/bash_completion.d/prefect-keda`,
+		Annotations: exits(
+			"done",
+			"something failed that may pass",
+			"a flag, an argument or a setting is wrong; nothing but a change helps"),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true, // run prints them, once
 		SilenceUsage:  true, // an error is not helped by a page of flags
@@ -68,9 +89,9 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return misconfigured{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.CompletionOptions.DisableDefaultCmd = true
 	env := parseEnviron(environ)
-	root.AddCommand(newScaler(io, env), newLauncher(io, env), newVersion())
+	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newVersion())
+	addCompletion(root)
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -81,13 +102,30 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	return root
 }
 
+// addCompletion is cobra's own command, with our exit code for a wrong call.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	c, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	c.Short = "Print a script that completes commands and flags in a shell"
+	for _, shell := range c.Commands() {
+		shell.Args = noArgs
+	}
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(*cobra.Command, []string) error {
+		return misconfigured{errors.New("for which shell? give bash, fish, powershell or zsh")}
+	}
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			fmt.Fprintln(c.OutOrStdout(), "prefect-keda", currentVersion())
+			fmt.Fprintln(c.OutOrStdout(), "prefect-keda", currentVersion(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 			return nil
 		},
 	}
@@ -137,6 +175,12 @@ func help(c *cobra.Command, _ []string) {
 			if sub.IsAvailableCommand() {
 				fmt.Fprintf(out, "  %-10s %s\n", sub.Name(), sub.Short)
 			}
+		}
+	}
+	if len(c.Annotations) > 0 {
+		fmt.Fprintln(out, "\nExit codes:")
+		for _, code := range []string{"0", "1", "2"} {
+			fmt.Fprintf(out, "  %s  %s\n", code, c.Annotations["exit "+code])
 		}
 	}
 	for _, g := range flagGroups(c) {

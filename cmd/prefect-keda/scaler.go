@@ -34,12 +34,17 @@ Every flag has an environment variable, named in brackets with its default; the 
   prefect-keda scaler --backend server --api http://localhost:4200 --namespace flows
   prefect-keda scaler --tls-cert-file /tls/tls.crt --tls-key-file /tls/tls.key --tls-client-ca-file /tls/ca.crt`,
 		Args: noArgs,
+		Annotations: exits(
+			"SIGTERM came",
+			"something failed that may pass; start it again",
+			"a flag or a setting is wrong, a permission is missing, or the API refuses the key"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		settings, err := config.LoadScaler(c.Context(), config.Override(env, config.Scaler{}, c.Flags()))
-		if err != nil {
-			return misconfigured{fmt.Errorf("settings:\n%w", err)}
+		given, problems := lookup(c, env, config.Scaler{})
+		settings, err := config.LoadScaler(c.Context(), given)
+		if err := wrongSettings(problems, err); err != nil {
+			return err
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)

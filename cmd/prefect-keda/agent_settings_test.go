@@ -1,0 +1,110 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/launcher"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+)
+
+// reached is where the launcher's settings end up.
+type reached struct {
+	API      prefect1.Options
+	Launcher launcher.Options
+	Jobs     job.Settings
+	Agent    config.Address
+	Level    slog.Level
+}
+
+// settled parses a launcher's command line and environment as the launcher does.
+func settled(t *testing.T, environ, args []string) reached {
+	t.Helper()
+	env := parseEnviron(environ)
+	c := newLauncher(streams{}, env)
+	var got reached
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		s, err := loadLauncher(c, env)
+		got = reached{
+			apiOptions(s.Prefect, "launcher", nil, nil, s.Agent), launcherOptions(s, "pod", nil, nil),
+			jobSettings(s), s.AgentAddress, s.LogLevel.Level(),
+		}
+		return err
+	}
+	c.SetArgs(args)
+	if err := c.ExecuteContext(t.Context()); err != nil {
+		t.Fatalf("%q %q: %v", environ, args, err)
+	}
+	return got
+}
+
+const (
+	testTenant = "3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11"
+	testConfig = "8a1d4bb8-6d0f-4a3e-8f60-0a8f0a9c3f10"
+)
+
+// TestAgentFlags has a row for every row of prefect1-spec §5.1: the flag, its
+// short form and its variable mean the same, the flag wins over the variable,
+// and what was meant reaches its place.
+func TestAgentFlags(t *testing.T) {
+	for _, row := range []struct {
+		flags    [][]string // each by itself
+		variable string     // empty where the agent had none
+		other    string     // a value of the variable that the flag must win over
+		want     func(*reached)
+	}{
+		{[][]string{{"--key", "k"}, {"-k", "k"}}, "PREFECT__CLOUD__API_KEY=k", "l", func(r *reached) { r.API.Key, r.Jobs.APIKey = "k", "k" }},
+		{[][]string{{"--tenant-id", testTenant}}, "PREFECT__CLOUD__TENANT_ID=" + testTenant, testConfig, func(r *reached) { r.API.TenantID, r.Jobs.TenantID = testTenant, testTenant }},
+		{[][]string{{"--api", "http://h:1"}, {"-a", "http://h:1"}}, "PREFECT__CLOUD__API=http://h:1", "http://i:1", func(r *reached) { r.API.API, r.Jobs.API = "http://h:1", "http://h:1" }},
+		{[][]string{{"--agent-config-id", testConfig}}, "", "", func(r *reached) { r.API.AgentConfigID = testConfig }},
+		{[][]string{{"--name", "etl"}, {"-n", "etl"}}, "PREFECT__CLOUD__AGENT__NAME=etl", "x", func(r *reached) { r.API.AgentName, r.Launcher.AgentName = "etl", "etl" }},
+		{
+			[][]string{{"--label", "b", "--label", "a", "-l", "b"}, {"-l", "['a', 'b']"}},
+			"PREFECT__CLOUD__AGENT__LABELS=['a','b']", "x",
+			func(r *reached) { r.Launcher.Labels, r.Jobs.Labels = []string{"a", "b"}, []string{"a", "b"} },
+		},
+		{
+			[][]string{{"--env", "A=1", "-e", "B=2=3, 4"}},
+			`PREFECT__CLOUD__AGENT__ENV_VARS={'A': '1', "B": '2=3, 4'}`, "A=0",
+			func(r *reached) { r.Jobs.Env = []job.EnvVar{{Name: "A", Value: "1"}, {Name: "B", Value: "2=3, 4"}} },
+		},
+		{[][]string{{"--max-polls", "3"}}, "", "", func(r *reached) { r.Launcher.MaxPolls = 3 }},
+		{[][]string{{"--agent-address", "http://:8081"}}, "PREFECT__CLOUD__AGENT__AGENT_ADDRESS=http://:8081", ":1", func(r *reached) { r.Agent = ":8081" }},
+		{[][]string{{"--no-cloud-logs"}}, "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS=False", "true", func(r *reached) { r.Jobs.SendFlowRunLogs = false }},
+		{[][]string{{"--log-level", "debug"}}, "PREFECT__CLOUD__AGENT__LEVEL=DEBUG", "ERROR", func(r *reached) { r.Level = slog.LevelDebug }},
+		{[][]string{{"--namespace", "flows"}}, "NAMESPACE=flows", "x", func(r *reached) { r.Launcher.Namespace, r.Jobs.Namespace = "flows", "flows" }},
+		{[][]string{{"--job-template", "s3://b/j.yaml"}}, "", "", func(r *reached) { r.Jobs.JobTemplate = "s3://b/j.yaml" }},
+		{[][]string{{"--service-account-name", "flows"}}, "SERVICE_ACCOUNT_NAME=flows", "x", func(r *reached) { r.Jobs.ServiceAccountName = "flows" }},
+		{[][]string{{"--image-pull-secrets", "a, b"}}, "IMAGE_PULL_SECRETS=a,b", "x", func(r *reached) { r.Jobs.ImagePullSecrets = []string{"a", "b"} }},
+		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs = false }},
+	} {
+		t.Run(row.flags[0][0], func(t *testing.T) {
+			base := []string{"PREFECT__BACKEND=server"}
+			want := settled(t, base, nil)
+			if row.want(&want); cmp.Equal(want, settled(t, base, nil)) {
+				t.Fatal("the row wants what is there without it")
+			}
+			check := func(environ, args []string) {
+				t.Helper()
+				if d := cmp.Diff(want, settled(t, environ, args)); d != "" {
+					t.Errorf("%q %q: -want +got:\n%s", environ, args, d)
+				}
+			}
+			for _, args := range row.flags {
+				check(base, args)
+			}
+			if row.variable == "" {
+				return
+			}
+			check(append(base, row.variable), nil)
+			name := row.variable[:slices.Index([]byte(row.variable), '=')]
+			check(append(base, name+"="+row.other), row.flags[0])
+		})
+	}
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// installed is what there is to see in the manifests.
+type installed struct {
+	Config         map[string]string // without the base's
+	Secrets        map[string]string // by namespace
+	JobNamespaces  []string          // of both Deployments; empty for their own
+	RoleNamespaces []string
+	KeyOptional    []bool
+	PullSecrets    []string
+	Images         []string
+	MaxLaunchers   int
+	RunsPer        string
+	Err            string
+}
+
+// object is as much of any object as is looked at.
+type object struct {
+	Kind     string
+	Metadata struct{ Name, Namespace string }
+	Data     map[string]string
+	Secret   map[string]string `yaml:"stringData"`
+	Spec     struct {
+		Max      int `yaml:"maxReplicaCount"`
+		Triggers []struct{ Metadata map[string]string }
+		Template struct {
+			Spec struct {
+				ImagePullSecrets []struct{ Name string } `yaml:"imagePullSecrets"`
+				Containers       []struct {
+					Image  string
+					Policy string `yaml:"imagePullPolicy"`
+					Env    []struct {
+						Name, Value string
+						ValueFrom   struct {
+							SecretKeyRef struct{ Optional bool } `yaml:"secretKeyRef"`
+						} `yaml:"valueFrom"`
+					}
+				}
+			}
+		}
+	}
+}
+
+func installWith(t *testing.T, environ []string, stdin string, args ...string) installed {
+	t.Helper()
+	got := command(t.Context(), environ, stdin, append([]string{"install"}, args...)...)
+	if got.Code != exitOK {
+		t.Fatalf("%q: %+v", args, got)
+	}
+	sum := installed{Config: map[string]string{}, Secrets: map[string]string{}, Err: got.Err}
+	for decoder := yaml.NewDecoder(strings.NewReader(got.Out)); ; {
+		var o object
+		err := decoder.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return sum
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch o.Kind {
+		case "ConfigMap":
+			sum.Config = o.Data
+			delete(sum.Config, "PREFECT_KEDA_API_KEY_SECRET")
+		case "Secret":
+			sum.Secrets[o.Metadata.Namespace] = o.Metadata.Name + "=" + o.Secret["api-key"]
+		case "Role", "RoleBinding":
+			sum.RoleNamespaces = append(sum.RoleNamespaces, o.Metadata.Namespace)
+		case "ScaledObject":
+			sum.MaxLaunchers, sum.RunsPer = o.Spec.Max, o.Spec.Triggers[0].Metadata["runsPerLauncher"]
+		case "Deployment":
+			c := o.Spec.Template.Spec.Containers[0]
+			sum.Images = append(sum.Images, c.Image+" "+c.Policy)
+			for _, s := range o.Spec.Template.Spec.ImagePullSecrets {
+				sum.PullSecrets = append(sum.PullSecrets, s.Name)
+			}
+			for _, v := range c.Env {
+				switch v.Name {
+				case "NAMESPACE":
+					sum.JobNamespaces = append(sum.JobNamespaces, v.Value)
+				case "PREFECT__CLOUD__API_KEY":
+					sum.KeyOptional = append(sum.KeyOptional, v.ValueFrom.SecretKeyRef.Optional)
+				}
+			}
+		}
+	}
+}
+
+// TestInstallFlags has a row for every row of prefect1-spec §5.4, and then ours.
+func TestInstallFlags(t *testing.T) {
+	set := func(variable, value string) func(*installed) {
+		return func(i *installed) { i.Config[variable] = value }
+	}
+	noEffect := func(flag string) func(*installed) {
+		return func(i *installed) {
+			i.Err += "prefect-keda: " + flag + " has no effect, as in the agent: set it in the run config or the Job template\n"
+		}
+	}
+	const image = "ghcr.io/prefect-keda/prefect-keda"
+	for _, row := range []struct {
+		args  [][]string // each by itself
+		stdin string
+		want  func(*installed)
+	}{
+		{[][]string{{"--key", "pk"}, {"-k", "pk"}, {"--key", "-"}}, "pk\nmore", func(i *installed) { i.Secrets["prefect-keda"] = "prefect-api-key=pk" }},
+		{[][]string{{"--tenant-id", testTenant}}, "", set("PREFECT__CLOUD__TENANT_ID", testTenant)},
+		{[][]string{{"--label", "b", "-l", "a"}}, "", set("PREFECT__CLOUD__AGENT__LABELS", "['a', 'b']")},
+		{[][]string{{"--env", "A=1", "-e", "B=2"}}, "", set("PREFECT__CLOUD__AGENT__ENV_VARS", "{'A': '1', 'B': '2'}")},
+		{[][]string{{"--agent-config-id", testConfig}}, "", set("PREFECT_KEDA_AGENT_CONFIG_ID", testConfig)},
+		{[][]string{{"--api", "http://h:1"}, {"-a", "http://h:1"}}, "", func(i *installed) { i.Config["PREFECT__CLOUD__API"], i.Err = "http://h:1", "" }},
+		{[][]string{{"--namespace", "flows"}, {"-n", "flows"}}, "", func(i *installed) {
+			i.JobNamespaces, i.RoleNamespaces = []string{"flows", "flows"}, slices.Repeat([]string{"flows"}, 4)
+		}},
+		{[][]string{{"--image-pull-secrets", "a, b"}, {"-i", "a, b"}}, "", func(i *installed) {
+			i.Config["IMAGE_PULL_SECRETS"], i.PullSecrets = "a, b", []string{"a", "b", "a", "b"}
+		}},
+		{[][]string{{"--rbac=false"}}, "", func(i *installed) { i.RoleNamespaces = nil }},
+		{[][]string{{"--latest"}}, "", func(i *installed) { i.Images = slices.Repeat([]string{image + ":latest Always"}, 2) }},
+		{[][]string{{"--mem-request", "1G"}}, "", noEffect("--mem-request")},
+		{[][]string{{"--mem-limit", "1G"}}, "", noEffect("--mem-limit")},
+		{[][]string{{"--cpu-request", "1"}}, "", noEffect("--cpu-request")},
+		{[][]string{{"--cpu-limit", "1"}}, "", noEffect("--cpu-limit")},
+		{[][]string{{"--image-pull-policy", "Always"}}, "", noEffect("--image-pull-policy")},
+		{[][]string{{"--service-account-name", "flows"}}, "", set("SERVICE_ACCOUNT_NAME", "flows")},
+		{[][]string{{"--backend", "cloud"}, {"-b", "cloud"}}, "", func(i *installed) {
+			i.Config["PREFECT__BACKEND"], i.Config["PREFECT__CLOUD__API"], i.KeyOptional = "cloud", "https://api.prefect.io", []bool{false, false}
+			i.Err = "prefect-keda: --key is not given; the pods wait for: kubectl -n prefect-keda create secret generic prefect-api-key --from-literal=api-key=...\n"
+		}},
+
+		{[][]string{{"--image", "r:5000/k@sha256:0"}}, "", func(i *installed) { i.Images = slices.Repeat([]string{"r:5000/k@sha256:0 IfNotPresent"}, 2) }},
+		{[][]string{{"--max-launchers", "3"}}, "", func(i *installed) { i.MaxLaunchers = 3 }},
+		{[][]string{{"--runs-per-launcher", "20"}}, "", func(i *installed) { i.RunsPer = "20" }},
+		{[][]string{{"--job-template", "s3://b/j.yaml"}}, "", set("JOB_TEMPLATE", "s3://b/j.yaml")},
+		{[][]string{{"--warm-up-lead", "30s"}}, "", set("PREFECT_KEDA_WARM_UP_LEAD", "30s")},
+		{[][]string{{"--disable-job-deletion"}}, "", set("DELETE_FINISHED_JOBS", "False")},
+	} {
+		t.Run(row.args[0][0], func(t *testing.T) {
+			// The caller's backend is the default, and nothing else of the caller's counts.
+			environ := []string{"PREFECT__BACKEND=server", "PREFECT__CLOUD__AGENT__NAME=mine", "PREFECT__CLOUD__API_KEY=mine", "NAMESPACE=mine"}
+			want := installed{
+				Config: map[string]string{
+					"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://prefect-apollo.prefect:4200", "PREFECT__CLOUD__AGENT__LABELS": "[]",
+				},
+				Secrets: map[string]string{}, JobNamespaces: []string{"", ""}, RoleNamespaces: slices.Repeat([]string{"prefect-keda"}, 4),
+				KeyOptional: []bool{true, true}, Images: slices.Repeat([]string{image + ":dev IfNotPresent"}, 2), MaxLaunchers: 10, RunsPer: "100",
+				Err: "prefect-keda: --api is not given; taking http://prefect-apollo.prefect:4200\n",
+			}
+			if d := cmp.Diff(want, installWith(t, environ, "")); d != "" {
+				t.Fatalf("without flags: -want +got:\n%s", d)
+			}
+			row.want(&want)
+			for _, args := range row.args {
+				got := installWith(t, environ, row.stdin, args...)
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("%q: -want +got:\n%s", args, d)
+				}
+			}
+		})
+	}
+}
+
+// A key is needed in both namespaces, and what would not start is not printed.
+func TestInstallElsewhere(t *testing.T) {
+	got := installWith(t, nil, "", "-n", "flows", "-k", "pk")
+	if d := cmp.Diff(map[string]string{"prefect-keda": "prefect-api-key=pk", "flows": "prefect-api-key=pk"}, got.Secrets); d != "" || got.Err != "" {
+		t.Errorf("%s-want +got:\n%s", got.Err, d)
+	}
+	for _, tc := range []struct {
+		want string
+		args []string
+	}{
+		{
+			"settings:\n  PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again\n" +
+				"  PREFECT_KEDA_WARM_UP_LEAD (--warm-up-lead): is 1h0m0s: give at most 10m0s\n",
+			[]string{"--job-ttl", "1m", "--warm-up-lead", "1h"},
+		},
+		{"settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace\n", []string{"-n", "A"}},
+		{"settings:\n  PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 1 has no =: give KEY=VALUE; where a value has a comma, use {'KEY': 'VALUE'}\n", []string{"-e", "A"}},
+		{"--max-launchers: is 0: give at least 1\n", []string{"--max-launchers", "0"}},
+		{"--key -: standard input is empty: pipe the API key into it\n", []string{"-k", "-"}},
+		{"unknown flag: --idle-timeout; see prefect-keda install --help\n", []string{"--idle-timeout", "1h"}},
+	} {
+		want := result{exitMisconfigured, "", "prefect-keda: " + tc.want}
+		if d := cmp.Diff(want, command(t.Context(), []string{"PREFECT__BACKEND=cloud"}, "", append([]string{"install"}, tc.args...)...)); d != "" {
+			t.Errorf("%q: -want +got:\n%s", tc.args, d)
+		}
+	}
+}
+
+// Every setting is a flag of install, or known not to be one.
+func TestInstallHasEverySetting(t *testing.T) {
+	flags := map[string]int{}
+	for _, g := range installFlags() {
+		g.Flags.VisitAll(func(f *pflag.Flag) { flags[f.Name]++ })
+	}
+	known := map[string]bool{}
+	for _, s := range allSettings() {
+		known[s.Variable] = true
+		want := 1
+		if slices.Contains(wired(), s.Variable) && s.Variable != "NAMESPACE" {
+			want = 0
+		}
+		if flags[s.Flag] != want {
+			t.Errorf("--%s (%s) is there %d times, want %d", s.Flag, s.Variable, flags[s.Flag], want)
+		}
+	}
+	for _, v := range wired() {
+		if !known[v] {
+			t.Errorf("%s is no setting", v)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package install_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/prefect-keda/prefect-keda/install"
+)
+
+var update = flag.Bool("update", false, "write base.yaml")
+
+// kustomize builds a folder of manifests/, with an overlay of ours beside the others.
+func kustomize(t *testing.T, folder string, overlay map[string]string) string {
+	t.Helper()
+	memory := filesys.MakeFsInMemory()
+	err := filepath.WalkDir("../manifests", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		return errors.Join(err, memory.WriteFile(strings.TrimPrefix(path, "../"), text))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range overlay {
+		if err := memory.WriteFile(filepath.Join("manifests/overlays/test", name), []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, filepath.Join("manifests", folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := built.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// objects are sorted by what they are: kubectl does not care about the order.
+func objects(t *testing.T, text string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for decoder := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var o map[string]any
+		err := decoder.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in:\n%s", err, text)
+		}
+		all = append(all, o)
+	}
+	slices.SortFunc(all, func(a, b map[string]any) int { return strings.Compare(identity(a), identity(b)) })
+	return all
+}
+
+func identity(o map[string]any) string {
+	text, _ := yaml.Marshal([]any{o["kind"], o["metadata"]})
+	return string(text)
+}
+
+// TestBaseIsKustomize: what is embedded is what manifests/ builds.
+func TestBaseIsKustomize(t *testing.T) {
+	want := kustomize(t, ".", nil)
+	if *update {
+		if err := os.WriteFile("base.yaml", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("base.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, string(got)); d != "" {
+		t.Errorf("install/base.yaml is not what manifests/ builds; run `go generate ./install`: -manifests +embedded:\n%s", d)
+	}
+}
+
+// TestRenderIsKustomize: every option does what an overlay would.
+func TestRenderIsKustomize(t *testing.T) {
+	for _, tc := range []struct {
+		name, folder string
+		overlay      map[string]string
+		options      install.Options
+	}{
+		{name: "nothing", folder: "."},
+		{
+			name: "cloud", folder: "overlays/prefect-cloud",
+			options: install.Options{
+				KeyRequired: true,
+				Settings: []install.Setting{
+					{Variable: "PREFECT__BACKEND", Value: "cloud", Flag: "--backend"},
+					{Variable: "PREFECT__CLOUD__API", Value: "https://api.prefect.io", Flag: "--api"},
+				},
+			},
+		},
+		{name: "server", folder: "overlays/prefect-server", options: install.Options{Settings: []install.Setting{{Variable: "PREFECT__BACKEND", Value: "server", Flag: "--backend"}}}},
+		{
+			name: "everything", folder: "overlays/test",
+			options: install.Options{
+				Settings: []install.Setting{
+					{Variable: "PREFECT__CLOUD__AGENT__LABELS", Value: "['a', 'b']", Flag: "--label"},
+					{Variable: "PREFECT__CLOUD__AGENT__ENV_VARS", Value: `{"A": "<1> # 'x' & \"y\""}`, Flag: "--env"},
+					{Variable: "A_FIRST", Value: "true", Flag: "--a"},
+				},
+				Key: "012: 'k'", JobNamespace: "flows", ImagePullSecrets: []string{"one", "two"},
+				Image: "registry:5000/keda:1", RunsPerLauncher: 20, MaxLaunchers: 3,
+			},
+			overlay: map[string]string{
+				"secret.yaml": `
+apiVersion: v1
+kind: Secret
+metadata: {name: prefect-api-key, namespace: prefect-keda}
+stringData: {api-key: "012: 'k'"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: prefect-api-key, namespace: flows}
+stringData: {api-key: "012: 'k'"}
+`,
+				"kustomization.yaml": `
+resources: [../../base, secret.yaml]
+configMapGenerator:
+  - name: prefect-keda
+    namespace: prefect-keda
+    behavior: merge
+    literals:
+      - PREFECT__CLOUD__AGENT__LABELS=['a', 'b']
+      - 'PREFECT__CLOUD__AGENT__ENV_VARS={"A": "<1> # ''x'' & \"y\""}'
+      - A_FIRST=true
+images: [{name: ghcr.io/prefect-keda/prefect-keda, newName: "registry:5000/keda", newTag: "1"}]
+patches:
+  - target: {kind: Deployment}
+    patch: |-
+      - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: one}, {name: two}]}
+      - {op: replace, path: /spec/template/spec/containers/0/env/0, value: {name: NAMESPACE, value: flows}}
+  - target: {kind: Role|RoleBinding}
+    patch: |-
+      - {op: replace, path: /metadata/namespace, value: flows}
+  - target: {kind: RoleBinding}
+    patch: |-
+      - {op: add, path: /subjects/0/namespace, value: prefect-keda}
+  - target: {kind: ScaledObject}
+    patch: |-
+      - {op: replace, path: /spec/triggers/0/metadata/runsPerLauncher, value: "20"}
+      - {op: replace, path: /spec/maxReplicaCount, value: 3}
+`,
+			},
+		},
+		{
+			name: "without RBAC, the latest", folder: "overlays/test",
+			options: install.Options{WithoutRBAC: true, Latest: true},
+			overlay: map[string]string{"kustomization.yaml": `
+resources: [../../base]
+images: [{name: ghcr.io/prefect-keda/prefect-keda, newTag: latest}]
+patches:
+  - target: {kind: Deployment}
+    patch: |-
+      - {op: replace, path: /spec/template/spec/containers/0/imagePullPolicy, value: Always}
+  - {target: {kind: Role, name: prefect-keda-scaler}, patch: "{$patch: delete, kind: Role, metadata: {name: x}}"}
+  - {target: {kind: Role, name: prefect-keda-launcher}, patch: "{$patch: delete, kind: Role, metadata: {name: x}}"}
+  - {target: {kind: RoleBinding, name: prefect-keda-scaler}, patch: "{$patch: delete, kind: RoleBinding, metadata: {name: x}}"}
+  - {target: {kind: RoleBinding, name: prefect-keda-launcher}, patch: "{$patch: delete, kind: RoleBinding, metadata: {name: x}}"}
+`},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := install.Render(tc.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(objects(t, kustomize(t, tc.folder, tc.overlay)), objects(t, string(got))); d != "" {
+				t.Errorf("-kustomize +install:\n%s", d)
+			}
+		})
+	}
+}
+
+// The head names where each flag went, and so does what it set.
+func TestComments(t *testing.T) {
+	got, err := install.Render(install.Options{
+		Settings:     []install.Setting{{Variable: "PREFECT__CLOUD__API", Value: "http://h:1", Flag: "--api"}},
+		JobNamespace: "flows", Key: "k", Image: "r:5000/i", MaxLaunchers: 2, Notes: []string{"--x  nowhere"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, _ := bytes.Cut(got, []byte("---\n"))
+	want := `# Printed by prefect-keda install, for kubectl apply -f -; KEDA has to be there first.
+# Where the flags went:
+#   --api                    PREFECT__CLOUD__API in the ConfigMap
+#   --namespace              NAMESPACE of both Deployments, and where the Roles are; the namespace itself is not made
+#   --key                    Secret prefect-api-key in prefect-keda and flows: keep this text as you keep the key
+#   --image                  image of both Deployments
+#   --max-launchers          maxReplicaCount of the ScaledObject
+#   --x  nowhere
+`
+	if d := cmp.Diff(want, string(head)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	for line, times := range map[string]int{
+		"  PREFECT__CLOUD__API: http://h:1 # --api\n": 1, "value: flows # --namespace\n": 2, "namespace: flows # --namespace\n": 4,
+		"api-key: k # --key\n": 2, "image: r:5000/i # --image\n": 2, "imagePullPolicy: Always # --image\n": 2, "maxReplicaCount: 2 # --max-launchers\n": 1,
+	} {
+		if got := strings.Count(string(rest), line); got != times {
+			t.Errorf("%q is there %d times, want %d", line, got, times)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := install.Defaults()
+	if err != nil || got["PREFECT__BACKEND"] != "server" || got["PREFECT__CLOUD__API"] == "" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
