@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -43,9 +44,7 @@ func iso(in time.Duration) string { return time.Now().Add(in).UTC().Format(time.
 func scenes() map[string]scene {
 	kubernetesRun := func(fields map[string]any) prefecttest.Order {
 		config := map[string]any{"type": "KubernetesRun", "labels": []any{}}
-		for k, v := range fields {
-			config[k] = v
-		}
+		maps.Copy(config, fields)
 		return prefecttest.Order{RunConfig: config}
 	}
 	return map[string]scene{
