@@ -16,6 +16,8 @@ type Launcher struct {
 	Agent      `group:"Which flow runs, and as whom"`
 	Jobs       `group:"The flow runs' Jobs"`
 	Launching  `group:"Launching"`
+	Trouble    `group:"Jobs in trouble (the same for scaler and launcher)"`
+	Aftermath  `group:"What becomes of them"`
 	Process    `group:"Process"`
 	Kubernetes `group:"Kubernetes API"`
 }
@@ -24,6 +26,7 @@ type Launcher struct {
 type Scaler struct {
 	Prefect    `group:"Prefect API"`
 	Scaling    `group:"Scaling"`
+	Trouble    `group:"Jobs in trouble (the same for scaler and launcher)"`
 	Serving    `group:"gRPC"`
 	Process    `group:"Process"`
 	Kubernetes `group:"Kubernetes API"`
@@ -76,6 +79,20 @@ type Launching struct {
 	Concurrency  int           `env:"PREFECT_KEDA_CONCURRENCY, default=16" flag:"concurrency" example:"32" help:"flow runs handled at the same time"`
 	ClaimGrace   time.Duration `env:"PREFECT_KEDA_CLAIM_GRACE, default=10s" flag:"claim-grace" example:"12s" help:"leave another launcher so long to create the Job it claimed a run for"`
 	DrainTimeout time.Duration `env:"PREFECT_KEDA_DRAIN_TIMEOUT, default=25s" flag:"drain-timeout" example:"40s" help:"time to finish what is in hand after SIGTERM; below the pod's grace period"`
+}
+
+// Trouble says when something is wrong with a Job. The scaler wakes launchers by
+// it and they act by it, so both have to be told the same.
+type Trouble struct {
+	PodGrace       time.Duration `env:"PREFECT_KEDA_POD_GRACE, default=60s" flag:"pod-grace" example:"3m" help:"how long a pod may fail to start (image, node, volume, quota) before its run is told; and before it is failed, where waiting does not help"`
+	PendingTimeout time.Duration `env:"PREFECT_KEDA_PENDING_TIMEOUT, default=0s" flag:"pending-timeout" example:"30m" help:"fail a run that has waited so long for a node, a volume or a quota; 0 lets it wait"`
+	PodRetries     bool          `env:"PREFECT_KEDA_POD_RETRIES, default=false" flag:"pod-retries" example:"true" help:"let Kubernetes use up a Job's backoffLimit before its run is failed; else the first failed pod fails it, as with the agent"`
+}
+
+// Aftermath is what launchers do about Jobs in trouble.
+type Aftermath struct {
+	KeepFailedJobs bool `env:"PREFECT_KEDA_KEEP_FAILED_JOBS, default=false" flag:"keep-failed-jobs" example:"true" help:"keep failed Jobs and their pods for a look at them, whatever becomes of the others"`
+	LogLines       int  `env:"PREFECT_KEDA_FAILED_LOG_LINES, default=50" flag:"failed-log-lines" example:"200" help:"copy so many last lines of a failed container into its flow run's log; 0 for none"`
 }
 
 // Scaling is what is counted, and how often.

@@ -109,6 +109,8 @@ func TestAgentBlock(t *testing.T) {
 			IdleTimeout: 15 * time.Minute, PollInterval: time.Second, Lookahead: 10 * time.Second,
 			Concurrency: 16, ClaimGrace: 10 * time.Second, DrainTimeout: 25 * time.Second,
 		},
+		Trouble:    config.Trouble{PodGrace: time.Minute},
+		Aftermath:  config.Aftermath{LogLines: 50},
 		Process:    config.Process{OpsListen: ":8080", LogFormat: config.Auto},
 		Kubernetes: config.Kubernetes{KubeQPS: 200, KubeBurst: 400},
 	}
@@ -188,6 +190,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"PREFECT_KEDA_JOB_TTL":            "1m",
 		"PREFECT_KEDA_KUBE_QPS":           "many",
 		"PREFECT_KEDA_CONCURRENCY":        "0",
+		"PREFECT_KEDA_PENDING_TIMEOUT":    "30s",
+		"PREFECT_KEDA_FAILED_LOG_LINES":   "-1",
 		"PREFECT_KEDA_API_KEY_SECRET":     "prefect",
 		"NAMESPACE":                       "Flows",
 		"PREFECT_KEDA_OPS_LISTEN":         "localhost",
@@ -203,6 +207,8 @@ PREFECT_KEDA_KUBE_QPS (--kube-qps): "many" is not a number: invalid syntax
 PREFECT__CLOUD__API (--api): is not a URL: give one like http://host:4200 or https://api.prefect.io
 PREFECT__CLOUD__API_KEY (--key): is not set, and Prefect Cloud wants a key: give it, or set PREFECT__BACKEND=server
 PREFECT__CLOUD__TENANT_ID (--tenant-id): "mine" is not a UUID
+PREFECT_KEDA_PENDING_TIMEOUT (--pending-timeout): is 30s: give more than PREFECT_KEDA_POD_GRACE (1m0s), or 0 to let runs wait
+PREFECT_KEDA_FAILED_LOG_LINES (--failed-log-lines): is -1: give 0 to 1000
 NAMESPACE (--namespace): "Flows" cannot be the name of a namespace
 PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again
 PREFECT_KEDA_IDLE_TIMEOUT (--idle-timeout): is 1s: give more than PREFECT_KEDA_POLL_INTERVAL (1s), or nothing is ever found before leaving
@@ -227,6 +233,7 @@ func TestScalerProblems(t *testing.T) {
 		{`PREFECT_KEDA_CONNECTIONS (--connections): "default" cannot be the name of a further connection: use lower-case letters, digits and -, and not default`, []string{"PREFECT_KEDA_CONNECTIONS", "default", "PREFECT_KEDA_CONNECTION_DEFAULT_API_KEY", "k"}},
 		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
 		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
+		{"PREFECT_KEDA_POD_GRACE (--pod-grace): is 0s: give at least 1s, or every pod is in trouble while it starts", []string{"PREFECT_KEDA_POD_GRACE", "0s"}},
 		{"PREFECT_KEDA_KUBE_BURST (--kube-burst): is 1: give at least PREFECT_KEDA_KUBE_QPS (200)", []string{"PREFECT_KEDA_KUBE_BURST", "1"}},
 	} {
 		_, err := config.LoadScaler(t.Context(), server(tc.env...))

@@ -45,6 +45,8 @@ const minJobTTL = 5 * time.Minute
 const (
 	// maxWarmUpLead: who wants launchers earlier wants them always.
 	maxWarmUpLead = 10 * time.Minute
+	// maxLogLines keeps a log call small; the whole log is in the cluster's own.
+	maxLogLines = 1000
 	// idleFactor is by how much the scaler's interval grows while nobody asks.
 	idleFactor = 5
 )
@@ -54,6 +56,10 @@ const (
 func (l Launcher) Validate() error {
 	p := newProblems(l)
 	l.Prefect.validate(p)
+	l.Trouble.validate(p)
+	if l.LogLines < 0 || l.LogLines > maxLogLines {
+		p.add("PREFECT_KEDA_FAILED_LOG_LINES", "is %d: give 0 to %d", l.LogLines, maxLogLines)
+	}
 	l.Process.validate(p)
 	l.Kubernetes.validate(p)
 	if l.AgentConfigID != "" && !uuid(l.AgentConfigID) {
@@ -97,6 +103,7 @@ func (l Launcher) Validate() error {
 func (s Scaler) Validate() error {
 	p := newProblems(s)
 	s.Prefect.validate(p)
+	s.Trouble.validate(p)
 	s.Process.validate(p)
 	s.Kubernetes.validate(p)
 	checkNamespaces(p, "NAMESPACE", s.JobNamespaces)
@@ -163,6 +170,13 @@ func checkAPI(p *problems, prefix, keyName string, backend Backend, api string, 
 	}
 	if tenant != "" && !uuid(tenant) {
 		p.add(prefix+"TENANT_ID", "%q is not a UUID", tenant)
+	}
+}
+
+func (t Trouble) validate(p *problems) {
+	p.atLeast("PREFECT_KEDA_POD_GRACE", t.PodGrace, time.Second, "or every pod is in trouble while it starts")
+	if t.PendingTimeout != 0 && t.PendingTimeout <= t.PodGrace {
+		p.add("PREFECT_KEDA_PENDING_TIMEOUT", "is %s: give more than PREFECT_KEDA_POD_GRACE (%s), or 0 to let runs wait", t.PendingTimeout, t.PodGrace)
 	}
 }
 

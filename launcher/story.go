@@ -40,7 +40,7 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 	}
 	last := ""
 	for _, e := range l.eventsOf(ctx, about) {
-		if e.Type == corev1.EventTypeWarning {
+		if e.Type == corev1.EventTypeWarning || p.finding.Kind == trouble.Unstarted {
 			last = e.Message
 		}
 		if !p.note.Knows(e) {
@@ -48,7 +48,7 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 			line(prefect.Debug, trouble.EventLine(e), trouble.EventTime(e))
 		}
 	}
-	if p.finding.Kind == trouble.NoPods && last != "" {
+	if slices.Contains([]trouble.Kind{trouble.NoPods, trouble.Unstarted}, p.finding.Kind) && last != "" {
 		p.finding.Message += ": " + last // only the events know why
 	}
 	now := time.Now()

@@ -270,6 +270,7 @@ prefect_keda_scaler_jobs_in_trouble{connection="default",kind="image_pull"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="job_gone"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="no_pods"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unschedulable"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unstarted"} 0
 `
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "prefect_keda_scaler_jobs_in_trouble"); err != nil {
 			t.Error(err)

@@ -24,6 +24,9 @@ const (
 	Container Kind = "container"
 	// CrashLoop: a container ends again and again.
 	CrashLoop Kind = "crash_loop"
+	// Unstarted: the pod has its node and nothing of it runs: a volume cannot be
+	// mounted, or an image is large.
+	Unstarted Kind = "unstarted"
 	// Unschedulable: no node takes the pod.
 	Unschedulable Kind = "unschedulable"
 	// NoPods: pods are not even created, because of a quota for example.
@@ -36,7 +39,7 @@ const (
 
 // Kinds are all of them, in order.
 func Kinds() []Kind {
-	return []Kind{Failed, ImagePull, Container, CrashLoop, Unschedulable, NoPods, Cancelled, JobGone}
+	return []Kind{Failed, ImagePull, Container, CrashLoop, Unstarted, Unschedulable, NoPods, Cancelled, JobGone}
 }
 
 // Rules are what operators may choose.
@@ -173,6 +176,12 @@ func stuck(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 		}
 	}
 	for _, p := range pods {
+		if p.DeletionTimestamp == nil && unstarted(p) {
+			return Finding{
+				Kind: Unstarted, From: p.Status.StartTime.Add(r.Grace), Pods: []string{p.Name},
+				Message: "Kubernetes Error: pod " + p.Name + " does not start",
+			}, true
+		}
 		for _, c := range p.Status.Conditions {
 			if p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodPending && c.Type == corev1.PodScheduled &&
 				c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
@@ -229,6 +238,15 @@ func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
 		return f, true
 	}
 	return Finding{}, false
+}
+
+// unstarted reports whether a node has had the pod and none of its containers,
+// those that run before the others included, has ever run.
+func unstarted(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodPending && p.Status.StartTime != nil &&
+		!slices.ContainsFunc(slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses), func(c corev1.ContainerStatus) bool {
+			return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
+		})
 }
 
 // sentence joins what is known with colons.

@@ -119,7 +119,18 @@ func TestJudge(t *testing.T) {
 		want  *trouble.Finding
 	}{
 		{name: "runs", job: active, pods: pods{"p": running}},
-		{name: "pulls its image", job: active, pods: pods{"p": waits("ContainerCreating", "")}},
+		{
+			name: "pulls its image, or waits for a volume", job: active, pods: pods{"p": waits("ContainerCreating", "")},
+			want: &trouble.Finding{Kind: trouble.Unstarted, From: at(70), Pods: []string{"p"}, Message: "Kubernetes Error: pod p does not start"},
+		},
+		{name: "has begun to set itself up", job: active, pods: pods{"p": `
+  phase: Pending
+  startTime: "2026-11-23T12:00:10Z"
+  initContainerStatuses:
+    - {name: setup, ready: false, restartCount: 0, image: i, imageID: x, state: {running: {startedAt: "2026-11-23T12:00:12Z"}}}
+  containerStatuses:
+    - {name: flow, ready: false, restartCount: 0, image: i, imageID: "", state: {waiting: {reason: PodInitializing}}}
+`}},
 		{name: "just made", job: "", want: &trouble.Finding{Kind: trouble.NoPods, From: at(60), Message: "Kubernetes Error: no pod is created for Job j"}},
 		{name: "pods counted that we do not see yet", job: active},
 		{name: "pods are ready, as a newer API server counts them", job: "status: {succeeded: 1, conditions: [{type: Complete, status: \"True\"}]}"},

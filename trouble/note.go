@@ -110,15 +110,15 @@ func SlimPod(p *corev1.Pod) *corev1.Pod {
 			slim.Status.Conditions = append(slim.Status.Conditions, c)
 		}
 	}
-	slim.Status.InitContainerStatuses = slimStatuses(s.InitContainerStatuses)
-	slim.Status.ContainerStatuses = slimStatuses(s.ContainerStatuses)
+	slim.Status.InitContainerStatuses = slimStatuses(s.InitContainerStatuses, s.Phase)
+	slim.Status.ContainerStatuses = slimStatuses(s.ContainerStatuses, s.Phase)
 	return slim
 }
 
-func slimStatuses(all []corev1.ContainerStatus) []corev1.ContainerStatus {
+func slimStatuses(all []corev1.ContainerStatus, phase corev1.PodPhase) []corev1.ContainerStatus {
 	var kept []corev1.ContainerStatus
 	for _, c := range all {
-		if c.State.Waiting != nil || c.State.Terminated != nil {
+		if c.State.Running == nil || phase == corev1.PodPending {
 			kept = append(kept, corev1.ContainerStatus{Name: c.Name, State: c.State, LastTerminationState: c.LastTerminationState})
 		}
 	}

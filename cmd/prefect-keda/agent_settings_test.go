@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -82,7 +83,13 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--job-template", "s3://b/j.yaml"}}, "", "", func(r *reached) { r.Jobs.JobTemplate = "s3://b/j.yaml" }},
 		{[][]string{{"--service-account-name", "flows"}}, "SERVICE_ACCOUNT_NAME=flows", "x", func(r *reached) { r.Jobs.ServiceAccountName = "flows" }},
 		{[][]string{{"--image-pull-secrets", "a, b"}}, "IMAGE_PULL_SECRETS=a,b", "x", func(r *reached) { r.Jobs.ImagePullSecrets = []string{"a", "b"} }},
-		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs = false }},
+		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs, r.Launcher.DeleteFinished = false, false }},
+		// Ours, of which the agent had none.
+		{[][]string{{"--pod-grace", "3m"}}, "PREFECT_KEDA_POD_GRACE=3m", "5m", func(r *reached) { r.Launcher.Rules.Grace = 3 * time.Minute }},
+		{[][]string{{"--pending-timeout", "1h"}}, "PREFECT_KEDA_PENDING_TIMEOUT=1h", "2h", func(r *reached) { r.Launcher.Rules.PendingFor = time.Hour }},
+		{[][]string{{"--pod-retries"}}, "PREFECT_KEDA_POD_RETRIES=true", "false", func(r *reached) { r.Launcher.Rules.PodRetries = true }},
+		{[][]string{{"--keep-failed-jobs"}}, "PREFECT_KEDA_KEEP_FAILED_JOBS=true", "false", func(r *reached) { r.Launcher.KeepFailed = true }},
+		{[][]string{{"--failed-log-lines", "7"}}, "PREFECT_KEDA_FAILED_LOG_LINES=7", "8", func(r *reached) { r.Launcher.LogLines = 7 }},
 	} {
 		t.Run(row.flags[0][0], func(t *testing.T) {
 			base := []string{"PREFECT__BACKEND=server"}

@@ -19,6 +19,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/ops"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 var (
@@ -136,9 +137,14 @@ func launcherOptions(s config.Launcher, name string, log *slog.Logger, registry 
 	return launcher.Options{
 		Name: name, AgentName: s.Agent.Name, Namespace: s.Namespace, Labels: s.Labels,
 		IdleTimeout: s.IdleTimeout, PollInterval: s.PollInterval, Lookahead: s.Lookahead,
+		Rules: rules(s.Trouble), DeleteFinished: bool(s.DeleteFinishedJobs), KeepFailed: s.KeepFailedJobs, LogLines: s.LogLines,
 		DrainTimeout: s.DrainTimeout, ClaimGrace: s.ClaimGrace, Concurrency: s.Concurrency, MaxPolls: s.MaxPolls,
 		Logger: log, Registerer: registry,
 	}
+}
+
+func rules(t config.Trouble) trouble.Rules {
+	return trouble.Rules{Grace: t.PodGrace, PendingFor: t.PendingTimeout, PodRetries: t.PodRetries}
 }
 
 func jobSettings(s config.Launcher) job.Settings {

@@ -87,7 +87,7 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 			Pods: func(namespace string) scaler.Lister[*corev1.PodList] { return client.Pods(namespace) },
 		},
 		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
-		Reflection: s.Reflection, Logger: log, Registerer: registry,
+		Rules: rules(s.Trouble), Reflection: s.Reflection, Logger: log, Registerer: registry,
 	}
 	if s.TLSCertFile != "" {
 		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile}
