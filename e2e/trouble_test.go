@@ -61,7 +61,7 @@ func TestPrefectIsAwayForAMinute(t *testing.T) {
 // calls that a good end.
 func TestIdleLauncherLeavesByItself(t *testing.T) {
 	t.Parallel()
-	e := suite.Install(t, framework.LauncherEnv("PREFECT_KEDA_IDLE_TIMEOUT", "8s"))
+	e := suite.Install(t, framework.Variable("PREFECT_KEDA_IDLE_TIMEOUT", "8s", product.Launcher))
 	e.Pause(product.Launcher, 1)
 	e.WaitForReplicas(product.Launcher, 1, time.Minute)
 	end := e.WaitForContainerEnd(product.Launcher, time.Minute)

@@ -190,6 +190,16 @@ func TestTroubleIsResolved(t *testing.T) {
 				"ERROR Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
 			}, "gone", 1},
 		},
+		"the pod does not start on its node": {
+			prefect.Submitted, func() []any {
+				unmounted := corev1.PodStatus{Phase: corev1.PodPending, StartTime: new(metav1.NewTime(time.Now().Add(-time.Hour)))}
+				return []any{jobOfRun("r"), podOf("r", unmounted), eventOf("Pod", "pod-r", "FailedMount", "secret not found")}
+			},
+			deleting, 5 * time.Second,
+			ends{"Submitted ", []string{
+				"DEBUG Event: 'FailedMount' on pod 'pod-r'\n\tMessage: secret not found", "WARNING Kubernetes Error: pod pod-r does not start: secret not found",
+			}, "told unstarted", 0},
+		},
 		"pods are never created": {
 			prefect.Submitted, func() []any {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.Status.Active = 0 }), eventOf("Job", "job-r", "FailedCreate", "exceeded quota")}

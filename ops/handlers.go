@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -34,11 +35,18 @@ func probe(check Check) http.Handler {
 	})
 }
 
-// HandleAgent adds the agent's pages: /api/health, which says that the process
-// is there, and /api/poke, which makes it look for work at once.
-func HandleAgent(mux *http.ServeMux, poke func()) {
+// HandleAgent adds the agent's pages: /api/health and /api/poke, which makes the
+// launcher look for work at once. The agent's health was that its process was
+// there (prefect1-spec §1.6); here it is what live finds.
+func HandleAgent(mux *http.ServeMux, live Check, poke func()) {
 	mux.HandleFunc("GET /api/health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+		if err := live(); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			// A client that has gone needs no answer.
+			_ = json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
+			return
+		}
 		fmt.Fprint(w, "{}")
 	})
 	mux.HandleFunc("GET /api/poke", func(http.ResponseWriter, *http.Request) { poke() })

@@ -34,10 +34,10 @@ func TestPages(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "prefect_keda_test_total", Help: "Test."})
 	registry.MustRegister(counter)
-	var ready error
+	var live, ready error
 	pokes := 0
-	mux := ops.Handler(registry, func() error { return nil }, func() error { return ready })
-	ops.HandleAgent(mux, func() { pokes++ })
+	mux := ops.Handler(registry, func() error { return live }, func() error { return ready })
+	ops.HandleAgent(mux, func() error { return live }, func() { pokes++ })
 
 	for path, want := range map[string]answer{
 		"GET /livez":       {200, "ok\n"},
@@ -59,6 +59,10 @@ func TestPages(t *testing.T) {
 	ready = errors.New("no answer from Prefect yet")
 	if d := cmp.Diff(answer{503, "no answer from Prefect yet\n"}, ask(mux, "GET", "/readyz")); d != "" {
 		t.Errorf("not ready: -want +got:\n%s", d)
+	}
+	live = errors.New("the loop stands still")
+	if d := cmp.Diff(answer{503, `{"error":"the loop stands still"}` + "\n"}, ask(mux, "GET", "/api/health")); d != "" {
+		t.Errorf("not healthy: -want +got:\n%s", d)
 	}
 }
 

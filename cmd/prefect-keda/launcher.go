@@ -104,7 +104,7 @@ func launcherSites(ctx context.Context, s config.Launcher, registry *prometheus.
 		handlers[string(s.AgentAddress)] = agent
 	}
 	if s.AgentAddress != "" {
-		ops.HandleAgent(agent, l.Poke)
+		ops.HandleAgent(agent, l.Live, l.Poke)
 	}
 	return listen(ctx, handlers)
 }

@@ -2,6 +2,7 @@ package framework
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,10 +29,10 @@ func Cooldown(seconds int64) Change {
 	return each("ScaledObject", func(o *unstructured.Unstructured) { set(o, seconds, "spec", "cooldownPeriod") })
 }
 
-// LauncherEnv sets a variable of the launcher.
-func LauncherEnv(name, value string) Change {
+// Variable sets a variable of some Deployments' pods.
+func Variable(name, value string, deployments ...string) Change {
 	return each("Deployment", func(o *unstructured.Unstructured) {
-		if o.GetName() == product.Launcher {
+		if slices.Contains(deployments, o.GetName()) {
 			setEnv(o, name, value)
 		}
 	})

@@ -62,7 +62,7 @@ func (e *Env) objects(ctx context.Context, kind schema.GroupVersionResource) ([]
 	for i := range list.Items {
 		list.Items[i].SetManagedFields(nil)
 	}
-	return yaml.Marshal(list.Object["items"])
+	return yaml.Marshal(list.UnstructuredContent()["items"])
 }
 
 func (e *Env) keepLogs(ctx context.Context, namespace, selector string, keep func(string, []byte, error)) {

@@ -2,6 +2,7 @@ package framework
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -121,6 +122,32 @@ func (e *Env) WaitForJobCount(want int, within time.Duration) {
 	e.Eventually(within, counted(want, want, "flow runs have a Job"), func(context.Context) (string, bool) {
 		have := e.JobCount()
 		return counted(have, want, "have one"), have >= want
+	})
+}
+
+// DeleteJob deletes a Job and its pods, as somebody with kubectl does.
+func (e *Env) DeleteJob(name string) {
+	e.t.Helper()
+	foreground := metav1.DeletePropagationForeground
+	if err := e.Client.BatchV1().Jobs(e.Namespace).Delete(e.t.Context(), name, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// WaitForJobGone waits until a flow run has no Job any more, and no pod.
+func (e *Env) WaitForJobGone(run string, within time.Duration) {
+	e.t.Helper()
+	o := metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + run}
+	e.Eventually(within, "the Job of flow run "+run+" is removed", func(ctx context.Context) (string, bool) {
+		jobs, err := e.Client.BatchV1().Jobs(e.Namespace).List(ctx, o)
+		if err != nil {
+			return err.Error(), false
+		}
+		pods, err := e.Client.CoreV1().Pods(e.Namespace).List(ctx, o)
+		if err != nil {
+			return err.Error(), false
+		}
+		return fmt.Sprintf("%d Jobs, %d pods", len(jobs.Items), len(pods.Items)), len(jobs.Items)+len(pods.Items) == 0
 	})
 }
 

@@ -86,6 +86,14 @@ func (e *Env) AssertHistory(id string, want ...string) {
 	}
 }
 
+// Cancel presses the UI's button.
+func (e *Env) Cancel(id string) {
+	e.t.Helper()
+	if err := e.Prefect.Cancel(e.t.Context(), id); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
 // Break makes something go wrong with the Prefect API; Mend ends it.
 func (e *Env) Break(f prefecttest.Fault) {
 	e.t.Helper()
