@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,10 +15,10 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// register has the real client register the flows of the flow image.
-func register(t *testing.T, url string) map[string]string {
+// register has the real client register the flows of a module.
+func register(t *testing.T, url, module string) map[string]string {
 	t.Helper()
-	out := prefect(t, url, nil, "-m", "prefect_keda_flows.register")
+	out := prefect(t, url, nil, "-m", module)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var ids map[string]string
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &ids); err != nil {
@@ -27,13 +28,14 @@ func register(t *testing.T, url string) map[string]string {
 }
 
 // execute is what a flow-run pod does.
-func execute(t *testing.T, url, id string) string {
+func execute(t *testing.T, url, id string, env ...string) string {
 	t.Helper()
-	return prefect(t, url, []string{
+	return prefect(t, url, append([]string{
 		"PREFECT__CONTEXT__FLOW_RUN_ID=" + id,
 		"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS=prefect.engine.cloud.CloudFlowRunner",
+		"PREFECT__ENGINE__TASK_RUNNER__DEFAULT_CLASS=prefect.engine.cloud.CloudTaskRunner",
 		"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS=true",
-	}, "-m", "prefect", "execute", "flow-run")
+	}, env...), "-m", "prefect", "execute", "flow-run")
 }
 
 func history(r prefecttest.Run) []string {
@@ -47,7 +49,7 @@ func history(r prefecttest.Run) []string {
 func TestRealClient(t *testing.T) {
 	api := prefecttest.New(prefecttest.Options{})
 	url := api.Start(t)
-	flows := register(t, url)
+	flows := register(t, url, "prefect_keda_flows.register")
 
 	t.Run("a registered flow runs to Success, and its log arrives", func(t *testing.T) {
 		id := api.CreateRuns(prefecttest.Order{FlowID: flows["hello"]})[0]
@@ -114,6 +116,54 @@ assert info.state.is_scheduled() and info.name == "twice" and len(info.task_runs
 		}
 		if diff := cmp.Diff([]string{"a", "z"}, runs[i].Labels); diff != "" {
 			t.Errorf("labels (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// What flows with more to them ask of the API: mapped task runs, which exist only
+// once they run, retries, and a run that is cancelled while it runs.
+func TestRealClientsTaskRuns(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	url := api.Start(t)
+	flows := register(t, url, "conformance_flows")
+
+	t.Run("mapped tasks", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["mapped"]})[0]
+		execute(t, url, id)
+		r := api.Runs(id)[0]
+		// The list that is mapped over is a task of its own, beside the three and the sum.
+		states := map[string]int{}
+		for _, task := range r.TaskRuns {
+			states[task.State]++
+		}
+		if diff := cmp.Diff(map[string]int{"Mapped": 1, "Success": 5}, states); diff != "" || r.State != "Success" {
+			t.Errorf("the run is %s, its tasks (-want +got):\n%s", r.State, diff)
+		}
+	})
+	t.Run("retries that are due at once", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["retrying"]})[0]
+		execute(t, url, id)
+		r := api.Runs(id)[0]
+		if r.State != "Success" || len(r.TaskRuns) != 1 || r.TaskRuns[0].State != "Success" {
+			t.Errorf("the run is %s, its tasks %+v", r.State, r.TaskRuns)
+		}
+	})
+	t.Run("cancelled while it runs", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["waiting"]})[0]
+		var beside sync.WaitGroup
+		beside.Go(func() {
+			for api.Runs(id)[0].State != "Running" {
+				if t.Context().Err() != nil {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			api.Cancel(id)
+		})
+		execute(t, url, id, "PREFECT__CLOUD__CHECK_CANCELLATION_INTERVAL=1")
+		beside.Wait()
+		if diff := cmp.Diff([]string{"Scheduled", "Running", "Cancelling", "Cancelled"}, history(api.Runs(id)[0])); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 }

@@ -89,13 +89,17 @@ func prefect(t *testing.T, api string, env []string, args ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	home := t.TempDir()
-	flows, err := filepath.Abs("../images/flow")
-	if err != nil {
-		t.Fatal(err)
+	var modules []string
+	for _, dir := range []string{"../images/flow", "../python"} {
+		path, err := filepath.Abs(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules = append(modules, path)
 	}
 	cmd := exec.CommandContext(ctx, python, args...)
 	cmd.Env = append([]string{
-		"PATH=" + filepath.Dir(python) + ":" + os.Getenv("PATH"), "HOME=" + home, "PYTHONPATH=" + flows, "FLOW_IMAGE=flow:test",
+		"PATH=" + filepath.Dir(python) + ":" + os.Getenv("PATH"), "HOME=" + home, "PYTHONPATH=" + strings.Join(modules, ":"), "FLOW_IMAGE=flow:test",
 		"PREFECT__HOME_DIR=" + home, "PREFECT__BACKEND=server", "PREFECT__CLOUD__API=" + api,
 	}, env...)
 	var out bytes.Buffer
