@@ -47,7 +47,8 @@ func decodeStorage(raw json.RawMessage) (storage, error) {
 var slashes = regexp.MustCompile(`/+`) //nolint:gochecknoglobals // compiled once, never changed
 
 // image chooses the flow container's image; first match wins (prefect1-spec §3.3).
-func image(flow prefect.Flow, rc RunConfig, fromTemplate string) (string, error) {
+func image(flow prefect.Flow, rc RunConfig, fromTemplate string, from Origins) (string, error) {
+	const path = containerPath + "image"
 	s, err := decodeStorage(flow.Storage)
 	if err != nil {
 		return "", err
@@ -60,17 +61,21 @@ func image(flow prefect.Flow, rc RunConfig, fromTemplate string) (string, error)
 		if s.RegistryURL != nil && *s.RegistryURL != "" {
 			name = slashes.ReplaceAllString(*s.RegistryURL+"/"+name, "/")
 		}
+		from[path] = "flow.storage"
 		return name + ":" + *s.ImageTag, nil
 	}
 	if rc.Image != "" {
+		from[path] = "run_config.image"
 		return rc.Image, nil
 	}
 	if fromTemplate != "" {
 		return fromTemplate, nil
 	}
 	if flow.CoreVersion == "" {
+		from[path] = byDefault
 		return "prefecthq/prefect:latest", nil
 	}
+	from[path] = "flow.core_version"
 	version, _, _ := strings.Cut(flow.CoreVersion, "+")
 	return "prefecthq/prefect:" + version, nil
 }

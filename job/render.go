@@ -27,15 +27,21 @@ type Renderer struct {
 // *prefect.AuthorError when the run or its template is at fault; any other
 // error is not the author's (a template server that is away) and may pass.
 func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error) {
+	j, _, err := r.Explain(ctx, run)
+	return j, err
+}
+
+// Explain is Render, and says where each field is from.
+func (r Renderer) Explain(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, Origins, error) {
 	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t, err := r.template(ctx, rc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return Render(run, r.Settings, t)
+	return render(run, r.Settings, t)
 }
 
 // template is chosen, never merged: the run's inline one, the run's by path, the
@@ -68,77 +74,94 @@ func (r Renderer) read(ctx context.Context, location string) ([]byte, error) {
 
 // Render puts a run into a template (prefect1-spec §4.2, in its order).
 func Render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, error) {
+	j, _, err := render(run, s, t)
+	return j, err
+}
+
+func render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, Origins, error) {
 	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d, err := t.decode()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	j := d.job
+	j, from := d.job, Origins{"": t.origin(), "apiVersion": always, "kind": always}
 	j.APIVersion, j.Kind = "batch/v1", "Job"
 	if j.Namespace != "" && j.Namespace != s.Namespace {
-		return nil, authorError("the job template names the namespace %q, but Jobs run in %q: remove metadata.namespace", j.Namespace, s.Namespace)
+		return nil, nil, authorError("the job template names the namespace %q, but Jobs run in %q: remove metadata.namespace", j.Namespace, s.Namespace)
 	}
 	name, identifier := Name(j.Name, run.ID, run.Attempt(), 0)
 	j.Name = name
+	from["metadata.name"] = "the template's name if it has one, and the attempt at the flow run"
 	labels := map[string]string{
 		LabelIdentifier: identifier, LabelFlowRunID: run.ID, LabelFlowID: run.Flow.ID, LabelAttempt: AttemptLabel(run.Attempt()),
 	}
 	j.Labels = merged(j.Labels, labels)
 	j.Spec.Template.Labels = merged(j.Spec.Template.Labels, labels)
+	for name := range labels {
+		from["metadata.labels."+name], from["spec.template.metadata.labels."+name] = "the flow run", "the flow run"
+	}
 
 	pod := &j.Spec.Template.Spec
 	switch {
 	case rc.ServiceAccount != nil:
 		pod.ServiceAccountName = *rc.ServiceAccount
+		from[podPath+"serviceAccountName"] = "run_config.service_account_name"
 	case d.hasServiceAccount && t.FromRun:
 	case s.ServiceAccountName != "":
 		pod.ServiceAccountName = s.ServiceAccountName
+		from[podPath+"serviceAccountName"] = "SERVICE_ACCOUNT_NAME"
 	}
 	switch {
 	case len(rc.ImagePullSecrets) > 0:
 		pod.ImagePullSecrets = references(rc.ImagePullSecrets)
+		from[podPath+"imagePullSecrets"] = "run_config.image_pull_secrets"
 	case d.hasImagePullSecret && t.FromRun:
 	case s.ImagePullSecrets != nil:
 		pod.ImagePullSecrets = references(s.ImagePullSecrets)
+		from[podPath+"imagePullSecrets"] = "IMAGE_PULL_SECRETS"
 	}
 	if pod.RestartPolicy == "" {
 		pod.RestartPolicy = corev1.RestartPolicyNever
+		from[podPath+"restartPolicy"] = byDefault
 	}
 	if len(pod.Containers) == 0 {
 		pod.Containers = []corev1.Container{{}}
 	}
-	if err := fillContainer(&pod.Containers[0], run, s, rc); err != nil {
-		return nil, err
+	if err := fillContainer(&pod.Containers[0], run, s, rc, from); err != nil {
+		return nil, nil, err
 	}
-	applyTTL(j, s)
-	return j, nil
+	applyTTL(j, s, from)
+	return j, from, nil
 }
 
 // fillContainer makes container 0, whatever its name, the flow's.
-func fillContainer(c *corev1.Container, run prefect.FlowRun, s Settings, rc RunConfig) error {
+func fillContainer(c *corev1.Container, run prefect.FlowRun, s Settings, rc RunConfig, from Origins) error {
 	var err error
-	if c.Image, err = image(run.Flow, rc, c.Image); err != nil {
+	if c.Image, err = image(run.Flow, rc, c.Image, from); err != nil {
 		return err
 	}
 	if rc.ImagePullPolicy != nil {
 		c.ImagePullPolicy = corev1.PullPolicy(*rc.ImagePullPolicy)
+		from[containerPath+"imagePullPolicy"] = "run_config.image_pull_policy"
 	}
 	if c.Args, err = command(run.Flow.CoreVersion); err != nil {
 		return err
 	}
-	c.Env = environment(run, s, rc, c.Image, c.Env)
+	from[containerPath+"args"] = "flow.core_version"
+	c.Env = environment(run, s, rc, c.Image, c.Env, from)
 	for _, q := range []struct {
 		field, value string
 		list         *corev1.ResourceList
+		path         string
 		name         corev1.ResourceName
 	}{
-		{"memory_request", rc.MemoryRequest, &c.Resources.Requests, corev1.ResourceMemory},
-		{"cpu_request", rc.CPURequest, &c.Resources.Requests, corev1.ResourceCPU},
-		{"memory_limit", rc.MemoryLimit, &c.Resources.Limits, corev1.ResourceMemory},
-		{"cpu_limit", rc.CPULimit, &c.Resources.Limits, corev1.ResourceCPU},
+		{"memory_request", rc.MemoryRequest, &c.Resources.Requests, "resources.requests", corev1.ResourceMemory},
+		{"cpu_request", rc.CPURequest, &c.Resources.Requests, "resources.requests", corev1.ResourceCPU},
+		{"memory_limit", rc.MemoryLimit, &c.Resources.Limits, "resources.limits", corev1.ResourceMemory},
+		{"cpu_limit", rc.CPULimit, &c.Resources.Limits, "resources.limits", corev1.ResourceCPU},
 	} {
 		if q.value == "" {
 			continue
@@ -151,16 +174,20 @@ func fillContainer(c *corev1.Container, run prefect.FlowRun, s Settings, rc RunC
 			*q.list = corev1.ResourceList{}
 		}
 		(*q.list)[q.name] = quantity
+		from[containerPath+q.path+"."+string(q.name)] = "run_config." + q.field
 	}
 	return nil
 }
 
-func applyTTL(j *batchv1.Job, s Settings) {
+func applyTTL(j *batchv1.Job, s Settings, from Origins) {
+	const path = "spec.ttlSecondsAfterFinished"
 	switch ttl := j.Spec.TTLSecondsAfterFinished; {
 	case ttl != nil && *ttl < MinTTLSeconds:
 		j.Spec.TTLSecondsAfterFinished = new(int32(MinTTLSeconds))
+		from[path] = fmt.Sprintf("the least there may be; the template has %d", *ttl)
 	case ttl == nil && s.DeleteFinishedJobs:
 		j.Spec.TTLSecondsAfterFinished = new(max(s.TTLSeconds, MinTTLSeconds))
+		from[path] = "PREFECT_KEDA_JOB_TTL"
 	}
 }
 

@@ -24,6 +24,16 @@ type Template struct {
 	Origin string
 }
 
+func (t Template) origin() string {
+	switch {
+	case len(t.YAML) == 0:
+		return "the built-in job template"
+	case t.Origin == "":
+		return "the job template"
+	}
+	return t.Origin
+}
+
 const builtin = `
 apiVersion: batch/v1
 kind: Job
@@ -45,12 +55,9 @@ type decoded struct {
 // decode reads a template strictly: the API server drops a misspelt field
 // silently, and its author then looks for days why it does nothing.
 func (t Template) decode() (decoded, error) {
-	text, origin := t.YAML, t.Origin
+	text, origin := t.YAML, t.origin()
 	if len(text) == 0 {
-		text, origin = []byte(builtin), "the built-in job template"
-	}
-	if origin == "" {
-		origin = "the job template"
+		text = []byte(builtin)
 	}
 	document, err := onlyDocument(text)
 	if err != nil {

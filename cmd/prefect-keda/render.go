@@ -30,7 +30,8 @@ func newRender(io streams, env environment) *cobra.Command {
 		Use:   "render [flags] FLOW_RUN_ID | -f FILE",
 		Short: "Print the Job a flow run would get, and create nothing",
 		Long: `Render prints the Job that a launcher with these flags and this environment would create for a flow run. It only reads:
-the run from the Prefect API, or from a file where there is no API at hand, and the Job template.
+the run from the Prefect API, or from a file where there is no API at hand, and the Job template. Comments say where
+each value is from.
 
 What would fail the run is printed as the launcher would log it. The API key is shown as ` + hiddenKey + ` unless --show-key is
 given.
@@ -69,7 +70,7 @@ Every setting of the launcher has an environment variable, named in brackets wit
 		if err != nil {
 			return err
 		}
-		j, err := job.Renderer{Settings: jobSettings(settings), Source: source.Reader{}}.Render(c.Context(), run)
+		j, from, err := job.Renderer{Settings: jobSettings(settings), Source: source.Reader{}}.Explain(c.Context(), run)
 		if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
 			logFailure(newLogger(io.err, loudEnough(settings.Process)), run, wrong)
 			return reported{err}
@@ -77,7 +78,7 @@ Every setting of the launcher has an environment variable, named in brackets wit
 		if err != nil {
 			return fmt.Errorf("render the Job of flow run %s: %w", run.ID, err)
 		}
-		return write(io.out, j)
+		return write(io.out, j, from)
 	}
 	return c
 }
@@ -88,7 +89,7 @@ const hiddenKey = "[hidden]"
 func renderFlags() config.Group {
 	fs := pflag.NewFlagSet("render", pflag.ContinueOnError)
 	fs.StringP("filename", "f", "", "file with the flow run as the API returns it (a row of flow_run, or the whole answer); - for standard input")
-	fs.StringP("output", "o", "yaml", "yaml, or json")
+	fs.StringP("output", "o", "yaml", "yaml, where a comment says of each value what set it, or json")
 	fs.Bool("show-key", false, "print the API key where the Job has it as text")
 	return config.Group{Title: "Rendering", Flags: fs}
 }
@@ -109,19 +110,21 @@ func renderSettings(c *cobra.Command, env environment, offline bool) (config.Lau
 const keyVariable = "PREFECT__CLOUD__API_KEY"
 
 // printer is how the Job is written.
-func printer(c *cobra.Command) (func(io.Writer, *batchv1.Job) error, error) {
+func printer(c *cobra.Command) (func(io.Writer, *batchv1.Job, job.Origins) error, error) {
 	format, _ := c.Flags().GetString("output")
 	show, _ := c.Flags().GetBool("show-key")
 	if format != "yaml" && format != "json" {
 		return nil, misconfigured{fmt.Errorf("--output: %q is no format: give yaml or json", format)}
 	}
-	return func(w io.Writer, j *batchv1.Job) error {
+	return func(w io.Writer, j *batchv1.Job, from job.Origins) error {
 		if !show {
 			hideKey(j)
 		}
 		text, err := manifest(j)
 		if err == nil && format == "yaml" {
-			text, err = yaml.JSONToYAML(text)
+			if text, err = yaml.JSONToYAML(text); err == nil {
+				text, err = annotated(text, from)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("write the Job: %w", err)

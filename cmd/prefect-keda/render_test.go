@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
+
+var update = flag.Bool("update", false, "write testdata/render.yaml")
 
 // row is a flow run as the API returns it to the agent (prefect1-spec §1.10, OP-7).
 const row = `{
@@ -93,6 +96,27 @@ func TestRenderOffline(t *testing.T) {
 		if d := cmp.Diff(want, command(t.Context(), offline(), text, "render", "-f", "-")); d != "" {
 			t.Errorf("-want +got:\n%s", d)
 		}
+	}
+}
+
+// Each value says where it is from.
+func TestRenderSaysWhereValuesAreFrom(t *testing.T) {
+	got := command(t.Context(), offline(), "", "render", "-f", "testdata/run.json", "--backend", "server", "--service-account-name", "flows", "--env", "A=1", "--no-cloud-logs")
+	if got.Code != exitOK {
+		t.Fatalf("%+v", got)
+	}
+	const golden = "testdata/render.yaml"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.Out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got.Out); d != "" {
+		t.Errorf("-want +got (go test ./cmd/prefect-keda -update):\n%s", d)
 	}
 }
 

@@ -58,7 +58,7 @@ func TestFaults(t *testing.T) {
 
 // contains reports whether the words of want are in got, in their order.
 func contains(got, want string) bool {
-	for _, word := range strings.FieldsSeq(want) {
+	for word := range strings.FieldsSeq(want) {
 		_, rest, found := strings.Cut(got, word)
 		if !found {
 			return false
