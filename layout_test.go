@@ -22,6 +22,7 @@ func allowed() map[string][]string {
 		"scaler":                      {"prefect", "job", "trouble"},
 		"config":                      {},
 		"kube":                        {},
+		"check":                       {"prefect", "job", "kube"},
 		"ops":                         {},
 		"manifests":                   {},
 		"prefect/prefecttest":         {},

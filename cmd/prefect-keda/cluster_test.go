@@ -24,13 +24,31 @@ type apiServer struct {
 
 	mu   sync.Mutex
 	jobs []*batchv1.Job
+	// users are who reads, asks for reviews and creates Jobs.
+	users map[string]string
 }
 
 func newAPIServer(t *testing.T, deny string) *apiServer {
 	t.Helper()
-	a := &apiServer{deny: deny}
+	a := &apiServer{deny: deny, users: map[string]string{}}
 	mux := http.NewServeMux()
+	for path, object := range map[string]string{
+		"/version":                 `{"gitVersion": "v1.34.4"}`,
+		"/api/v1/namespaces/flows": `{"status": {"phase": "Active"}}`,
+		"/api/v1/namespaces/flows/serviceaccounts/default": `{}`,
+		"/api/v1/namespaces/flows/secrets/prefect-api-key": `{"type": "Opaque", "data": {"api-key": "eA=="}}`,
+		"/apis/keda.sh": `{"name": "keda.sh"}`,
+		"/apis/keda.sh/v1alpha1/namespaces/etl/scaledobjects": `{"items": []}`,
+		"/apis/keda.sh/v1alpha1/namespaces/etl/scaledjobs": `{"items": [{"metadata": {"name": "launcher"},
+			"spec": {"triggers": [{"type": "external"}]}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]}`,
+	} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			a.saw("read", r)
+			answer(w, http.StatusOK, json.RawMessage(object))
+		})
+	}
 	mux.HandleFunc("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", func(w http.ResponseWriter, r *http.Request) {
+		a.saw("review", r)
 		review, _ := decodeBody(r).(*authorizationv1.SelfSubjectAccessReview)
 		at := review.Spec.ResourceAttributes
 		answer(w, http.StatusCreated, map[string]any{
@@ -39,11 +57,14 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 		})
 	})
 	mux.HandleFunc("POST /apis/batch/v1/namespaces/flows/jobs", func(w http.ResponseWriter, r *http.Request) {
+		a.saw("create", r)
 		j, _ := decodeBody(r).(*batchv1.Job)
 		j.TypeMeta.APIVersion, j.TypeMeta.Kind = "batch/v1", "Job"
-		a.mu.Lock()
-		a.jobs = append(a.jobs, j)
-		a.mu.Unlock()
+		if r.URL.Query().Get("dryRun") == "" {
+			a.mu.Lock()
+			a.jobs = append(a.jobs, j)
+			a.mu.Unlock()
+		}
 		answer(w, http.StatusCreated, j)
 	})
 	mux.HandleFunc("GET /apis/batch/v1/namespaces/flows/jobs", none("batch/v1", "Job"))
@@ -81,6 +102,12 @@ func (a *apiServer) kubeconfig(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func (a *apiServer) saw(what string, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.users[what] = r.Header.Get("Impersonate-User")
 }
 
 func (a *apiServer) created() []*batchv1.Job {

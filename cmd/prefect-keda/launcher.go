@@ -64,7 +64,7 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err != nil {
 		return misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
 	}
-	cfg, err := kubeConfig(log, s.Kubernetes, "launcher")
+	cfg, _, err := kubeConfig(log, s.Kubernetes, "launcher")
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ func flagGroups(c *cobra.Command) []config.Group {
 		return installFlags()
 	case "render":
 		return append([]config.Group{renderFlags()}, config.Flags(config.Launcher{})...)
+	case "check":
+		return append([]config.Group{checkFlags()}, config.Flags(config.Launcher{})...)
 	}
 	return nil
 }
@@ -46,12 +48,19 @@ func addFlags(c *cobra.Command) {
 		c.Flags().AddFlagSet(g.Flags)
 	}
 	for flag, values := range map[string][]string{
-		"backend": {"cloud", "server"}, "output": {"yaml", "json"}, "log-format": {"auto", "json", "text"},
+		"backend": {"cloud", "server"}, "log-format": {"auto", "json", "text"},
 		"log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, "flow-log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
 	} {
-		if c.Flags().Lookup(flag) != nil {
-			_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
-		}
+		completeFlag(c, flag, values...)
+	}
+	if f := c.Flags().Lookup("output"); f != nil {
+		completeFlag(c, f.Name, f.DefValue, "json")
+	}
+}
+
+func completeFlag(c *cobra.Command, flag string, values ...string) {
+	if c.Flags().Lookup(flag) != nil {
+		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
 	}
 }
 
@@ -97,16 +106,17 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (*rest.Config, error) {
-	cfg, source, err := kube.Config(kube.Options{
+// kubeConfig is how to reach Kubernetes, and in words where that came from.
+func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (cfg *rest.Config, source string, err error) {
+	cfg, source, err = kube.Config(kube.Options{
 		Kubeconfig: k.Kubeconfig, Context: k.KubeContext, QPS: k.KubeQPS, Burst: k.KubeBurst,
 		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
 	})
 	if err != nil {
-		return nil, misconfigured{err}
+		return nil, "", misconfigured{err}
 	}
 	log.Debug("reaching Kubernetes", "reason", "by "+source)
-	return cfg, nil
+	return cfg, source, nil
 }
 
 // checkAccess fails when permissions are missing. An API server that is away is

@@ -73,6 +73,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		Short: "Run Prefect on Kubernetes and pay nothing while nothing is due",
 		Example: `  prefect-keda install --backend server --api http://prefect-apollo.prefect:4200 | kubectl apply -f -
   prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001   # the Job a flow run would get
+  prefect-keda check                                         # what a launcher needs, and what to do
   prefect-keda launcher --label gpu --idle-timeout 5m        # flags override the environment
   prefect-keda completion bash > /etc/bash_completion.d/prefect-keda`,
 		Annotations: exits(
@@ -90,7 +91,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		return misconfigured{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	env := parseEnviron(environ)
-	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newVersion())
+	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newVersion())
 	addCompletion(root)
 	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.Args = func(c *cobra.Command, args []string) error {

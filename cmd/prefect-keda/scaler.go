@@ -72,7 +72,7 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	if err != nil {
 		return misconfigured{err}
 	}
-	cfg, err := kubeConfig(log, s.Kubernetes, "scaler")
+	cfg, _, err := kubeConfig(log, s.Kubernetes, "scaler")
 	if err != nil {
 		return err
 	}

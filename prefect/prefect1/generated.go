@@ -177,6 +177,14 @@ func (v *__superviseInput) GetSilentSince() string { return v.SilentSince }
 // GetLimit returns __superviseInput.Limit, and is useful for accessing the field via an interface.
 func (v *__superviseInput) GetLimit() int { return v.Limit }
 
+// __tenantByIDInput is used internally by genqlient
+type __tenantByIDInput struct {
+	Id string `json:"id"`
+}
+
+// GetId returns __tenantByIDInput.Id, and is useful for accessing the field via an interface.
+func (v *__tenantByIDInput) GetId() string { return v.Id }
+
 // __updateFlowRunHeartbeatInput is used internally by genqlient
 type __updateFlowRunHeartbeatInput struct {
 	Id string `json:"id"`
@@ -298,6 +306,22 @@ func (v *jobRunFields) GetState() string { return v.State }
 
 // GetState_timestamp returns jobRunFields.State_timestamp, and is useful for accessing the field via an interface.
 func (v *jobRunFields) GetState_timestamp() string { return v.State_timestamp }
+
+// kindOfAPIApiApi_info includes the requested fields of the GraphQL type api_info.
+type kindOfAPIApiApi_info struct {
+	Backend string `json:"backend"`
+}
+
+// GetBackend returns kindOfAPIApiApi_info.Backend, and is useful for accessing the field via an interface.
+func (v *kindOfAPIApiApi_info) GetBackend() string { return v.Backend }
+
+// kindOfAPIResponse is returned by kindOfAPI on success.
+type kindOfAPIResponse struct {
+	Api kindOfAPIApiApi_info `json:"api"`
+}
+
+// GetApi returns kindOfAPIResponse.Api, and is useful for accessing the field via an interface.
+func (v *kindOfAPIResponse) GetApi() kindOfAPIApiApi_info { return v.Api }
 
 // observeClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
 type observeClaimedFlow_run struct {
@@ -730,6 +754,22 @@ func (v *taskRunState) GetVersion() *int { return v.Version }
 // GetState returns taskRunState.State, and is useful for accessing the field via an interface.
 func (v *taskRunState) GetState() json.RawMessage { return v.State }
 
+// tenantByIDResponse is returned by tenantByID on success.
+type tenantByIDResponse struct {
+	Tenant []tenantByIDTenant `json:"tenant"`
+}
+
+// GetTenant returns tenantByIDResponse.Tenant, and is useful for accessing the field via an interface.
+func (v *tenantByIDResponse) GetTenant() []tenantByIDTenant { return v.Tenant }
+
+// tenantByIDTenant includes the requested fields of the GraphQL type tenant.
+type tenantByIDTenant struct {
+	Id string `json:"id"`
+}
+
+// GetId returns tenantByIDTenant.Id, and is useful for accessing the field via an interface.
+func (v *tenantByIDTenant) GetId() string { return v.Id }
+
 // tenantOfKeyAuth_info includes the requested fields of the GraphQL type auth_info.
 type tenantOfKeyAuth_info struct {
 	Tenant_id string `json:"tenant_id"`
@@ -1081,6 +1121,36 @@ func hello(
 	return data_, err_
 }
 
+// The query executed by kindOfAPI.
+const kindOfAPI_Operation = `
+query kindOfAPI {
+	api {
+		backend
+	}
+}
+`
+
+func kindOfAPI(
+	ctx_ context.Context,
+	client_ graphql.Client,
+) (data_ *kindOfAPIResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "kindOfAPI",
+		Query:  kindOfAPI_Operation,
+	}
+
+	data_ = &kindOfAPIResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
 // The query executed by observe.
 const observe_Operation = `
 query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $retryUntil: timestamptz!, $limit: Int!) {
@@ -1301,6 +1371,40 @@ func supervise(
 	}
 
 	data_ = &superviseResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
+// The query executed by tenantByID.
+const tenantByID_Operation = `
+query tenantByID ($id: uuid!) {
+	tenant(where: {id:{_eq:$id}}) {
+		id
+	}
+}
+`
+
+func tenantByID(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	id string,
+) (data_ *tenantByIDResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "tenantByID",
+		Query:  tenantByID_Operation,
+		Variables: &__tenantByIDInput{
+			Id: id,
+		},
+	}
+
+	data_ = &tenantByIDResponse{}
 	resp_ := &graphql.Response{Data: data_}
 
 	err_ = client_.MakeRequest(

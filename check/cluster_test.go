@@ -1,0 +1,335 @@
+package check_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	"github.com/prefect-keda/prefect-keda/check"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/kube"
+)
+
+// cluster is an API server with what the checks ask for, and what differs from
+// one where all is well.
+type cluster struct {
+	t       *testing.T
+	objects map[string]string // by path; refused ones by an HTTP status
+	denied  string            // a verb
+	refusal string            // of the Job, as a Status
+	warning string
+	dryRuns []string // names of Jobs
+}
+
+const (
+	home = "/apis/keda.sh/v1alpha1/namespaces/prefect-keda/"
+	crd  = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/scaledobjects.keda.sh"
+)
+
+func newCluster(t *testing.T) *cluster {
+	return &cluster{t: t, objects: map[string]string{
+		"/version":                       `{"gitVersion": "v1.34.4"}`,
+		"/api/v1/namespaces/flows":       `{"status": {"phase": "Active"}}`,
+		inFlows("serviceaccounts/flows"): `{}`,
+		inFlows("secrets/registry"):      `{"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "c2VjcmV0"}}`,
+		inFlows("secrets/api-key"):       `{"type": "Opaque", "data": {"key": "c2VjcmV0"}}`,
+		"/apis/keda.sh":                  `{"kind": "APIGroup", "name": "keda.sh"}`,
+		crd:                              `{"metadata": {"labels": {"app.kubernetes.io/version": "2.21.0"}}}`,
+		home + "scaledobjects": `{"items": [
+			{"metadata": {"name": "web"}, "spec": {"triggers": [{"type": "cpu"}]}},
+			{"metadata": {"name": "l"}, "spec": {"triggers": [{"type": "external-push"}]},
+				"status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "False"}]}}]}`,
+		home + "scaledjobs": `{"items": []}`,
+	}}
+}
+
+func inFlows(rest string) string { return "/api/v1/namespaces/flows/" + rest }
+
+func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	switch body, known := c.objects[r.URL.Path]; {
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
+		review := decode[*authorizationv1.SelfSubjectAccessReview](c.t, r)
+		review.APIVersion, review.Kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
+		review.Status.Allowed = review.Spec.ResourceAttributes.Verb != c.denied
+		send(w, http.StatusCreated, review)
+	case r.Method == http.MethodPost && r.URL.RequestURI() == "/apis/batch/v1/namespaces/flows/jobs?dryRun=All":
+		j := decode[*batchv1.Job](c.t, r)
+		j.APIVersion, j.Kind = "batch/v1", "Job"
+		c.dryRuns = append(c.dryRuns, j.Name)
+		if c.warning != "" {
+			w.Header().Set("Warning", `299 - "`+c.warning+`"`)
+		}
+		if c.refusal != "" {
+			refuse(w, c.refusal)
+			return
+		}
+		send(w, http.StatusCreated, j)
+	case r.Method != http.MethodGet:
+		c.t.Errorf("%s %s is more than looking", r.Method, r.URL)
+	case !known:
+		refuse(w, `{"code": 404, "reason": "NotFound", "message": "not found"}`)
+	case strings.Contains(body, `"code"`):
+		refuse(w, body)
+	default:
+		io.WriteString(w, body)
+	}
+}
+
+func send(w http.ResponseWriter, code int, body any) {
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(body)
+}
+
+// refuse answers a Status.
+func refuse(w http.ResponseWriter, text string) {
+	var status map[string]any
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		panic(err)
+	}
+	status["apiVersion"], status["kind"], status["status"] = "v1", "Status", "Failure"
+	code, _ := status["code"].(float64)
+	send(w, int(code), status)
+}
+
+func decode[T any](t *testing.T, r *http.Request) T {
+	t.Helper()
+	var none T
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Error(err)
+		return none
+	}
+	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
+	if err != nil {
+		t.Error(err)
+		return none
+	}
+	return object.(T)
+}
+
+type warned struct{ texts []string }
+
+// HandleWarningHeader is that of rest.WarningHandler.
+func (w *warned) HandleWarningHeader(_ int, _, text string) { w.texts = append(w.texts, text) }
+
+// options are a launcher's whose settings name all there is.
+func (c *cluster) options() check.ClusterOptions {
+	server := httptest.NewServer(c)
+	c.t.Cleanup(server.Close)
+	return check.ClusterOptions{
+		Connect: func() (check.Cluster, error) {
+			w := &warned{}
+			client, err := kube.NewClient(&rest.Config{Host: server.URL, WarningHandler: w})
+			return check.Cluster{
+				Address: "https://kubernetes", Source: "kubeconfig k", Objects: client,
+				Reviews: client.Reviews(), Jobs: client.Jobs("flows"), Warnings: func() []string { return w.texts },
+			}, err
+		},
+		Namespace: "flows", Home: "prefect-keda", Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
+		Renderer: job.Renderer{Settings: job.Settings{
+			Namespace: "flows", ServiceAccountName: "flows", ImagePullSecrets: []string{"registry"}, Backend: "server",
+		}},
+		KeySecret: &job.SecretKey{Name: "api-key", Key: "key"}, CreatesJobs: true,
+	}
+}
+
+func TestClusterIsWell(t *testing.T) {
+	c := newCluster(t)
+	got, failures := results(t, check.OfCluster(c.options()))
+	want := []check.Result{
+		{Check: "Kubernetes API", Status: check.OK, Detail: "v1.34.4 at https://kubernetes, by kubeconfig k"},
+		{Check: "permissions", Status: check.OK, Detail: "all 10 of the Role prefect-keda-launcher in flows"},
+		{Check: "namespace", Status: check.OK, Detail: "flows"},
+		{Check: "Job template", Status: check.OK, Detail: "the built-in one, rendered"},
+		{Check: "service account", Status: check.OK, Detail: "flows"},
+		{Check: "image pull secrets", Status: check.OK, Detail: "registry"},
+		{Check: "API key Secret", Status: check.OK, Detail: "api-key/key"},
+		{Check: "trial Job", Status: check.OK, Detail: "Kubernetes would take it"},
+		{Check: "KEDA", Status: check.OK, Detail: "2.21.0"},
+		{Check: "ScaledObject", Status: check.OK, Detail: "scaledobject l is Ready"},
+	}
+	if d := cmp.Diff(want, got); d != "" || failures != 0 {
+		t.Errorf("%d failures, -want +got:\n%s", failures, d)
+	}
+	if len(c.dryRuns) != 1 || !strings.HasPrefix(c.dryRuns[0], "prefect-job-") {
+		t.Errorf("tried the Jobs %q", c.dryRuns)
+	}
+}
+
+// source gives one template, or none.
+type source struct {
+	text string
+	err  error
+}
+
+func (s source) Read(context.Context, string) ([]byte, error) { return []byte(s.text), s.err }
+
+// TestClusterFindings has a row for each line that is not ok.
+func TestClusterFindings(t *testing.T) {
+	const (
+		absent    = ""
+		forbidden = `{"code": 403, "reason": "Forbidden", "message": "not for you"}`
+		reach     = "KUBECONFIG (--kubeconfig) and PREFECT_KEDA_KUBE_CONTEXT (--context)"
+	)
+	type row struct {
+		name    string
+		differs func(*cluster, *check.ClusterOptions)
+		want    []check.Result
+	}
+	// object is about one that differs.
+	object := func(name, path, body string, want ...check.Result) row {
+		return row{name, func(c *cluster, _ *check.ClusterOptions) {
+			if c.objects[path] = body; body == absent {
+				delete(c.objects, path)
+			}
+		}, want}
+	}
+	template := func(name string, s source, want check.Result) row {
+		return row{name, func(_ *cluster, o *check.ClusterOptions) {
+			r := o.Renderer.(job.Renderer)
+			r.Settings.JobTemplate, r.Source = "job.yaml", s
+			o.Renderer = r
+		}, []check.Result{want}}
+	}
+	// refusal is the API server's of the trial Job.
+	refusal := func(name string, code int, reason, message, detail, advice string) row {
+		return row{name, func(c *cluster, _ *check.ClusterOptions) {
+			c.refusal = fmt.Sprintf(`{"code": %d, "reason": %q, "message": %q}`, code, reason, message)
+		}, []check.Result{fail("trial Job", detail, advice)}}
+	}
+	conditions := func(list string) string {
+		return `{"items": [{"metadata": {"name": "l"}, "spec": {"triggers": [{"type": "external-push"}]}, "status": {"conditions": [` + list + `]}}]}`
+	}
+	for _, tc := range []row{
+		{
+			"no way", func(_ *cluster, o *check.ClusterOptions) {
+				o.Connect = func() (check.Cluster, error) { return check.Cluster{}, errors.New("no way to Kubernetes") }
+			},
+			[]check.Result{fail("Kubernetes API", "no way to Kubernetes", "run this in a pod with a service account, or set "+reach)},
+		},
+		{
+			"nobody there", func(_ *cluster, o *check.ClusterOptions) {
+				o.Connect = func() (check.Cluster, error) {
+					client, err := kube.NewClient(&rest.Config{Host: "http://kubernetes", Transport: unresolved()})
+					return check.Cluster{Address: "http://kubernetes", Objects: client}, err
+				}
+			},
+			[]check.Result{fail("Kubernetes API", "DNS: lookup kubernetes: no such host",
+				"find out why the name kubernetes does not resolve here, or correct "+reach+"; a Service is known as NAME.NAMESPACE inside its cluster only")},
+		},
+		object("a token that has expired", "/version", `{"code": 401, "reason": "Unauthorized", "message": "Unauthorized"}`,
+			fail("Kubernetes API", "get /version: Unauthorized", "the API server takes neither token nor certificate of kubeconfig k: log in again, or set "+reach)),
+		object("another server", "/version", absent,
+			fail("Kubernetes API", "get /version: not found", "see that https://kubernetes is a Kubernetes API server and is well, or set "+reach)),
+		{
+			"a verb is missing", func(c *cluster, _ *check.ClusterOptions) { c.denied = "patch" },
+			[]check.Result{fail("permissions", "the service account lacks permissions in namespace flows: patch jobs.batch (to note which Jobs' trouble was seen to). Add them to its Role",
+				"bind the Role prefect-keda-launcher of the manifests in namespace flows; if it is somebody else who lacks them, ask as who runs it: --as system:serviceaccount:prefect-keda:prefect-keda-launcher")},
+		},
+		object("no namespace", "/api/v1/namespaces/flows", absent,
+			fail("namespace", "there is no namespace flows", "kubectl create namespace flows, or set NAMESPACE (--namespace)")),
+		object("a namespace on its way out", "/api/v1/namespaces/flows", `{"status": {"phase": "Terminating"}}`,
+			fail("namespace", "the namespace flows is being deleted", "create it again when it is gone, or set NAMESPACE (--namespace)")),
+		object("a namespace we may not see", "/api/v1/namespaces/flows", forbidden,
+			skip("namespace", "not allowed to get /api/v1/namespaces/flows: run this as somebody who is")),
+		object("an API server that is unwell", "/api/v1/namespaces/flows", `{"code": 500, "reason": "InternalError", "message": "etcd is away"}`,
+			fail("namespace", "get /api/v1/namespaces/flows: etcd is away", "see whether the API server is well, and try again")),
+		template("a template with a misspelling", source{text: "kind: Job\nspec: {templates: {}}"},
+			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template); it fails every run that brings no template of its own. prefect-keda render shows a run's Job")),
+		template("a template that cannot be read", source{err: errors.New("get https://templates: 503")},
+			fail("Job template", "read job template: get https://templates: 503", "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")),
+		object("no service account", inFlows("serviceaccounts/flows"), absent,
+			fail("service account", "there is no service account flows in flows, and no pod is made without",
+				"kubectl -n flows create serviceaccount flows, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName")),
+		object("no pull secret", inFlows("secrets/registry"), absent,
+			fail("image pull secrets", "in flows registry is not there, and images are pulled without",
+				"kubectl -n flows create secret docker-registry NAME --docker-server=... --docker-username=... --docker-password=..., or set IMAGE_PULL_SECRETS (--image-pull-secrets) or the template's imagePullSecrets")),
+		object("a pull secret of another type", inFlows("secrets/registry"), `{"type": "Opaque"}`,
+			fail("image pull secrets", "in flows registry is of type Opaque, and images are pulled without",
+				"kubectl -n flows create secret docker-registry NAME --docker-server=... --docker-username=... --docker-password=..., or set IMAGE_PULL_SECRETS (--image-pull-secrets) or the template's imagePullSecrets")),
+		object("a pull secret we may not see", inFlows("secrets/registry"), forbidden,
+			skip("image pull secrets", "not allowed to get /api/v1/namespaces/flows/secrets/registry: run this as somebody who is")),
+		object("a key Secret without the key", inFlows("secrets/api-key"), `{"type": "Opaque", "data": {"other": "c2VjcmV0"}}`,
+			fail("API key Secret", "there is no Secret api-key with the key key in flows, and no pod starts without",
+				"kubectl -n flows create secret generic api-key --from-literal=key=..., or set PREFECT_KEDA_API_KEY_SECRET (--api-key-secret)")),
+		refusal("a full quota", 403, "Forbidden", `jobs.batch "j" is forbidden: exceeded quota: jobs`, `jobs.batch "j" is forbidden: exceeded quota: jobs`,
+			"raise the quota or wait for Jobs to end (kubectl -n flows describe resourcequota): until there is room runs wait in Prefect, and are tried again"),
+		refusal("a webhook that denies", 403, "Forbidden", `admission webhook "policy" denied the request: no limits`, `admission webhook "policy" denied the request: no limits`,
+			"an admission webhook or policy wants other Jobs: say so in the Job template (JOB_TEMPLATE), or exempt the namespace"),
+		refusal("an admission plugin that refuses", 403, "Forbidden", `jobs.batch "j" is forbidden: not here`, `jobs.batch "j" is forbidden: not here`,
+			"what refuses it is named above: mend it, or the Role in namespace flows"),
+		refusal("a Job that is none", 422, "Invalid", `spec.template.spec.restartPolicy: Required`, `spec.template.spec.restartPolicy: Required`,
+			"the fields named come from the Job template or the launcher's settings: mend them there. prefect-keda render shows a run's Job"),
+		refusal("a namespace that is not there after all", 404, "NotFound", `namespaces "flows" not found`, `namespaces "flows" not found`,
+			"create the namespace flows, or set NAMESPACE (--namespace)"),
+		refusal("a webhook that is away", 500, "InternalError", `failed calling webhook`, `failed calling webhook`,
+			"see whether the API server and the webhooks it calls are well, and try again"),
+		object("no KEDA", "/apis/keda.sh", absent,
+			fail("KEDA", "the API group keda.sh is not there", "install KEDA 2.17 or newer (https://keda.sh/docs/latest/deploy/) and apply the manifests again")),
+		object("nothing to scale", home+"scaledobjects", `{"items": []}`,
+			fail("ScaledObject", "no ScaledObject or ScaledJob with an external trigger is in prefect-keda",
+				"apply the manifests (prefect-keda install ... | kubectl apply -f -), or say where launchers run: --launcher-namespace")),
+		object("a ScaledObject that is not ready", home+"scaledobjects", conditions(`{"type": "Ready", "status": "False", "message": "connection refused"}`),
+			fail("ScaledObject", "scaledobject l is not Ready: connection refused",
+				"read its events, and see that the scaler runs and its scalerAddress is right: kubectl -n prefect-keda describe scaledobject l")),
+		object("a ScaledObject nobody looked at", home+"scaledobjects", conditions(""),
+			fail("ScaledObject", "scaledobject l is not Ready: KEDA has not looked at it yet",
+				"read its events, and see that the scaler runs and its scalerAddress is right: kubectl -n prefect-keda describe scaledobject l")),
+		object("a ScaledJob that is paused", home+"scaledjobs", conditions(`{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "True"}`),
+			fail("ScaledObject", "scaledjob l is paused", "take its annotations autoscaling.keda.sh/paused... away: kubectl -n prefect-keda edit scaledjob l")),
+		{
+			"the scaler's side", func(_ *cluster, o *check.ClusterOptions) { o.CreatesJobs = false },
+			[]check.Result{skip("trial Job", "the scaler creates none")},
+		},
+		{
+			"nothing is named", func(c *cluster, o *check.ClusterOptions) {
+				o.Renderer, o.KeySecret = job.Renderer{Settings: job.Settings{Namespace: "flows"}}, nil
+				c.objects[inFlows("serviceaccounts/default")] = "{}"
+			},
+			[]check.Result{skip("image pull secrets", "none are set"), skip("API key Secret", "none is set: pods get the key, if there is one, as text")},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCluster(t)
+			o := c.options()
+			tc.differs(c, &o)
+			if d := cmp.Diff(tc.want, remarkable(t, check.OfCluster(o))); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
+	}
+}
+
+// What the API server takes with a warning is told: pod security says no more to
+// Jobs, and then lets no pod of theirs in.
+func TestWarnings(t *testing.T) {
+	c := newCluster(t)
+	c.warning = "would violate PodSecurity"
+	all, _ := results(t, check.OfCluster(c.options()))
+	want := check.Result{Check: "trial Job", Status: check.OK, Detail: "Kubernetes would take it, but warns: would violate PodSecurity"}
+	if !slices.Contains(all, want) {
+		t.Errorf("%+v", all)
+	}
+}
+
+func fail(name, detail, advice string) check.Result {
+	return check.Result{Check: name, Status: check.Fail, Detail: detail, Advice: advice}
+}
+
+func skip(name, why string) check.Result {
+	return check.Result{Check: name, Status: check.Skip, Detail: why}
+}

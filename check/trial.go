@@ -1,0 +1,78 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// sample is a flow run whose author left everything to the launcher.
+func sample() prefect.FlowRun {
+	return prefect.FlowRun{
+		ID: "00000000-0000-4000-8000-000000000000", Name: "prefect-keda-check", Version: 1,
+		State:     prefect.State{Type: prefect.Scheduled},
+		RunConfig: json.RawMessage(`{"type": "KubernetesRun"}`),
+		Flow: prefect.Flow{
+			ID: "00000000-0000-4000-8000-000000000001", Name: "prefect-keda-check", CoreVersion: "1.4.1",
+			Storage: json.RawMessage(`{"type": "Local"}`),
+		},
+	}
+}
+
+func (c *clusterChecks) render(ctx context.Context) (string, error) {
+	var err error
+	c.job, err = c.Renderer.Render(ctx, sample())
+	if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
+		return "", failed(wrong, "mend the template, or set JOB_TEMPLATE (--job-template); it fails every run that brings no template of its own. prefect-keda render shows a run's Job")
+	}
+	if err != nil {
+		return "", failed(err, "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")
+	}
+	origin := c.TemplateOrigin
+	if origin == "" {
+		origin = "the built-in one"
+	}
+	return origin + ", rendered", nil
+}
+
+// tryJob has the API server do all but keep the Job: defaults, validation,
+// webhooks and quotas have their say.
+func (c *clusterChecks) tryJob(ctx context.Context) (string, error) {
+	if !c.CreatesJobs {
+		return "", skipped("the scaler creates none")
+	}
+	_, err := c.cluster.Jobs.Create(ctx, c.job, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		return "", failed(err, "%s", c.adviceOnJob(err))
+	}
+	found := "Kubernetes would take it"
+	if warnings := c.cluster.Warnings(); len(warnings) > 0 {
+		found += ", but warns: " + strings.Join(warnings, "; ")
+	}
+	return found, nil
+}
+
+func (c *clusterChecks) adviceOnJob(err error) string {
+	text := err.Error()
+	switch {
+	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fmt.Sprintf("create the namespace %s, or set NAMESPACE (--namespace)", c.Namespace)
+	case strings.Contains(text, "denied the request"), strings.Contains(text, "denied request:"):
+		return "an admission webhook or policy wants other Jobs: say so in the Job template (JOB_TEMPLATE), or exempt the namespace"
+	case strings.Contains(text, "exceeded quota"):
+		return fmt.Sprintf("raise the quota or wait for Jobs to end (kubectl -n %s describe resourcequota): until there is room runs wait in Prefect, and are tried again", c.Namespace)
+	case apierrors.IsForbidden(err):
+		return fmt.Sprintf("what refuses it is named above: mend it, or the Role in namespace %s", c.Namespace)
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return "the fields named come from the Job template or the launcher's settings: mend them there. prefect-keda render shows a run's Job"
+	}
+	return "see whether the API server and the webhooks it calls are well, and try again"
+}

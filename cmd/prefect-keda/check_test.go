@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/prefect-keda/prefect-keda/check"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// page is what check prints, with the addresses that differ from run to run named.
+func (w world) page(t *testing.T, args ...string) result {
+	t.Helper()
+	got := command(t.Context(), w.env, "", append([]string{"check", "--log-level", "INFO"}, args...)...)
+	for _, entry := range w.env {
+		name, value, _ := strings.Cut(entry, "=")
+		if name == "KUBECONFIG" || name == "PREFECT__CLOUD__API" {
+			got.Out = strings.ReplaceAll(got.Out, value, name)
+		}
+	}
+	got.Out = strings.ReplaceAll(got.Out, w.kube.URL, "KUBERNETES")
+	return got
+}
+
+// The whole command where all is well: one line each, and nothing is created.
+func TestCheck(t *testing.T) {
+	w := newWorld(t, "")
+	w.prefect.CreateRuns(prefecttest.Order{Count: 3, Labels: []string{"gpu"}})
+	const want = `ok    Prefect API         PREFECT__CLOUD__API answers
+ok    clock               at most 5s from the API's
+ok    API key             the API takes it
+ok    backend             Prefect server, as set
+ok    tenant              TENANT
+ok    due flow runs       3 for the labels gpu, 0 for others
+ok    Kubernetes API      v1.34.4 at KUBERNETES, by kubeconfig KUBECONFIG
+ok    permissions         all 10 of the Role prefect-keda-launcher in flows
+ok    namespace           flows
+ok    Job template        the built-in one, rendered
+ok    service account     default
+skip  image pull secrets  none are set
+ok    API key Secret      prefect-api-key/api-key
+ok    trial Job           Kubernetes would take it
+ok    KEDA                installed
+ok    ScaledObject        scaledjob launcher is Ready
+`
+	got := w.page(t, "--label", "gpu", "--launcher-namespace", "etl", "--as", "launcher")
+	got.Out = strings.ReplaceAll(got.Out, w.prefect.Tenant(), "TENANT")
+	if d := cmp.Diff(result{exitOK, want, ""}, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if d := cmp.Diff(map[string]string{"read": "", "review": "launcher", "create": "launcher"}, w.kube.users); d != "" {
+		t.Errorf("who acts: -want +got:\n%s", d)
+	}
+	if jobs := w.kube.created(); len(jobs) > 0 {
+		t.Errorf("created %d Jobs", len(jobs))
+	}
+}
+
+// A failure is a line with an arrow under it, an object of JSON, and exit code 1.
+func TestCheckFailures(t *testing.T) {
+	w := newWorld(t, "create")
+	w.env = append(w.env, "JOB_TEMPLATE=/nowhere?signature="+canary)
+	got := w.page(t, "--launcher-namespace", "etl")
+	for _, want := range []string{
+		"FAIL  permissions         the service account lacks permissions in namespace flows: create jobs.batch (to launch flow runs). Add them to its Role\n" +
+			"                          → bind the Role prefect-keda-launcher of the manifests in namespace flows; if it is somebody else",
+		"FAIL  Job template        Job template doesn't exist at /nowhere",
+		"skip  trial Job           because of \"permissions\" above\n",
+		"ok    ScaledObject ",
+	} {
+		if !strings.Contains(got.Out, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if got.Code != exitFailed || got.Err != "" || strings.Contains(got.Out, canary) {
+		t.Errorf("%+v", got)
+	}
+	inJSON := w.page(t, "-o", "json", "--launcher-namespace", "etl", "--scaler")
+	var results []check.Result
+	if err := json.Unmarshal([]byte(inJSON.Out), &results); err != nil || inJSON.Code != exitFailed {
+		t.Fatalf("%v: %+v", err, inJSON)
+	}
+	if !slices.ContainsFunc(results, func(r check.Result) bool {
+		return r.Check == "Job template" && r.Status == check.Fail && r.Detail != "" && r.Advice != ""
+	}) || !slices.Contains(results, check.Result{Check: "permissions", Status: check.OK, Detail: "all 4 of the Role prefect-keda-scaler in flows"}) {
+		t.Errorf("%+v", results)
+	}
+	if strings.Contains(inJSON.Out, canary) {
+		t.Errorf("the key is in the output:\n%s", inJSON.Out)
+	}
+}
+
+// Whatever repeats the key, or what opens the template, does not get it printed.
+func TestCheckHidesSecrets(t *testing.T) {
+	w := newWorld(t, "")
+	w.prefect.Break(prefecttest.Fault{Operation: "tenant", Error: "no tenant for " + canary})
+	templates := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "kind: Job\nspec: {template: {spec: {containers: [{name: flow}]}}}\n")
+	}))
+	defer templates.Close()
+	got := w.page(t, "--job-template", strings.Replace(templates.URL, "//", "//me:word@", 1)+"/job.yaml?signature=mine")
+	for _, want := range []string{"no tenant for [hidden]", "http://[hidden]@127.0.0.1", "/job.yaml?[hidden], rendered"} {
+		if !strings.Contains(got.Out, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(got.Out+got.Err, canary) || strings.Contains(got.Out+got.Err, "word") || strings.Contains(got.Out+got.Err, "signature") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestCheckMisconfigured(t *testing.T) {
+	w := newWorld(t, "")
+	for _, tc := range []struct{ args, want string }{
+		{"-o yaml", `--output: "yaml" is no format: give text or json`},
+		{"--timeout 0s", `--timeout: is 0s: give some seconds`},
+		{"--namespace A", "settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace"},
+	} {
+		got := w.page(t, strings.Fields(tc.args)...)
+		if d := cmp.Diff(result{exitMisconfigured, "", "prefect-keda: " + tc.want + "\n"}, got); d != "" {
+			t.Errorf("%s: -want +got:\n%s", tc.args, d)
+		}
+	}
+}

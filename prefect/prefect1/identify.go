@@ -1,0 +1,36 @@
+package prefect1
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// Kind is what the API calls itself, as a Backend is spelled; empty when it does
+// not say. It is the smallest request that the key goes with.
+func (c *Client) Kind(ctx context.Context) (string, error) {
+	out, err := read(ctx, func(ctx context.Context) (*kindOfAPIResponse, error) { return kindOfAPI(ctx, c.wire) })
+	if err != nil {
+		return "", fmt.Errorf("ask the API which kind it is: %w", err)
+	}
+	return strings.ToLower(out.Api.Backend), nil
+}
+
+// Tenant returns the id of the tenant everything we ask for belongs to, having
+// asked for it: the API answers a tenant that it does not know with no runs.
+func (c *Client) Tenant(ctx context.Context) (string, error) {
+	id, err := c.tenant(ctx)
+	if err != nil {
+		return "", err
+	}
+	out, err := read(ctx, func(ctx context.Context) (*tenantByIDResponse, error) { return tenantByID(ctx, c.wire, id) })
+	if err != nil {
+		return "", fmt.Errorf("look up tenant %s: %w", id, err)
+	}
+	if len(out.Tenant) == 0 {
+		return "", fmt.Errorf("look up tenant %s: %w", id, prefect.ErrNotFound)
+	}
+	return id, nil
+}
