@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -137,5 +138,39 @@ func TestCompletion(t *testing.T) {
 		if got := command(t.Context(), nil, "", args...); got.Code != exitMisconfigured || got.Out != "" {
 			t.Errorf("%q: %+v", args, got)
 		}
+	}
+}
+
+// What the documents show of commands and flags is there.
+func TestDocumentedFlagsExist(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile(`(?:prefect-keda|--) (check|completion|install|launcher|render|scaler|version)\b([^` + "`" + `|\n]*)`)
+	seen := 0
+	for _, file := range append(files, "../../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range shown.FindAllStringSubmatch(string(text), -1) {
+			seen++
+			c, _, err := newRoot(streams{}, nil).Find([]string{m[1]})
+			if err != nil {
+				t.Errorf("%s: %v", file, err)
+				continue
+			}
+			for word := range strings.FieldsSeq(m[2]) {
+				name, long := strings.CutPrefix(word, "--")
+				short, isShort := strings.CutPrefix(word, "-")
+				if long && c.Flag(name) == nil || !long && len(short) == 1 && isShort && c.Flags().ShorthandLookup(short) == nil {
+					t.Errorf("%s shows %q, but there is no flag %s", file, m[0], word)
+				}
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("found %d commands in the documents", seen)
 	}
 }
