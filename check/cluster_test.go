@@ -62,6 +62,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch body, known := c.objects[r.URL.Path]; {
 	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
+		if known {
+			refuse(w, body)
+			return
+		}
 		review := decode[*authorizationv1.SelfSubjectAccessReview](c.t, r)
 		review.APIVersion, review.Kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
 		review.Status.Allowed = review.Spec.ResourceAttributes.Verb != c.denied
@@ -240,6 +244,9 @@ func TestClusterFindings(t *testing.T) {
 			[]check.Result{fail("permissions", "the service account lacks permissions in namespace flows: patch jobs.batch (to note which Jobs' trouble was seen to). Add them to its Role",
 				"bind the Role prefect-keda-launcher of the manifests in namespace flows; if it is somebody else who lacks them, ask as who runs it: --as system:serviceaccount:prefect-keda:prefect-keda-launcher")},
 		},
+		object("nobody who may impersonate", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", forbidden,
+			fail("permissions", "ask Kubernetes whether we may create jobs.batch in flows: not for you",
+				"see that who asks may create selfsubjectaccessreviews, which everybody may by default, and may impersonate if --as is given")),
 		object("no namespace", "/api/v1/namespaces/flows", absent,
 			fail("namespace", "there is no namespace flows", "kubectl create namespace flows, or set NAMESPACE (--namespace)")),
 		object("a namespace on its way out", "/api/v1/namespaces/flows", `{"status": {"phase": "Terminating"}}`,

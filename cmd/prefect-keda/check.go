@@ -127,14 +127,13 @@ func connect(o checkOptions, s config.Launcher, log *slog.Logger) (check.Cluster
 	if err != nil {
 		return check.Cluster{}, err
 	}
-	warned := &warnings{}
-	cfg.WarningHandlerWithContext = warned
 	ours, err := kube.NewClient(cfg)
 	if err != nil {
 		return check.Cluster{}, err
 	}
+	warned := &warnings{}
 	acting := rest.CopyConfig(cfg)
-	acting.Impersonate.UserName = o.as
+	acting.Impersonate.UserName, acting.WarningHandlerWithContext = o.as, warned
 	theirs, err := kube.NewClient(acting)
 	if err != nil {
 		return check.Cluster{}, err
