@@ -256,7 +256,7 @@ func TestClusterFindings(t *testing.T) {
 		object("an API server that is unwell", "/api/v1/namespaces/flows", `{"code": 500, "reason": "InternalError", "message": "etcd is away"}`,
 			fail("namespace", "get /api/v1/namespaces/flows: etcd is away", "see whether the API server is well, and try again")),
 		template("a template with a misspelling", source{text: "kind: Job\nspec: {templates: {}}"},
-			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template); it fails every run that brings no template of its own. prefect-keda render shows a run's Job")),
+			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; it fails every run that brings no template of its own. prefect-keda render shows a run's Job")),
 		template("a template that cannot be read", source{err: errors.New("get https://templates: 503")},
 			fail("Job template", "read job template: get https://templates: 503", "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")),
 		object("no service account", inFlows("serviceaccounts/flows"), absent,
