@@ -62,6 +62,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch body, known := c.objects[r.URL.Path]; {
 	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
+		if known {
+			refuse(w, body)
+			return
+		}
 		review := decode[*authorizationv1.SelfSubjectAccessReview](c.t, r)
 		review.APIVersion, review.Kind = "authorization.k8s.io/v1", "SelfSubjectAccessReview"
 		review.Status.Allowed = review.Spec.ResourceAttributes.Verb != c.denied
@@ -240,6 +244,9 @@ func TestClusterFindings(t *testing.T) {
 			[]check.Result{fail("permissions", "the service account lacks permissions in namespace flows: patch jobs.batch (to note which Jobs' trouble was seen to). Add them to its Role",
 				"bind the Role prefect-keda-launcher of the manifests in namespace flows; if it is somebody else who lacks them, ask as who runs it: --as system:serviceaccount:prefect-keda:prefect-keda-launcher")},
 		},
+		object("nobody who may impersonate", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", forbidden,
+			fail("permissions", "ask Kubernetes whether we may create jobs.batch in flows: not for you",
+				"see that who asks may create selfsubjectaccessreviews, which everybody may by default, and may impersonate if --as is given")),
 		object("no namespace", "/api/v1/namespaces/flows", absent,
 			fail("namespace", "there is no namespace flows", "kubectl create namespace flows, or set NAMESPACE (--namespace)")),
 		object("a namespace on its way out", "/api/v1/namespaces/flows", `{"status": {"phase": "Terminating"}}`,
@@ -249,7 +256,7 @@ func TestClusterFindings(t *testing.T) {
 		object("an API server that is unwell", "/api/v1/namespaces/flows", `{"code": 500, "reason": "InternalError", "message": "etcd is away"}`,
 			fail("namespace", "get /api/v1/namespaces/flows: etcd is away", "see whether the API server is well, and try again")),
 		template("a template with a misspelling", source{text: "kind: Job\nspec: {templates: {}}"},
-			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template); it fails every run that brings no template of its own. prefect-keda render shows a run's Job")),
+			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; it fails every run that brings no template of its own. prefect-keda render shows a run's Job")),
 		template("a template that cannot be read", source{err: errors.New("get https://templates: 503")},
 			fail("Job template", "read job template: get https://templates: 503", "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")),
 		object("no service account", inFlows("serviceaccounts/flows"), absent,

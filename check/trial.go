@@ -31,7 +31,7 @@ func (c *clusterChecks) render(ctx context.Context) (string, error) {
 	var err error
 	c.job, err = c.Renderer.Render(ctx, sample())
 	if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
-		return "", failed(wrong, "mend the template, or set JOB_TEMPLATE (--job-template); it fails every run that brings no template of its own. prefect-keda render shows a run's Job")
+		return "", failed(wrong, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; it fails every run that brings no template of its own. prefect-keda render shows a run's Job")
 	}
 	if err != nil {
 		return "", failed(err, "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")

@@ -4,18 +4,22 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/prefect-keda/prefect-keda/check"
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 	"github.com/prefect-keda/prefect-keda/job"
@@ -153,6 +157,43 @@ func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
 	var missing *kube.MissingError
 	if !errors.As(err, &missing) || len(missing.Missing[b.Namespace]) != len(kube.LauncherPermissions()) {
 		t.Errorf("without a Role: %v", err)
+	}
+}
+
+// The check command finds everything in order that the manifests bring, as the
+// launcher's ServiceAccount, and the one thing that is not installed.
+func TestCheckCommand(t *testing.T) {
+	b := newBench(t)
+	due := b.runs(prefecttest.Order{Count: 2, Labels: []string{"gpu"}})
+	cmd := exec.CommandContext(t.Context(), filepath.Join(suite.Root, "bin/prefect-keda"), "check", "-o", "json",
+		"--kubeconfig", suite.Kubeconfig, "--as", b.config.Impersonate.UserName, "--launcher-namespace", b.Namespace,
+		"--backend", "server", "--api", b.url, "--label", "gpu",
+		"--namespace", b.Namespace, "--service-account-name", product.Launcher)
+	cmd.Env = []string{"HOME=" + t.TempDir()}
+	out, err := cmd.Output()
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit code %d: %v", code, err)
+	}
+	var results []check.Result
+	if err := json.Unmarshal(out, &results); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	notOK, found := map[string]check.Status{}, map[string]string{}
+	for _, r := range results {
+		if found[r.Check] = r.Detail; r.Status != check.OK {
+			notOK[r.Check] = r.Status
+		}
+	}
+	want := map[string]check.Status{"image pull secrets": check.Skip, "API key Secret": check.Skip, "ScaledObject": check.Fail}
+	if d := cmp.Diff(want, notOK); d != "" {
+		t.Errorf("-want +got:\n%s\n%s", d, out)
+	}
+	if got := found["due flow runs"]; !strings.HasPrefix(got, fmt.Sprintf("%d for the labels gpu", len(due))) {
+		t.Errorf("due flow runs: %s", got)
+	}
+	jobs, err := b.Client.BatchV1().Jobs(b.Namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(jobs.Items) > 0 {
+		t.Errorf("check left Jobs: %v, %v", jobs.Items, err)
 	}
 }
 

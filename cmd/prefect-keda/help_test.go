@@ -122,6 +122,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"__complete", "re"}, "render\tPrint the Job a flow run would get, and create nothing\n:4\n"},
 		{[]string{"__complete", "launcher", "--backend", ""}, "cloud\nserver\n:4\n"},
 		{[]string{"__complete", "render", "--output", ""}, "yaml\njson\n:4\n"},
+		{[]string{"__complete", "check", "--output", ""}, "text\njson\n:4\n"},
 		{[]string{"__complete", "install", "--max-l"}, "--max-launchers\thow many launchers there may be (default 10)\n:4\n"},
 	} {
 		got := command(t.Context(), nil, "", tc.args...)

@@ -34,15 +34,17 @@ const ours = "prefect-keda.io/e2e"
 
 // Suite is what all scenarios share.
 type Suite struct {
-	Config  *rest.Config
-	Client  kubernetes.Interface
-	Dynamic dynamic.Interface
-	Mapper  meta.RESTMapper
-	Images  product.Images
-	Root    string
-	Report  *Report
-	out     io.Writer
-	release func()
+	// Kubeconfig is the file that Config was read from.
+	Kubeconfig string
+	Config     *rest.Config
+	Client     kubernetes.Interface
+	Dynamic    dynamic.Interface
+	Mapper     meta.RESTMapper
+	Images     product.Images
+	Root       string
+	Report     *Report
+	out        io.Writer
+	release    func()
 }
 
 // End prints what was measured and lets others have the cluster.
@@ -69,6 +71,7 @@ func Start(ctx context.Context, out io.Writer) (*Suite, error) {
 	if s.Images, err = product.Build(ctx, c, s.Root, out); err != nil {
 		return nil, err
 	}
+	s.Kubeconfig = c.Kubeconfig
 	if s.Config, err = product.Config(c.Kubeconfig); err != nil {
 		return nil, err
 	}
