@@ -60,7 +60,7 @@ type Agent struct {
 // Jobs are the defaults of the Jobs that flow runs get.
 type Jobs struct {
 	Namespace          string        `env:"NAMESPACE, default=default" flag:"namespace" example:"flows" help:"namespace of the Jobs"`
-	JobTemplate        string        `env:"JOB_TEMPLATE" flag:"job-template" example:"/etc/prefect-keda/job.yaml" help:"path or URL of the Job template for runs that bring none"`
+	JobTemplate        string        `env:"JOB_TEMPLATE" flag:"job-template" example:"/etc/prefect-keda/job.yaml" help:"path or URL (http, https, s3, gs) of the Job template for runs that bring none"`
 	ServiceAccountName string        `env:"SERVICE_ACCOUNT_NAME" flag:"service-account-name" example:"flows" help:"service account of the flows' pods"`
 	ImagePullSecrets   Names         `env:"IMAGE_PULL_SECRETS" flag:"image-pull-secrets" example:"registry,mirror" help:"names of image pull secrets, separated by commas"`
 	EnvVars            EnvVars       `env:"PREFECT__CLOUD__AGENT__ENV_VARS" flag:"env" short:"e" example:"{'A': '1'}" help:"variable for every flow run, KEY=VALUE; the flag may be repeated and replaces the variable. In the variable a dict in Python or JSON text, or A=1,B=2"`

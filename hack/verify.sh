@@ -38,7 +38,7 @@ formatted() {
 }
 
 # The tools have a module of their own, so that theirs never decide the versions of ours.
-tidy() { go mod tidy -diff && (cd hack/tools && go mod tidy -diff); }
+tidy() { go mod tidy -diff && (cd hack/tools && go mod tidy -diff) && (cd job/source/servers && go mod tidy -diff); }
 
 echo "==> checks"
 check vet go vet -tags e2e,conformance ./...

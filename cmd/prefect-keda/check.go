@@ -111,7 +111,7 @@ func checksOf(o checkOptions, s config.Launcher, log *slog.Logger) ([]check.Chec
 		Connect:   func() (check.Cluster, error) { return connect(o, s, log) },
 		Namespace: s.Namespace, Home: o.home,
 		Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(), CreatesJobs: true,
-		Renderer: job.Renderer{Settings: jobs, Source: source.Reader{}}, TemplateOrigin: s.JobTemplate, KeySecret: jobs.APIKeySecret,
+		Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate, KeySecret: jobs.APIKeySecret,
 	}
 	if o.scaler {
 		cluster.Role, cluster.Permissions, cluster.CreatesJobs = "prefect-keda-scaler", kube.ScalerPermissions(), false

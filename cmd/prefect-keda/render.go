@@ -70,7 +70,7 @@ Every setting of the launcher has an environment variable, named in brackets wit
 		if err != nil {
 			return err
 		}
-		j, from, err := job.Renderer{Settings: jobSettings(settings), Source: source.Reader{}}.Explain(c.Context(), run)
+		j, from, err := job.Renderer{Settings: jobSettings(settings), Source: source.New(nil)}.Explain(c.Context(), run)
 		if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
 			logFailure(newLogger(io.err, loudEnough(settings.Process)), run, wrong)
 			return reported{err}

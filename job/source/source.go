@@ -1,9 +1,10 @@
-// Package source reads Job templates that are given by location: local files
-// and http(s). It is the only I/O near templates; it does not know what a
-// template means.
+// Package source reads Job templates that are given by location: local files,
+// http(s), S3 and Google Cloud Storage. It is the only I/O near templates; it
+// does not know what a template means.
 //
 // Locations and schemes are those of prefect1-spec §4.1, but a page that is not
-// 200 OK is an error here instead of a template.
+// 200 OK is an error here instead of a template. Credentials are ambient, as the
+// clouds' own tools find them, and looked for when a location first needs them.
 package source
 
 import (
@@ -15,79 +16,75 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// maxBytes is far above any Job and far below what would hurt.
-const maxBytes = 1 << 20
+const (
+	// maxBytes is far above any Job and far below what would hurt.
+	maxBytes = 1 << 20
+	// timeout bounds one fetch, the search for credentials included.
+	timeout = 10 * time.Second
+)
 
-// timeout bounds one fetch.
-const timeout = 10 * time.Second
-
-// Reader reads templates. The zero value is ready.
+// Reader reads templates. Many may use it at once.
 type Reader struct {
-	// Client for http(s); nil for http.DefaultClient.
-	Client *http.Client
+	remote map[string]fetch // by scheme
+	cache  cache
 }
 
-// Read returns the template at location. What only the author can mend (a path
-// that is not there, a scheme we do not speak) is a *prefect.AuthorError; a
-// server that does not answer is not.
-func (r Reader) Read(ctx context.Context, location string) ([]byte, error) {
+// New is a Reader that speaks HTTP through client; nil is http.DefaultClient.
+func New(client *http.Client) *Reader {
+	if client == nil {
+		client = http.DefaultClient
+	}
+	web, gs := &web{client}, &gs{client: client}
+	return &Reader{
+		remote: map[string]fetch{"http": web.fetch, "https": web.fetch, "s3": newS3(client).fetch, "gs": gs.fetch, "gcs": gs.fetch},
+		cache:  cache{pages: map[string]page{}},
+	}
+}
+
+// Read returns the template at location, which is not to be changed. What only
+// the author can mend (a path that is not there, a scheme we do not speak) is a
+// *prefect.AuthorError; a server that does not answer is not.
+func (r *Reader) Read(ctx context.Context, location string) ([]byte, error) {
 	u, err := url.Parse(location)
 	if err != nil {
-		return nil, &prefect.AuthorError{Message: fmt.Sprintf("the job template location %q is neither a path nor a URL", location), Err: err}
+		return nil, authorError(err, "the job template location %q is neither a path nor a URL", location)
 	}
 	switch u.Scheme {
 	case "", "file", "local", "agent":
 		return readFile(u.Path)
-	case "http", "https":
-		return r.get(ctx, u)
 	}
-	return nil, &prefect.AuthorError{Message: fmt.Sprintf("Unsupported file scheme %s: use a path, http:// or https://", location)}
+	fetch, ok := r.remote[u.Scheme]
+	if !ok {
+		return nil, authorError(nil, "Unsupported file scheme %s: use a path, http://, https://, s3:// or gs://", location)
+	}
+	return r.cache.get(location, func(tag string) (page, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return fetch(ctx, location, tag)
+	})
 }
 
+func authorError(err error, format string, args ...any) error {
+	return &prefect.AuthorError{Message: fmt.Sprintf(format, args...), Err: err}
+}
+
+// readFile reads anew each time: a mounted ConfigMap changes.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &prefect.AuthorError{Message: fmt.Sprintf("Job template doesn't exist at %s: the path is looked up in the launcher's container", path), Err: err}
+		return nil, authorError(err, "Job template doesn't exist at %s: the path is looked up in the launcher's container", path)
 	}
 	if err != nil {
-		return nil, &prefect.AuthorError{Message: "the job template cannot be read: " + err.Error(), Err: err}
+		return nil, authorError(err, "the job template cannot be read: %v", err)
 	}
 	defer f.Close()
 	return limited(f, path)
-}
-
-func (r Reader) get(ctx context.Context, u *url.URL) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, &prefect.AuthorError{Message: "the job template's URL is not one: " + shown(u)}
-	}
-	client := r.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		// The error would repeat the URL with its query, which may hold a signature.
-		if inner, ok := errors.AsType[*url.Error](err); ok {
-			err = inner.Err
-		}
-		return nil, fmt.Errorf("get %s: %w", shown(u), err)
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusOK:
-		return limited(resp.Body, shown(u))
-	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return nil, fmt.Errorf("get %s: %s", shown(u), resp.Status)
-	}
-	return nil, &prefect.AuthorError{Message: fmt.Sprintf("the job template at %s answers %s: check the URL and who may read it", shown(u), resp.Status)}
 }
 
 func limited(r io.Reader, name string) ([]byte, error) {
@@ -96,14 +93,21 @@ func limited(r io.Reader, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if len(b) > maxBytes {
-		return nil, &prefect.AuthorError{Message: fmt.Sprintf("the job template %s is larger than 1 MiB", name)}
+		return nil, authorError(nil, "the job template %s is larger than 1 MiB", name)
 	}
 	return b, nil
 }
 
-// shown is a URL without what may be secret in it.
-func shown(u *url.URL) string {
-	c := *u
-	c.User, c.RawQuery, c.Fragment = nil, "", ""
-	return c.String()
+// object splits s3://bucket/key. The key is what is written, percent signs and
+// all, as the agent took it.
+func object(location string) (bucket, key string, err error) {
+	scheme, rest, _ := strings.Cut(location, "://")
+	if i := strings.IndexAny(rest, "?#"); i >= 0 {
+		rest = rest[:i]
+	}
+	bucket, key, _ = strings.Cut(rest, "/")
+	if bucket == "" || key == "" {
+		return "", "", authorError(nil, "the job template location %s://%s names no object: write %[1]s://BUCKET/KEY", scheme, rest)
+	}
+	return bucket, key, nil
 }

@@ -51,7 +51,7 @@ func TestRead(t *testing.T) {
 		{name: "scheme", location: "ftp://host/job.yaml", problem: "Unsupported file scheme ftp://host/job.yaml", author: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := source.Reader{}.Read(t.Context(), tc.location)
+			got, err := source.New(nil).Read(t.Context(), tc.location)
 			if tc.problem == "" {
 				if err != nil || string(got) != tc.want {
 					t.Fatalf("Read = %q, %v; want %q", got, err, tc.want)

@@ -1,0 +1,153 @@
+package source
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// shelf is a web server within a bubble: pages by path, with their texts as tags.
+type shelf struct {
+	mu    sync.Mutex
+	pages map[string]string
+	took  time.Duration
+	asked []string
+}
+
+func (s *shelf) put(path, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pages[path] = text
+}
+
+// log is what was asked since it was last called.
+func (s *shelf) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := strings.Join(s.asked, " ")
+	s.asked = nil
+	return all
+}
+
+// RoundTrip is that of http.RoundTripper.
+func (s *shelf) RoundTrip(r *http.Request) (*http.Response, error) {
+	time.Sleep(s.took)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text, found := s.pages[r.URL.Path]
+	code := http.StatusOK
+	switch {
+	case !found:
+		code = http.StatusBadGateway
+	case r.Header.Get("If-None-Match") == fmt.Sprintf("%q", text):
+		code, text = http.StatusNotModified, ""
+	}
+	s.asked = append(s.asked, fmt.Sprint(r.URL.Path, code))
+	header := http.Header{}
+	if code == http.StatusOK {
+		header.Set("ETag", fmt.Sprintf("%q", text))
+	}
+	return &http.Response{StatusCode: code, Status: fmt.Sprint(code), Header: header, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+}
+
+func TestCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{pages: map[string]string{"/a": "1", "/b": "1"}, took: time.Second}
+		r := New(&http.Client{Transport: s})
+		read := func(path string) string {
+			t.Helper()
+			text, err := r.Read(t.Context(), "http://shelf"+path)
+			if err != nil {
+				return "error"
+			}
+			return string(text)
+		}
+		for _, step := range []struct {
+			name      string
+			do        func()
+			want, log string
+		}{
+			{"a burst asks once", func() {
+				var all sync.WaitGroup
+				for range 200 {
+					all.Go(func() {
+						if got := read("/a"); got != "1" {
+							t.Errorf("read %q", got)
+						}
+					})
+				}
+				all.Wait()
+			}, "1", "/a200"},
+			{"fresh", func() { time.Sleep(freshFor - 2*time.Second) }, "1", ""},
+			{"confirmed", func() { time.Sleep(2 * time.Second) }, "1", "/a304"},
+			{"confirmed is fresh again", func() {}, "1", ""},
+			{"changed", func() { s.put("/a", "2"); time.Sleep(freshFor) }, "2", "/a200"},
+			{"not there, and nothing old in its place", func() { delete(s.pages, "/a"); time.Sleep(freshFor) }, "error", "/a502"},
+			{"an error is not kept", func() { s.put("/a", "2") }, "2", "/a304"},
+			{"others are others", func() { read("/b") }, "2", "/b200"},
+			{"only so many are kept", func() {
+				for i := range maxPages {
+					s.put(fmt.Sprint("/", i), "x")
+					read(fmt.Sprint("/", i))
+				}
+				s.log()
+			}, "2", "/a200"},
+		} {
+			step.do()
+			if got := read("/a"); got != step.want {
+				t.Errorf("%s: read %q, want %q", step.name, got, step.want)
+			}
+			if log := s.log(); log != step.log {
+				t.Errorf("%s: asked %q, want %q", step.name, log, step.log)
+			}
+		}
+		if len(r.cache.pages) != maxPages {
+			t.Errorf("%d pages are kept", len(r.cache.pages))
+		}
+	})
+}
+
+func TestObject(t *testing.T) {
+	for location, want := range map[string]string{
+		"s3://b/k.yaml":      "b k.yaml",
+		"s3://b/dir/k?x=1#y": "b dir/k",
+		"gs://b/100%25/a b":  "b 100%25/a b",
+		"s3://b":             "",
+		"s3://b/":            "",
+		"s3:///k":            "",
+		"gs:b/k":             "",
+	} {
+		bucket, key, err := object(location)
+		if got := strings.TrimSpace(bucket + " " + key); got != want || (err != nil) != (want == "") {
+			t.Errorf("object(%q) = %q, %q, %v; want %q", location, bucket, key, err, want)
+		}
+	}
+}
+
+// No location, however odd, is read from another place than it names, or panics.
+func FuzzObject(f *testing.F) {
+	for _, seed := range []string{"s3://b/k", "gs://b/a/b?c#d", "s3://", "://", "s3://b//k", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, location string) {
+		bucket, key, err := object(location)
+		if err != nil {
+			return
+		}
+		if bucket == "" || key == "" || strings.Contains(bucket, "/") || !strings.HasPrefix(location, location[:strings.Index(location, "://")]+"://"+bucket+"/"+key) {
+			t.Errorf("object(%q) = %q, %q", location, bucket, key)
+		}
+	})
+}
+
+func TestLimit(t *testing.T) {
+	if _, err := limited(bytes.NewReader(make([]byte, maxBytes)), "x"); err != nil {
+		t.Error(err)
+	}
+}
