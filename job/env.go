@@ -1,9 +1,11 @@
 package job
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -27,10 +29,10 @@ func environment(run prefect.FlowRun, s Settings, rc RunConfig, image string, te
 		env.set(v.Name, v.Value, "run_config.env")
 	}
 	const sendLogs, sendLogsFrom = "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS", "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS of the launcher"
-	switch user, ok := env.get(sendLogs); {
+	switch _, ok := env.get(sendLogs); {
 	case !s.SendFlowRunLogs:
 		env.set(sendLogs, "false", sendLogsFrom)
-	case !ok || user == "":
+	case !ok:
 		env.set(sendLogs, "true", sendLogsFrom)
 	}
 	tenant := s.TenantID
@@ -53,8 +55,10 @@ func environment(run prefect.FlowRun, s Settings, rc RunConfig, image string, te
 	env.set("PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS", "prefect.engine.cloud.CloudFlowRunner", always)
 	env.set("PREFECT__LOGGING__LOG_TO_CLOUD", strconv.FormatBool(s.SendFlowRunLogs), sendLogsFrom+", for cores before 0.15")
 	env.setKey("PREFECT__CLOUD__AUTH_TOKEN", s) // for cores before 1.0
+	ours := len(env.vars)
 	for _, v := range template {
-		if _, ok := env.get(v.Name); !ok {
+		// Of two of the template's own the last counts, as Kubernetes has it.
+		if i := env.index(v.Name); i < 0 || i >= ours {
 			env.vars = append(env.vars, v)
 		}
 	}
@@ -111,14 +115,32 @@ func pythonList(labels []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
+// pythonString is repr().
 func pythonString(s string) string {
 	quote := "'"
 	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
 		quote = `"`
 	}
-	s = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s)
-	if quote == "'" {
-		s = strings.ReplaceAll(s, "'", `\'`)
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\\' || string(r) == quote:
+			b.WriteString(`\` + string(r))
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r <= 0xff:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
 	}
-	return quote + s + quote
+	return quote + b.String() + quote
 }

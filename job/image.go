@@ -30,7 +30,7 @@ type storage struct {
 func decodeStorage(raw json.RawMessage) (storage, error) {
 	var s storage
 	if !isSet(raw) {
-		return s, nil
+		return s, authorError("the flow has no storage, so its pod could not load it: register the flow with one")
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return s, authorError("the flow's storage does not parse: %v", err)

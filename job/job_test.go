@@ -86,15 +86,17 @@ func TestAuthorErrors(t *testing.T) {
 		{name: "policy", runConfig: `{"type":"KubernetesRun","image_pull_policy":"Sometimes"}`, want: "Invalid image_pull_policy 'Sometimes'.  Expected 'Always', 'IfNotPresent', or 'Never'"},
 		{name: "quantity", runConfig: `{"type":"KubernetesRun","memory_limit":"4 gigs"}`, want: `memory_limit of the run_config is "4 gigs", which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory`},
 		{name: "number in env", runConfig: `{"type":"UniversalRun","env":{"A":1}}`, want: `env "A" of the run_config is 1: values of environment variables must be strings, so put it in quotes`},
+		{name: "no storage", storage: `null`, want: "the flow has no storage, so its pod could not load it: register the flow with one"},
 		{name: "storage", storage: `{"type":"Tape"}`, want: "{'type': ['Unsupported value: Tape']}"},
 		{name: "docker storage", storage: `{"type":"Docker","image_name":"x"}`, want: "Docker storage is missing required fields image_name and image_tag"},
 		{name: "core version", core: "latest", want: `the flow's core_version "latest" is not a version: register the flow again with a released Prefect`},
-		{name: "empty template", template: "# nothing\n", want: "the job template: is empty: it must hold one Kubernetes Job"},
-		{name: "two documents", template: pod + "---\n" + pod, want: "the job template: holds 2 YAML documents: keep one, a Kubernetes Job"},
+		{name: "empty template", template: "# nothing\n", want: "the job template is empty: it must hold one Kubernetes Job"},
+		{name: "two documents", template: pod + "---\n" + pod, want: "the job template holds 2 YAML documents: keep one, a Kubernetes Job"},
 		{name: "no pod spec", template: "kind: Job\n", want: "the job template has no spec.template.spec: add the pod's spec, for example with one container named flow"},
 		{name: "null labels in the template", template: "metadata: {labels: null}\n" + pod, want: "the job template: metadata.labels is null: give it a value or leave it out"},
 		{name: "null name", template: "metadata: {name: null}\n" + pod, want: "the job template: metadata.name is null: give it a value or leave it out"},
 		{name: "null env", template: "spec: {template: {spec: {containers: [{name: flow, env: null}]}}}", want: "the job template: spec.template.spec.containers[0].env is null: give it a value or leave it out"},
+		{name: "variable without a name", template: "spec: {template: {spec: {containers: [{name: flow, env: [{name: A}, {value: x}]}]}}}", want: "the job template: spec.template.spec.containers[0].env[1] has no name: give it one"},
 		{name: "misspelt field", template: "spec: {template: {spec: {containers: [{name: flow, imagePulPolicy: Always}]}}}", want: `the job template has fields that no Job has: unknown field "spec.template.spec.containers[0].imagePulPolicy"`},
 		{name: "another kind", template: "apiVersion: v1\nkind: Pod\n" + pod, want: "the job template is a v1 Pod; it must be a batch/v1 Job"},
 		{name: "another namespace", template: "metadata: {namespace: other}\n" + pod, want: `the job template names the namespace "other", but Jobs run in "flows": remove metadata.namespace`},
@@ -141,6 +143,7 @@ func TestWhoWins(t *testing.T) {
 		{"image of Docker storage", "", inline(withPod("containers: [{name: a, image: tmpl}]")), nil, imageOf, "tmpl"},
 		{"image of the run config", `{"type":"KubernetesRun","image":"run"}`, inline(withPod("containers: [{name: a, image: tmpl}]")), nil, imageOf, "run"},
 		{"image by core version", "", job.Template{}, nil, imageOf, "prefecthq/prefect:1.4.1"},
+		{"an empty image in the template is none", "", inline(withPod(`containers: [{image: ""}]`)), nil, imageOf, "prefecthq/prefect:1.4.1"},
 		{"restart policy of the template", "", inline(withPod("restartPolicy: OnFailure")), nil, func(j *batchv1.Job) any { return j.Spec.Template.Spec.RestartPolicy }, corev1.RestartPolicyOnFailure},
 		{"no backoff limit is added", "", job.Template{}, nil, func(j *batchv1.Job) any { return j.Spec.BackoffLimit }, (*int32)(nil)},
 		{"args are overwritten, command stays", "", inline(withPod("containers: [{command: [tini], args: [x]}]")), nil, func(j *batchv1.Job) any {
@@ -196,11 +199,11 @@ func TestDockerStorageAndOldCores(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	s := settings()
 	s.Env = []job.EnvVar{{Name: "SHARED", Value: "launcher"}, {Name: "L", Value: "1"}, {Name: "PREFECT__BACKEND", Value: "forged"}}
-	s.Labels = []string{"it's", `back\slash`}
+	s.Labels = []string{"it's", `back\slash`, `it's "q"`, "größe\u00a0\u200b\x00\U000e0001\n"}
 	s.APIKey, s.TenantID = "secret-key", "tenant"
 	s.APIKeySecret = &job.SecretKey{Name: "prefect", Key: "api-key"}
-	j, err := job.Render(run(`{"type":"UniversalRun","env":{"SHARED":"run","R":"2","PREFECT__LOGGING__LEVEL":"DEBUG"}}`), s,
-		inline(`spec: {template: {spec: {containers: [{env: [{name: R, value: t}, {name: FROM, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}]}}}`))
+	j, err := job.Render(run(`{"type":"UniversalRun","env":{"SHARED":"run","R":"2","NULL":null,"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS":"","PREFECT__LOGGING__LEVEL":"DEBUG"}}`), s,
+		inline(`spec: {template: {spec: {containers: [{env: [{name: R, value: t}, {name: TWICE, value: a}, {name: FROM, valueFrom: {fieldRef: {fieldPath: metadata.name}}}, {name: TWICE, value: b}]}]}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,14 +219,14 @@ func TestEnvironment(t *testing.T) {
 		}
 	}
 	want := []string{
-		"PREFECT__LOGGING__LEVEL=DEBUG", "SHARED=run", "L=1", "PREFECT__BACKEND=server", "R=2",
-		"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS=true",
-		`PREFECT__CLOUD__AGENT__LABELS=["it's", 'back\\slash']`,
+		"PREFECT__LOGGING__LEVEL=DEBUG", "SHARED=run", "L=1", "PREFECT__BACKEND=server", "R=2", "NULL=",
+		"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS=",
+		`PREFECT__CLOUD__AGENT__LABELS=["it's", 'back\\slash', 'it\'s "q"', 'größe\xa0\u200b\x00\U000e0001\n']`,
 		"PREFECT__CLOUD__API=http://127.0.0.1:14200", "PREFECT__CLOUD__API_KEY from prefect/api-key", "PREFECT__CLOUD__TENANT_ID=tenant",
 		"PREFECT__CLOUD__USE_LOCAL_SECRETS=false", "PREFECT__CONTEXT__FLOW_RUN_ID=" + runID,
 		"PREFECT__CONTEXT__FLOW_ID=0f2bdc1b-6ed1-4d08-9b5c-1d1bdb6a0002", "PREFECT__CONTEXT__IMAGE=prefecthq/prefect:1.4.1",
 		"PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS=prefect.engine.cloud.CloudFlowRunner", "PREFECT__LOGGING__LOG_TO_CLOUD=true",
-		"PREFECT__CLOUD__AUTH_TOKEN from prefect/api-key", "FROM from metadata.name",
+		"PREFECT__CLOUD__AUTH_TOKEN from prefect/api-key", "TWICE=a", "FROM from metadata.name", "TWICE=b",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -102,6 +101,10 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 		var text string
 		if json.Unmarshal(raw, &text) == nil {
 			rc.JobTemplate = []byte(text)
+			// Text that says nothing is no template, as null is none.
+			if said := bytes.TrimSpace(withoutComments(rc.JobTemplate)); len(said) == 0 || string(said) == "null" {
+				rc.JobTemplate = nil
+			}
 		}
 	}
 	if rc.JobTemplate != nil && rc.JobTemplatePath != "" {
@@ -147,7 +150,8 @@ func envField(raw json.RawMessage) ([]EnvVar, error) {
 			return nil, authorError("the run_config's env does not parse: %v", err)
 		}
 		v := EnvVar{Name: fmt.Sprint(name)}
-		if err := json.Unmarshal(value, &v.Value); err != nil || strings.TrimSpace(string(value)) == "null" {
+		// A null leaves the value empty, as Kubernetes did with the agent's.
+		if err := json.Unmarshal(value, &v.Value); err != nil {
 			return nil, authorError("env %q of the run_config is %s: values of environment variables must be strings, so put it in quotes", v.Name, value)
 		}
 		env = append(env, v)

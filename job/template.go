@@ -61,7 +61,7 @@ func (t Template) decode() (decoded, error) {
 	}
 	document, err := onlyDocument(text)
 	if err != nil {
-		return decoded{}, authorError("%s: %v", origin, err)
+		return decoded{}, authorError("%s %v", origin, err)
 	}
 	raw, err := yaml.YAMLToJSONStrict(document)
 	if err != nil {
@@ -71,11 +71,14 @@ func (t Template) decode() (decoded, error) {
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &tree); err != nil {
 		return decoded{}, authorError("%s does not parse: %v", origin, err)
 	}
+	if tree == nil {
+		return decoded{}, authorError("%s %v", origin, errEmpty)
+	}
 	root, ok := tree.(map[string]any)
 	if !ok {
-		return decoded{}, authorError("%s is empty or not an object: it must be a Kubernetes Job", origin)
+		return decoded{}, authorError("%s is not an object: it must be a Kubernetes Job", origin)
 	}
-	if err := noNulls(root); err != nil {
+	if err := noTraps(root); err != nil {
 		return decoded{}, authorError("%s: %v", origin, err)
 	}
 	j := &batchv1.Job{}
@@ -98,6 +101,8 @@ func (t Template) decode() (decoded, error) {
 	return decoded{job: j, hasServiceAccount: hasAccount, hasImagePullSecret: hasSecrets}, nil
 }
 
+var errEmpty = errors.New("is empty: it must hold one Kubernetes Job")
+
 // onlyDocument returns the one YAML document of a text.
 func onlyDocument(text []byte) ([]byte, error) {
 	reader := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(text)))
@@ -117,7 +122,7 @@ func onlyDocument(text []byte) ([]byte, error) {
 	}
 	switch len(documents) {
 	case 0:
-		return nil, errors.New("is empty: it must hold one Kubernetes Job")
+		return nil, errEmpty
 	case 1:
 		return documents[0], nil
 	}
@@ -140,9 +145,9 @@ func withoutComments(document []byte) []byte {
 	return kept
 }
 
-// noNulls refuses the nulls that the agent stumbled over with a Python error
-// (prefect1-spec §4.2).
-func noNulls(root map[string]any) error {
+// noTraps refuses what the agent stumbled over with a Python error: nulls
+// (prefect1-spec §4.2), and variables without a name.
+func noTraps(root map[string]any) error {
 	for _, path := range [][]string{
 		{"metadata"},
 		{"metadata", "name"},
@@ -172,6 +177,12 @@ func noNulls(root map[string]any) error {
 	for _, name := range []string{"env", "resources"} {
 		if v, present := first[name]; present && v == nil {
 			return fmt.Errorf("spec.template.spec.containers[0].%s is null: give it a value or leave it out", name)
+		}
+	}
+	env, _ := first["env"].([]any)
+	for i, entry := range env {
+		if v, ok := entry.(map[string]any); ok && v["name"] == nil {
+			return fmt.Errorf("spec.template.spec.containers[0].env[%d] has no name: give it one", i)
 		}
 	}
 	return nil
