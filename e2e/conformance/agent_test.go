@@ -66,14 +66,20 @@ func agent(t *testing.T, api string, k *kubernetes, polls int, args ...string) s
 	t.Helper()
 	server := httptest.NewServer(k)
 	t.Cleanup(server.Close)
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	args = append([]string{"-m", "prefect", "agent", "kubernetes", "start", "--max-polls", fmt.Sprint(polls), "--namespace", "flows"}, args...)
+	return prefect(t, api, []string{kubeconfig(t, server.URL)}, args...)
+}
+
+// kubeconfig is the variable that leads to a Kubernetes API.
+func kubeconfig(t *testing.T, url string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
 	config := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: "%s"}}],
-users: [{name: u, user: {}}], contexts: [{name: c, context: {cluster: c, user: u}}]}`, server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(config), 0o600); err != nil {
+users: [{name: u, user: {}}], contexts: [{name: c, context: {cluster: c, user: u}}]}`, url)
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args = append([]string{"-m", "prefect", "agent", "kubernetes", "start", "--max-polls", fmt.Sprint(polls), "--namespace", "flows"}, args...)
-	return prefect(t, api, []string{"KUBECONFIG=" + kubeconfig}, args...)
+	return "KUBECONFIG=" + path
 }
 
 func TestRealAgent(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,6 +86,11 @@ func findPython(t *testing.T) (path string, version []byte) {
 // Prefect configuration, and returns what it printed.
 func prefect(t *testing.T, api string, env []string, args ...string) string {
 	t.Helper()
+	return prefectWith(t, nil, api, env, args...)
+}
+
+func prefectWith(t *testing.T, stdin io.Reader, api string, env []string, args ...string) string {
+	t.Helper()
 	python := interpreter(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -103,7 +109,7 @@ func prefect(t *testing.T, api string, env []string, args ...string) string {
 		"PREFECT__HOME_DIR=" + home, "PREFECT__BACKEND=server", "PREFECT__CLOUD__API=" + api,
 	}, env...)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &out
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out.String())
 	}
