@@ -236,6 +236,59 @@ func TestPrefectAway(t *testing.T) {
 	})
 }
 
+// Prefect's wish is one for all we ask of it, not one for each run.
+func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
+	for _, first := range []string{"claim", "due", "claimed", "read"} {
+		t.Run(first, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory()
+				m.slow(100 * time.Millisecond)
+				for i := range 50 {
+					m.set(run(fmt.Sprintf("r%02d", i)).due(time.Now()))
+				}
+				began, refused := time.Now(), 0
+				m.fault = func(op, _ string, _ bool) error {
+					if op == "announce" || time.Since(began) > 10*time.Minute || refused == 0 && op != first {
+						return nil
+					}
+					refused++
+					return throttled(time.Minute)
+				}
+				b := start(t, m, func(o *Options, _ *fake.Clientset) {
+					if first == "read" {
+						o.Concurrency = 1 // so that runs wait and have to be read again
+					}
+				})
+				time.Sleep(50 * time.Second)
+				synctest.Wait()
+				m.mu.Lock()
+				atOnce := refused
+				m.mu.Unlock()
+				if atOnce < 1 || atOnce > 16+int(questions) {
+					t.Errorf("refused %d times at first, want no more than were under way", atOnce)
+				}
+				time.Sleep(9 * time.Minute)
+				synctest.Wait()
+				m.mu.Lock()
+				again := refused - atOnce
+				m.mu.Unlock()
+				if again < 8 || again > 9*int(questions) {
+					t.Errorf("refused %d times in 9 minutes, want one look a minute", again)
+				}
+				time.Sleep(90 * time.Second)
+				synctest.Wait()
+				if n := len(b.jobs()); n != 50 {
+					t.Errorf("%d Jobs after the last wish was over, want 50\n%s", n, b.logs)
+				}
+				if n := b.logs.count("left alone"); n < 9 || n > 10 {
+					t.Errorf("%d lines say why nothing happens, want one a pause", n)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
 func TestKeyIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory()

@@ -76,6 +76,12 @@ type memory struct {
 	asked  map[string]int
 }
 
+// throttled is an API that asks to be left alone.
+type throttled time.Duration
+
+func (t throttled) Error() string             { return "HTTP 429" }
+func (t throttled) RetryAfter() time.Duration { return time.Duration(t) }
+
 var errLost = errors.New("the answer was lost")
 
 func newMemory(runs ...*runBuilder) *memory {
@@ -207,6 +213,9 @@ func (m *memory) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.C
 	if err := m.begin(ctx, "claim", run.ID); err != nil {
 		if errors.Is(err, prefect.ErrAuth) {
 			return prefect.ClaimResult{}, err
+		}
+		if wish := prefect.RetryAfter(err); wish > 0 {
+			return prefect.ClaimResult{Answer: prefect.NotNow, Reason: err.Error(), RetryAfter: wish}, nil
 		}
 		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: err.Error()}, nil
 	}

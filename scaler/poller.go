@@ -17,8 +17,11 @@ const (
 	// KEDA asks every 30 s by default, and an open stream counts as asking.
 	idleFactor = 5
 	idleAfter  = 2 * time.Minute
-	// maxBackoff is how late recovery may be noticed.
-	maxBackoff = 10 * time.Second
+	// maxBackoff is how late recovery may be noticed, unless Prefect itself says
+	// when to ask again. One request every few seconds keeps nobody down.
+	maxBackoff = 3 * time.Second
+	// maxTurn is how often the loop comes round at least, however long it pauses.
+	maxTurn = 10 * time.Second
 	// horizon is how far beyond the lead runs are asked for, so that their time
 	// is known before it comes, also when a few looks fail.
 	horizon = time.Minute
@@ -49,6 +52,7 @@ type poller struct {
 	jobChanges chan struct{}
 
 	// Only the loop's own:
+	quietUntil  time.Time // Prefect asked to be left alone until then
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
 	supervision *supervision // nil when no namespace is watched
@@ -92,16 +96,19 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 func (p *poller) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	turn := time.NewTicker(maxTurn)
+	defer turn.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-turn.C:
 		case <-timer.C:
 			p.look(ctx)
-			timer.Reset(p.pause())
+			timer.Reset(p.pause(time.Now()))
 		case <-p.pokes:
 			// Trouble upstream is not mended by asking more often.
-			if p.current.Load().Failures == 0 {
+			if p.current.Load().Failures == 0 && !time.Now().Before(p.quietUntil) {
 				timer.Reset(0)
 			}
 		case <-p.jobChanges:
@@ -125,6 +132,7 @@ func (p *poller) look(ctx context.Context) {
 		if before.Failures == 0 {
 			p.complain(ctx, err)
 		}
+		p.leaveAlone(err)
 		p.publish(before.failed(err))
 		return
 	}
@@ -149,12 +157,20 @@ func (p *poller) supervise(ctx context.Context, now time.Time) {
 	bounded, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	if err := p.supervision.ask(bounded, p.connection.Source, now); err != nil {
+		p.leaveAlone(err)
 		if ctx.Err() == nil {
 			p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", err)
 		}
 		return
 	}
 	p.recount(time.Now())
+}
+
+// leaveAlone heeds what Prefect asked for with err, if it did.
+func (p *poller) leaveAlone(err error) {
+	if wish := prefect.RetryAfter(err); wish > 0 {
+		p.quietUntil = time.Now().Add(wish)
+	}
 }
 
 func (p *poller) complain(ctx context.Context, err error) {
@@ -206,9 +222,9 @@ func (p *poller) publish(next *snapshot) {
 
 // pause is the time to the next look, with some jitter so that several scalers
 // do not ask in step.
-func (p *poller) pause() time.Duration {
+func (p *poller) pause(now time.Time) time.Duration {
 	pause := p.interval
-	if p.idle(time.Now()) {
+	if p.idle(now) {
 		pause *= idleFactor
 	}
 	for range p.current.Load().Failures {
@@ -217,7 +233,7 @@ func (p *poller) pause() time.Duration {
 		}
 		pause = min(2*pause, maxBackoff)
 	}
-	return jitter(pause, 0.1)
+	return max(jitter(pause, 0.1), p.quietUntil.Sub(now))
 }
 
 func (p *poller) idle(now time.Time) bool {
@@ -250,7 +266,7 @@ func (p *poller) want(lead time.Duration) {
 // longestTurn is how long the loop can take to come round while all is well,
 // an upstream that hangs on both its questions included.
 func (p *poller) longestTurn() time.Duration {
-	return 3 * (2*p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
+	return 3 * (2*p.timeout + maxTurn) / 2
 }
 
 // jitter is d, give or take the share.
