@@ -122,7 +122,7 @@ func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 		// that still is so is read below, always: nothing is confirmed.
 		e.claim, e.claimed = *e.Run.Claim, true
 	default:
-		e.confirmed = e.ReadAt
+		e.confirmed = e.Run.ReadAt
 	}
 	switch {
 	case e.failure != "" && e.claimed:
@@ -157,7 +157,8 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 			return o
 		}
 	}
-	if age(e.confirmed, time.Now()) > fresh {
+	// Of a Running run the look brought only one of the tasks that are due.
+	if e.Run.State.Type == prefect.Running || age(e.confirmed, time.Now()) > fresh {
 		if o, ok := l.readAgain(ctx, e); !ok {
 			return o
 		}

@@ -51,7 +51,6 @@ type loop struct {
 	beating int                // heartbeats among them
 
 	due         []prefect.FlowRun
-	dueRead     time.Time
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
 	jobRuns     prefect.Supervision
@@ -183,7 +182,7 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	case howJobsAre:
 		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
 	default:
-		s.due, s.dueRead = k.runs, k.read
+		s.due = k.runs
 		if len(s.due) > 0 {
 			s.busyAt = now
 		}
@@ -230,7 +229,7 @@ func (s *loop) leaveAlone(ctx context.Context, now time.Time, wish time.Duration
 
 func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
-		Now: now, Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
+		Now: now, Due: s.due, Claimed: s.claimed,
 		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
 	}

@@ -255,8 +255,8 @@ func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
 					return throttled(time.Minute)
 				}
 				b := start(t, m, func(o *Options, _ *fake.Clientset) {
-					if first == "read" {
-						o.Concurrency = 1 // so that runs wait and have to be read again
+					if first == "read" { // runs wait and have to be read again
+						o.Concurrency, o.PollInterval = 1, 5*time.Second
 					}
 				})
 				time.Sleep(50 * time.Second)
@@ -410,6 +410,29 @@ func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAllDueTasksOfARunAreClaimed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := run("r")
+		for i, task := range []string{"c", "a", "b"} {
+			r = r.retrying(task, 4, time.Now().Add(-time.Duration(i)*time.Minute))
+		}
+		m := newMemory(r)
+		b := start(t, m)
+		time.Sleep(2 * time.Second)
+		b.stop()
+		if left := m.get("r").DueTasks; len(left) > 0 {
+			t.Errorf("not claimed: %v; a look brings the first task only", left)
+		}
+		var attempts []string
+		for _, j := range b.jobs() {
+			attempts = append(attempts, j.Labels[job.LabelAttempt])
+		}
+		if diff := cmp.Diff([]string{"retry-b-v4"}, attempts); diff != "" {
+			t.Errorf("Jobs by attempt (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestQuotaForAWhileHoldsUpNobodyElse(t *testing.T) {
