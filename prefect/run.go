@@ -31,6 +31,8 @@ type FlowRun struct {
 	Claim *Claim
 	// StateAt is when the present state was written; zero when unknown.
 	StateAt time.Time
+	// Heartbeat is the last one the backend got; zero when none.
+	Heartbeat time.Time
 }
 
 // Flow is the registered flow a run executes.

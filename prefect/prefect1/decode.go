@@ -163,7 +163,8 @@ func flowRunOf(row runFields) (prefect.FlowRun, error) {
 			CoreVersion: row.Flow.Core_version,
 			Storage:     row.Flow.Storage,
 		},
-		StateAt: timeOf(row.State_timestamp),
+		StateAt:   timeOf(row.State_timestamp),
+		Heartbeat: timeOf(row.Heartbeat),
 	}
 	switch run.State.Type {
 	case prefect.Submitted:
