@@ -4,7 +4,8 @@
 // snapshot in memory. One poller per connection takes the snapshot with one
 // request per interval, however many ScaledObjects ask; no RPC ever waits for
 // Prefect. Demand is the number of runs that are due, or will be within the
-// warm-up lead, plus the claims whose Job is missing and the Jobs in trouble.
+// warm-up lead, plus the claims whose Job is missing, the heartbeats that are
+// overdue and the Jobs in trouble.
 //
 // It only reads. It knows no backend (a Source is given to it), claims nothing
 // and creates nothing, and what it says about Prefect's label rule it asks of

@@ -51,6 +51,7 @@ type poller struct {
 	// Only the loop's own:
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
+	signs       signs
 	supervision *supervision // nil when no namespace is watched
 }
 
@@ -134,9 +135,9 @@ func (p *poller) look(ctx context.Context) {
 	if o.Truncated && !before.Truncated {
 		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
 	}
-	p.claimed = o.Claimed
 	now := time.Now()
-	p.publish(newSnapshot(o, began).with(p.missing(now), p.supervision.troubled(now)))
+	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
+	p.publish(newSnapshot(o, began).with(p.missing(now), p.waiting(now), p.supervision.troubled(now)))
 	p.supervise(ctx, now)
 }
 
@@ -169,7 +170,7 @@ func (p *poller) complain(ctx context.Context, err error) {
 func (p *poller) recount(now time.Time) {
 	current, troubled := p.current.Load(), p.supervision.troubled(now)
 	if len(p.claimed)+len(current.Troubled)+len(troubled) > 0 {
-		p.publish(current.with(p.missing(now), troubled))
+		p.publish(current.with(p.missing(now), p.waiting(now), troubled))
 	}
 }
 
