@@ -31,6 +31,8 @@ const (
 	// notNow is when to look again at a run that could not be claimed, unless the
 	// backend says when.
 	notNow = 5 * time.Second
+	// beatRetry is when a heartbeat that failed is sent again.
+	beatRetry = 30 * time.Second
 	// handBackDelay gives the cause some time to pass.
 	handBackDelay = 30 * time.Second
 )
@@ -401,7 +403,8 @@ func (l *Launcher) heartbeat(ctx context.Context, e *errand) outcome {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := l.backend.Heartbeat(ctx, e.Run.ID); err != nil {
-		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(notNow)}
+		// Soon: it may be the only one before Prefect loses patience.
+		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(beatRetry)}
 	}
 	return outcome{errand: e, result: done}
 }

@@ -369,10 +369,10 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	delete(s.hand, id)
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	switch {
-	case o.Kind == Heartbeat:
-		s.beatAt[id] = now // a failed one as well: the next but one is still in time
-	default:
+	case o.Kind != Heartbeat:
 		s.settled[id] = now
+	case o.result == done:
+		s.beatAt[id] = now
 	}
 	if o.hold.After(now) {
 		s.notBefore[o.holdKey()] = o.hold

@@ -705,6 +705,53 @@ func TestHeartbeatsWhileAPodWaits(t *testing.T) {
 	})
 }
 
+// A launcher that is woken for a heartbeat sends it at once, again soon if it was
+// lost, and does not stay for it.
+func TestWokenLauncherBeatsAndLeaves(t *testing.T) {
+	for name, lost := range map[string]int{"at once": 0, "the first one is lost": 1} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				began, ago := time.Now(), time.Now().Add(-8*time.Minute)
+				m := newMemory(
+					run("waits").version(2).claimedBy("gone", "v1", "prefect-job-waits", ago),
+					run("waits-2").version(2).claimedBy("gone", "v1", "prefect-job-waits-2", ago),
+					run("seen-to").version(2).claimedBy("gone", "v1", "prefect-job-seen-to", ago).beaten(began.Add(-time.Minute)),
+				)
+				var sent []string
+				m.fault = func(op, id string, _ bool) error {
+					if op != "heartbeat" {
+						return nil
+					}
+					sent = append(sent, fmt.Sprintf("%s after %s", id, time.Since(began).Round(10*time.Second)))
+					if len(sent) <= lost {
+						return errLost
+					}
+					return nil
+				}
+				client := fake.NewClientset()
+				for _, id := range []string{"waits", "waits-2", "seen-to"} {
+					add(t, client, jobOfRun(id))
+				}
+				// One worker, so that the heartbeats come one after another.
+				b := startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.IdleTimeout, o.Concurrency = 40*time.Second, 1 })
+				if err := b.leave(); err != nil {
+					t.Fatal(err)
+				}
+				want := []string{"waits after 0s", "waits-2 after 0s"}
+				if lost > 0 {
+					want = append(want, "waits after 30s")
+				}
+				if diff := cmp.Diff(want, sent); diff != "" {
+					t.Errorf("heartbeats (-want +got):\n%s", diff)
+				}
+				if stayed := time.Since(began); stayed > time.Minute {
+					t.Errorf("stayed for %s", stayed)
+				}
+			})
+		})
+	}
+}
+
 func TestClaimOfADeadLauncherIsRepaired(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		name, _ := job.Name("prefect-job", "r", "v1", 0)

@@ -92,7 +92,7 @@ type World struct {
 	Settled map[string]time.Time
 	// NotBefore is when a run, or a Job in trouble, may be looked at again.
 	NotBefore map[string]time.Time
-	// Beats is when a run last got a heartbeat from us.
+	// Beats is when a run last got a heartbeat from us, by our own clock.
 	Beats map[string]time.Time
 	// Turn counts plans.
 	Turn int
@@ -107,7 +107,8 @@ type Plan struct {
 }
 
 // beatInterval: Prefect reschedules a run whose heartbeat is 10 minutes old
-// (prefect1-server-facts f), so one may be lost.
+// (prefect1-server-facts f), so one may be lost. The scaler wakes a launcher when
+// there has been none for longer.
 const beatInterval = 3 * time.Minute
 
 // NewPlan decides. It is a pure function:
@@ -122,7 +123,7 @@ const beatInterval = 3 * time.Minute
 //	run ahead                 |                               | the same, later
 //	claimed run               | no Job, claim older than grace or our own | Repair
 //	                          | no Job, younger claim         | nothing: its launcher is at it
-//	                          | an active Job                 | Heartbeat, every 3 minutes
+//	                          | an active Job                 | Heartbeat, 3 minutes after the last, whoever sent it
 //	Job in trouble            | whose time has come           | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
@@ -232,10 +233,7 @@ func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
 	}
 	switch {
 	case active:
-		last := run.StateAt
-		if beat := w.Beats[run.ID]; beat.After(last) {
-			last = beat
-		}
+		last := slices.MaxFunc([]time.Time{run.StateAt, run.Heartbeat, w.Beats[run.ID]}, time.Time.Compare)
 		if w.Now.Sub(last) >= beatInterval {
 			return Heartbeat
 		}

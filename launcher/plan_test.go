@@ -83,6 +83,14 @@ func TestPlan(t *testing.T) {
 		{name: "claim without a Job of its attempt", claimed: run("r").version(4).claimedBy("other", "v3", "j3", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
 		{name: "claim whose pod waits long", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(3*time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"}},
 		{name: "claim whose pod waits long, with a heartbeat of late", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{active("j", "v1")}, world: func(w *World) { w.Beats = map[string]time.Time{"r": ago(2 * time.Minute)} }},
+		{
+			name:    "claim whose pod waits long, with a heartbeat of another launcher's",
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3*time.Minute - 1)), jobs: []Job{active("j", "v1")},
+		},
+		{
+			name:    "claim whose pod waits long, with an old heartbeat",
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3 * time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"},
+		},
 		{name: "submitted by somebody else", claimed: func() *runBuilder { r := run("r"); r.State.Type = prefect.Submitted; return r }()},
 
 		{name: "in both reads, due the later one", due: run("r").version(3).due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), want: []string{"launch r"}},

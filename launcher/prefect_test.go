@@ -54,6 +54,9 @@ func (b *runBuilder) claimedBy(launcher string, attempt prefect.Attempt, jobName
 	return b
 }
 
+// beaten gives the run a heartbeat.
+func (b *runBuilder) beaten(at time.Time) *runBuilder { b.Heartbeat = at; return b }
+
 // memory is a Prefect Server in memory, with its weaknesses (prefect1-server-facts
 // a–c): versions are ignored, Submitted is accepted in any state, and the only
 // lock is one of 30 s, which several API replicas do not share.
@@ -296,7 +299,16 @@ func (m *memory) Log(ctx context.Context, entries []prefect.LogEntry) error {
 }
 
 func (m *memory) Heartbeat(ctx context.Context, id string) error {
-	return m.begin(ctx, "heartbeat", id)
+	if err := m.begin(ctx, "heartbeat", id); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r, ok := m.runs[id]; ok {
+		r.Heartbeat = time.Now()
+		m.runs[id] = r
+	}
+	return nil
 }
 
 // Supervise takes every running run with a claim on record for silent.

@@ -35,6 +35,8 @@ type FlowRun struct {
 	StateAt time.Time
 	// ReadAt is when the API was asked for this, by our own clock.
 	ReadAt time.Time
+	// Heartbeat is the last one the backend got; zero when none.
+	Heartbeat time.Time
 }
 
 // Flow is the registered flow a run executes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,10 @@ type poller struct {
 	quietUntil  time.Time // Prefect asked to be left alone until then
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
-	supervision *supervision // nil when no namespace is watched
+	signs       signs
+	supervision *supervision   // nil when no namespace is watched
+	beside      sync.WaitGroup // the question about Jobs that is under way
+	replies     chan reply
 }
 
 type claimKey struct {
@@ -77,6 +81,7 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 		settle:     settle,
 		pokes:      make(chan struct{}, 1),
 		jobChanges: make(chan struct{}, 1),
+		replies:    make(chan reply, 1),
 	}
 	p.lead.Store(int64(o.WarmUpLead))
 	p.current.Store(&snapshot{superseded: make(chan struct{})})
@@ -94,6 +99,7 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 
 // run looks again and again until ctx ends.
 func (p *poller) run(ctx context.Context) {
+	defer p.beside.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	turn := time.NewTicker(maxTurn)
@@ -105,7 +111,10 @@ func (p *poller) run(ctx context.Context) {
 		case <-turn.C:
 		case <-timer.C:
 			p.look(ctx)
+			p.supervise(ctx, time.Now())
 			timer.Reset(p.pause(time.Now()))
+		case r := <-p.replies:
+			p.learn(ctx, r)
 		case <-p.pokes:
 			// Trouble upstream is not mended by asking more often.
 			if p.current.Load().Failures == 0 && !time.Now().Before(p.quietUntil) {
@@ -142,25 +151,31 @@ func (p *poller) look(ctx context.Context) {
 	if o.Truncated && !before.Truncated {
 		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
 	}
-	p.claimed = o.Claimed
 	now := time.Now()
-	p.publish(newSnapshot(o, began).with(p.missing(now), p.supervision.troubled(now)))
-	p.supervise(ctx, now)
+	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
+	p.publish(newSnapshot(o, began).with(p.missing(now), p.waiting(now), p.supervision.troubled(now)))
 }
 
-// supervise follows the runs of Jobs, after what is due was published: it is not
-// to delay that.
+// supervise asks what the runs of Jobs are at, beside the loop: what is due is not
+// to wait for that. One such question is under way at a time.
 func (p *poller) supervise(ctx context.Context, now time.Time) {
-	if p.supervision == nil || !p.supervision.due(now) {
+	if p.supervision == nil || p.current.Load().Failures > 0 || !p.supervision.due(now) {
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	if err := p.supervision.ask(bounded, p.connection.Source, now); err != nil {
-		p.leaveAlone(err)
-		if ctx.Err() == nil {
-			p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", err)
-		}
+	q := p.supervision.ask(now)
+	p.beside.Go(func() {
+		bounded, cancel := context.WithTimeout(ctx, p.timeout)
+		defer cancel()
+		answer, err := p.connection.Source.Supervise(bounded, q.troubled, q.active)
+		p.replies <- reply{q, answer, err}
+	})
+}
+
+func (p *poller) learn(ctx context.Context, r reply) {
+	p.supervision.learn(r)
+	if r.err != nil {
+		p.leaveAlone(r.err)
+		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
 		return
 	}
 	p.recount(time.Now())
@@ -185,7 +200,7 @@ func (p *poller) complain(ctx context.Context, err error) {
 func (p *poller) recount(now time.Time) {
 	current, troubled := p.current.Load(), p.supervision.troubled(now)
 	if len(p.claimed)+len(current.Troubled)+len(troubled) > 0 {
-		p.publish(current.with(p.missing(now), troubled))
+		p.publish(current.with(p.missing(now), p.waiting(now), troubled))
 	}
 }
 
@@ -264,9 +279,9 @@ func (p *poller) want(lead time.Duration) {
 }
 
 // longestTurn is how long the loop can take to come round while all is well,
-// an upstream that hangs on both its questions included.
+// an upstream that hangs included.
 func (p *poller) longestTurn() time.Duration {
-	return 3 * (2*p.timeout + maxTurn) / 2
+	return 3 * (p.timeout + maxTurn) / 2
 }
 
 // jitter is d, give or take the share.

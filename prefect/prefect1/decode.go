@@ -164,8 +164,9 @@ func flowRunOf(row runFields, at time.Time) (prefect.FlowRun, error) {
 			CoreVersion: row.Flow.Core_version,
 			Storage:     row.Flow.Storage,
 		},
-		StateAt: timeOf(row.State_timestamp),
-		ReadAt:  at,
+		StateAt:   timeOf(row.State_timestamp),
+		ReadAt:    at,
+		Heartbeat: timeOf(row.Heartbeat),
 	}
 	switch run.State.Type {
 	case prefect.Submitted:

@@ -75,7 +75,9 @@ func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observat
 			c.log.DebugContext(ctx, "skipped a claimed flow run", "flow_run", r.Id, "err", err)
 			continue
 		}
-		o.Claimed = append(o.Claimed, prefect.ClaimedRun{ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp)})
+		o.Claimed = append(o.Claimed, prefect.ClaimedRun{
+			ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp), Heartbeat: timeOf(r.Heartbeat),
+		})
 	}
 	slices.SortStableFunc(o.Due, func(a, b prefect.DueRun) int { return a.Due.Compare(b.Due) })
 	return o, nil

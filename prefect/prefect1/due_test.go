@@ -211,7 +211,7 @@ func TestCloudDecidesWhatIsDue(t *testing.T) {
 }
 
 const claimedRow = `{"id":"` + runID + `","labels":["k8s"],"state":"Submitted","state_timestamp":"2026-11-23T11:58:00.25+00:00",
-	"serialized_state":{"type":"Submitted","context":{"prefect_keda":{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}},
+	"heartbeat":"2026-11-23T11:59:00+00:00","serialized_state":{"type":"Submitted","context":{"prefect_keda":{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}},
 	"state":{"type":"Scheduled","start_time":"2026-11-23T11:57:00+00:00"}},"version":4,"flow":null,"task_runs":[],"unknown_column":[1]}`
 
 var claim = prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3"}
@@ -232,7 +232,9 @@ func TestObserve(t *testing.T) {
 			{ID: "a", Due: noon.Add(-time.Second).Add(123456 * time.Microsecond)},
 			{ID: "b", Labels: []string{"k8s", "gpu"}, Due: noon.Add(30 * time.Second)},
 		},
-		Claimed: []prefect.ClaimedRun{{ID: runID, Labels: []string{"k8s"}, Claim: claim, ClaimedAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond)}},
+		Claimed: []prefect.ClaimedRun{{
+			ID: runID, Labels: []string{"k8s"}, Claim: claim, ClaimedAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond), Heartbeat: noon.Add(-time.Minute),
+		}},
 	}
 	if diff := cmp.Diff(want, o); diff != "" {
 		t.Error(diff)
@@ -272,6 +274,7 @@ func TestClaimIsReadBack(t *testing.T) {
 	want := prefect.FlowRun{
 		ID: runID, Version: 4, Labels: []string{"k8s"}, Claim: &claim,
 		State: prefect.State{Type: prefect.Submitted}, StateAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond),
+		Heartbeat: noon.Add(-time.Minute),
 	}
 	opaque := cmpopts.IgnoreFields(prefect.State{}, "Opaque")
 	run, err := c.FlowRun(t.Context(), runID)

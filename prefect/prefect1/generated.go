@@ -352,6 +352,7 @@ type observeClaimedFlow_run struct {
 	Id               string          `json:"id"`
 	Labels           json.RawMessage `json:"labels"`
 	State_timestamp  string          `json:"state_timestamp"`
+	Heartbeat        string          `json:"heartbeat"`
 	Serialized_state json.RawMessage `json:"serialized_state"`
 }
 
@@ -363,6 +364,9 @@ func (v *observeClaimedFlow_run) GetLabels() json.RawMessage { return v.Labels }
 
 // GetState_timestamp returns observeClaimedFlow_run.State_timestamp, and is useful for accessing the field via an interface.
 func (v *observeClaimedFlow_run) GetState_timestamp() string { return v.State_timestamp }
+
+// GetHeartbeat returns observeClaimedFlow_run.Heartbeat, and is useful for accessing the field via an interface.
+func (v *observeClaimedFlow_run) GetHeartbeat() string { return v.Heartbeat }
 
 // GetSerialized_state returns observeClaimedFlow_run.Serialized_state, and is useful for accessing the field via an interface.
 func (v *observeClaimedFlow_run) GetSerialized_state() json.RawMessage { return v.Serialized_state }
@@ -478,6 +482,7 @@ type runFields struct {
 	State            string                       `json:"state"`
 	State_timestamp  string                       `json:"state_timestamp"`
 	State_start_time string                       `json:"state_start_time"`
+	Heartbeat        string                       `json:"heartbeat"`
 	Serialized_state json.RawMessage              `json:"serialized_state"`
 	Run_config       json.RawMessage              `json:"run_config"`
 	Flow             runFieldsFlow                `json:"flow"`
@@ -504,6 +509,9 @@ func (v *runFields) GetState_timestamp() string { return v.State_timestamp }
 
 // GetState_start_time returns runFields.State_start_time, and is useful for accessing the field via an interface.
 func (v *runFields) GetState_start_time() string { return v.State_start_time }
+
+// GetHeartbeat returns runFields.Heartbeat, and is useful for accessing the field via an interface.
+func (v *runFields) GetHeartbeat() string { return v.Heartbeat }
 
 // GetSerialized_state returns runFields.Serialized_state, and is useful for accessing the field via an interface.
 func (v *runFields) GetSerialized_state() json.RawMessage { return v.Serialized_state }
@@ -935,6 +943,7 @@ fragment runFields on flow_run {
 	state
 	state_timestamp
 	state_start_time
+	heartbeat
 	serialized_state
 	run_config
 	flow {
@@ -1012,6 +1021,7 @@ fragment runFields on flow_run {
 	state
 	state_timestamp
 	state_start_time
+	heartbeat
 	serialized_state
 	run_config
 	flow {
@@ -1175,6 +1185,7 @@ query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $re
 		id
 		labels
 		state_timestamp
+		heartbeat
 		serialized_state
 	}
 }
