@@ -113,6 +113,13 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 	return nil
 }
 
+// BringsTemplate reports whether a run has a Job template of its own. Of a run
+// config that does not decode it says that, too: the launcher's is not asked for.
+func BringsTemplate(run prefect.FlowRun) bool {
+	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
+	return err != nil || rc.JobTemplate != nil || rc.JobTemplatePath != ""
+}
+
 func isSet(raw json.RawMessage) bool {
 	return len(raw) > 0 && string(bytes.TrimSpace(raw)) != "null"
 }

@@ -11,6 +11,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 // Template is a Job template before a run is put into it.
@@ -34,6 +36,42 @@ func (t Template) origin() string {
 	return t.Origin
 }
 
+// TemplateError is what is wrong with the launcher's own template. It is no run's
+// fault, so it fails none: they wait until the operator has mended it. (The agent
+// failed every run that came by meanwhile.)
+type TemplateError struct {
+	Err error
+	// Passing is set when the template may be well and cannot be read at the moment.
+	Passing bool
+}
+
+// Error says which setting it is.
+func (e *TemplateError) Error() string {
+	if e.Passing {
+		return fmt.Sprintf("%v: see that JOB_TEMPLATE (--job-template) can be reached from the launcher; runs without a template of their own wait", e.Err)
+	}
+	return fmt.Sprintf("%v: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait", e.Err)
+}
+
+// Unwrap is what is wrong, without whose it is: there is nothing in it for authors.
+func (e *TemplateError) Unwrap() error {
+	if wrong, ok := errors.AsType[*prefect.AuthorError](e.Err); ok {
+		return wrong.Err
+	}
+	return e.Err
+}
+
+// addressed sends what is wrong with a template to the one who gave it.
+func (t Template) addressed(err error) error {
+	if err == nil || t.FromRun {
+		return err
+	}
+	if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
+		return &TemplateError{Err: wrong}
+	}
+	return &TemplateError{Err: err, Passing: true}
+}
+
 const builtin = `
 apiVersion: batch/v1
 kind: Job
@@ -54,7 +92,15 @@ type decoded struct {
 
 // decode reads a template strictly: the API server drops a misspelt field
 // silently, and its author then looks for days why it does nothing.
-func (t Template) decode() (decoded, error) {
+func (t Template) decode(namespace string) (decoded, error) {
+	d, err := t.strictly()
+	if err == nil && d.job.Namespace != "" && d.job.Namespace != namespace {
+		err = authorError("%s names the namespace %q, but Jobs run in %q: remove metadata.namespace", t.origin(), d.job.Namespace, namespace)
+	}
+	return d, t.addressed(err)
+}
+
+func (t Template) strictly() (decoded, error) {
 	text, origin := t.YAML, t.origin()
 	if len(text) == 0 {
 		text = []byte(builtin)

@@ -316,6 +316,20 @@ func (m *memory) linesOf(id string) []string {
 // author's error.
 type template struct{}
 
+// mendable renders as the operator's template, which is wrong for a while, lets
+// it: runs that bring their own do not mind.
+type mendable struct {
+	template
+	wrong func() error
+}
+
+func (m mendable) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
+	if err := m.wrong(); err != nil && !job.BringsTemplate(r) {
+		return nil, &job.TemplateError{Err: err}
+	}
+	return m.template.Render(ctx, r)
+}
+
 func (template) Render(_ context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
 	if string(r.RunConfig) == "wrong" {
 		return nil, &prefect.AuthorError{Message: "cpu_limit: write 500m or 2"}
