@@ -50,8 +50,8 @@ func (r Renderer) Explain(ctx context.Context, run prefect.FlowRun) (*batchv1.Jo
 // launcher's, the built-in one (prefect1-spec §4.1).
 func (r Renderer) template(ctx context.Context, rc RunConfig) (Template, error) {
 	switch {
-	case rc.JobTemplate != nil:
-		return Template{YAML: rc.JobTemplate, FromRun: true, Origin: "the run_config's job_template"}, nil
+	case rc.JobTemplate.isGiven():
+		return rc.JobTemplate, nil
 	case rc.JobTemplatePath != "":
 		text, err := r.read(ctx, rc.JobTemplatePath)
 		return Template{YAML: text, FromRun: true, Origin: "the job template " + shown(rc.JobTemplatePath)}, err
