@@ -113,6 +113,54 @@ func TestCache(t *testing.T) {
 	})
 }
 
+// What Python's urlparse, and the agent with it, reads of each.
+func TestSplit(t *testing.T) {
+	for location, want := range map[string]string{
+		"/d/job.yaml":                 " /d/job.yaml",
+		"job.yaml":                    " job.yaml",
+		"/d/a%20b.yaml":               " /d/a%20b.yaml",
+		"/d/100%.yaml":                " /d/100%.yaml",
+		"/d/a b.yaml":                 " /d/a b.yaml",
+		" /d/a\n.yaml":                " /d/a.yaml",
+		"/d/a?x=1":                    " /d/a",
+		"/d/a#x?y":                    " /d/a",
+		"/d;e/a;b":                    " /d;e/a",
+		"file:///d/a;b":               "file /d/a;b",
+		"file://host/d/100%.yaml?x#y": "file /d/100%.yaml",
+		"FILE:/d/a":                   "file /d/a",
+		"agent://a/b":                 "agent /b",
+		"agent://a":                   "agent /",
+		"local:a":                     "local a",
+		"//host/d/a":                  " /d/a",
+		"https://h/p?q":               "https /p",
+		"s3://b/k":                    "s3 /k",
+		"C:\\job.yaml":                `c \job.yaml`,
+		"1:a":                         " 1:a",
+		":a":                          " :a",
+		"a/b:c":                       " a/b:c",
+		"":                            " ",
+	} {
+		scheme, path := split(location)
+		if got := scheme + " " + path; got != want {
+			t.Errorf("split(%q) = %q, want %q", location, got, want)
+		}
+	}
+}
+
+// No location, however odd, leads to a file that it does not name.
+func FuzzSplit(f *testing.F) {
+	for _, seed := range []string{"/d/a;b", "file://host/a%20b?c#d", "agent:a", " /x\ty", "//", "a:b:c", "s3://b/k"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, location string) {
+		scheme, path := split(location)
+		stripped := strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(location)
+		if path != "/" && !strings.Contains(stripped, path) || scheme != "" && !strings.Contains(strings.ToLower(location), scheme) {
+			t.Errorf("split(%q) = %q, %q", location, scheme, path)
+		}
+	})
+}
+
 func TestObject(t *testing.T) {
 	for location, want := range map[string]string{
 		"s3://b/k.yaml":      "b k.yaml",
