@@ -43,7 +43,7 @@ func New(client *http.Client) *Reader {
 	web, gs := &web{client}, &gs{client: client}
 	return &Reader{
 		remote: map[string]fetch{"http": web.fetch, "https": web.fetch, "s3": newS3(client).fetch, "gs": gs.fetch, "gcs": gs.fetch},
-		cache:  cache{pages: map[string]page{}},
+		cache:  cache{pages: map[string]page{}, failing: map[string]failure{}},
 	}
 }
 

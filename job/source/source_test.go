@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -9,10 +10,25 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prefect-keda/prefect-keda/job/source"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
+
+// The caller's deadline ends a read from a server that takes the request and is
+// silent, over a real connection; nobody is told that it is the author's fault.
+func TestDeadline(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := source.New(nil).Read(ctx, server.URL+"/job.yaml")
+	var author *prefect.AuthorError
+	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &author) {
+		t.Errorf("error %v, want one of a deadline that is not the author's", err)
+	}
+}
 
 func TestRead(t *testing.T) {
 	dir := t.TempDir()
