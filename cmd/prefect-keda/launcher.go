@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -76,11 +77,15 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err != nil {
 		return fmt.Errorf("find this launcher's name: %w", err)
 	}
-	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}, launcher.Kubernetes{
+	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
+	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
 	})
 	if err != nil {
 		return misconfigured{err}
+	}
+	if err := checkTemplate(ctx, log, renderer); err != nil {
+		return err
 	}
 	sites, err := launcherSites(ctx, s, registry, l)
 	if err != nil {
@@ -90,6 +95,20 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 		return err
 	}
 	return serveBeside(ctx, l.Run, sites...)
+}
+
+// checkTemplate fails when the launcher's own template can never work. One that
+// cannot be read at the moment is no reason not to start: runs may bring theirs.
+func checkTemplate(ctx context.Context, log *slog.Logger, renderer job.Renderer) error {
+	err := renderer.CheckTemplate(ctx)
+	if wrong, ok := errors.AsType[*job.TemplateError](err); ok && wrong.Passing {
+		log.Warn("cannot read the job template yet; going on without", "err", err)
+		return nil
+	}
+	if err != nil {
+		return misconfigured{err}
+	}
+	return nil
 }
 
 // launcherSites is the operators' port, and the agent's address when there is

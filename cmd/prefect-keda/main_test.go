@@ -145,6 +145,30 @@ func TestLauncherLaunchesAndLeaves(t *testing.T) {
 	}
 }
 
+// A template server that is away keeps no launcher from its start, and no run with a
+// template of its own from its Job; the others wait.
+func TestTemplateServerIsAway(t *testing.T) {
+	w := newWorld(t, "")
+	waits := w.prefect.CreateRuns(prefecttest.Order{})[0]
+	own := w.prefect.CreateRuns(prefecttest.Order{RunConfig: map[string]any{
+		"type": "KubernetesRun", "labels": []any{}, "job_template": map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{}}}},
+	}})[0]
+	code, out := w.run(t, "launcher", "--job-template", "http://127.0.0.1:1/job.yaml", "--max-polls", "3", "--poll-interval", "100ms")
+	var launched []string
+	for _, j := range w.kube.created() {
+		launched = append(launched, j.Labels[job.LabelFlowRunID])
+	}
+	if diff := cmp.Diff([]string{own}, launched); diff != "" || code != exitOK {
+		t.Errorf("exit code %d, launched (-want +got):\n%s\n%s", code, diff, out)
+	}
+	if r := w.prefect.Runs(waits)[0]; r.State != "Scheduled" {
+		t.Errorf("the run that waits is %s: %s", r.State, r.Message)
+	}
+	if !strings.Contains(out, "see that JOB_TEMPLATE (--job-template) can be reached") {
+		t.Errorf("nobody is told:\n%s", out)
+	}
+}
+
 // A SIGTERM that drained is a success.
 func TestScalerStopsCleanly(t *testing.T) {
 	w := newWorld(t, "")
@@ -181,6 +205,17 @@ func TestMisconfigured(t *testing.T) {
 			"a permission", "create", nil,
 			[]string{"launcher"},
 			"prefect-keda: the service account lacks permissions in namespace flows: create jobs.batch (to launch flow runs). Add them to its Role\n",
+		},
+		{
+			"a Job template that is not there", "",
+			[]string{"JOB_TEMPLATE=/nowhere/job.yaml"},
+			[]string{"launcher"},
+			"prefect-keda: Job template doesn't exist at /nowhere/job.yaml: the path is looked up in the launcher's container: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait\n",
+		},
+		{
+			"a Job template with a typo", "", nil,
+			[]string{"launcher", "--job-template", "testdata/typo.yaml"},
+			"prefect-keda: the launcher's job template testdata/typo.yaml has fields that no Job has: unknown field \"spec.templte\": mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait\n",
 		},
 		{
 			"a permission in one of two namespaces", "", nil,
