@@ -48,6 +48,9 @@ func connectionPrefix(name string) string {
 	return "PREFECT_KEDA_CONNECTION_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_"
 }
 
+// Variable is the full name of one of the connection's variables.
+func (c Connection) Variable(name string) string { return connectionPrefix(c.Name) + name }
+
 // Setting is what is known of one setting.
 type Setting struct {
 	Variable, Default     string

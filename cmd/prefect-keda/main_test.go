@@ -232,6 +232,23 @@ func TestHelp(t *testing.T) {
 			t.Errorf("the key is on the help page:\n%s", out)
 		}
 	}
+	// Those that take a launcher's flags show the ones they use.
+	for command, hidden := range map[string]string{
+		"check":  "--idle-timeout --pod-grace --keep-failed-jobs --ops-listen --max-polls --warm-up-lead --listen Launching: gRPC:",
+		"render": "--idle-timeout --pod-grace --keep-failed-jobs --ops-listen --max-polls --kubeconfig --connections Launching:",
+	} {
+		_, out := newWorld(t, "").run(t, command, "--help")
+		for _, shown := range []string{"--api ", "--namespace ", "--label ", "--job-template ", "--log-level "} {
+			if !strings.Contains(out, shown) {
+				t.Errorf("%s --help does not show %s", command, shown)
+			}
+		}
+		for text := range strings.FieldsSeq(hidden) {
+			if strings.Contains(out, text) {
+				t.Errorf("%s --help shows %s", command, text)
+			}
+		}
+	}
 	if code, out := newWorld(t, "").run(t); code != exitOK || !strings.Contains(out, "launcher   Claim due flow runs") {
 		t.Errorf("without a command: exit code %d:\n%s", code, out)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"k8s.io/client-go/rest"
@@ -36,11 +38,43 @@ func flagGroups(c *cobra.Command) []config.Group {
 	case "install":
 		return installFlags()
 	case "render":
-		return append([]config.Group{renderFlags()}, config.Flags(config.Launcher{})...)
+		return append([]config.Group{renderFlags()}, showing(config.Flags(config.Launcher{}), config.Prefect{}, config.Jobs{})...)
 	case "check":
-		return append([]config.Group{checkFlags()}, config.Flags(config.Launcher{})...)
+		groups := append(config.Flags(config.Launcher{}), without(config.Flags(config.Scaler{}), config.Launcher{})...)
+		return append([]config.Group{checkFlags()}, showing(groups, config.Prefect{}, config.Jobs{}, config.Kubernetes{})...)
 	}
 	return nil
+}
+
+// showing hides the flags that a command takes, so that a launcher's command line
+// may be pasted behind it, and does not use. Shown are those of some groups of
+// settings and the few others.
+func showing(groups []config.Group, used ...any) []config.Group {
+	shown := []string{"label", "connections", "log-level", "log-format"}
+	for _, of := range used {
+		for _, s := range config.Settings(of) {
+			shown = append(shown, s.Flag)
+		}
+	}
+	for _, g := range groups {
+		g.Flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
+	}
+	return groups
+}
+
+// without are the groups without the flags that another process has too.
+func without(groups []config.Group, other any) []config.Group {
+	var rest []config.Group
+	for _, g := range groups {
+		own := pflag.NewFlagSet(g.Title, pflag.ContinueOnError)
+		g.Flags.VisitAll(func(f *pflag.Flag) {
+			if !slices.ContainsFunc(config.Settings(other), func(s config.Setting) bool { return s.Flag == f.Name }) {
+				own.AddFlag(f)
+			}
+		})
+		rest = append(rest, config.Group{Title: g.Title, Flags: own})
+	}
+	return rest
 }
 
 func addFlags(c *cobra.Command) {
@@ -74,6 +108,27 @@ func loadLauncher(c *cobra.Command, env environment) (config.Launcher, error) {
 	given, problems := lookup(c, env, config.Launcher{})
 	settings, err := config.LoadLauncher(c.Context(), given)
 	return settings, wrongSettings(problems, err)
+}
+
+func loadScaler(c *cobra.Command, env environment) (config.Scaler, error) {
+	given, problems := lookup(c, env, config.Scaler{})
+	settings, err := config.LoadScaler(c.Context(), given)
+	return settings, wrongSettings(problems, err)
+}
+
+const (
+	apiVariable = "PREFECT__CLOUD__API"
+	keyVariable = "PREFECT__CLOUD__API_KEY"
+)
+
+// settingName is a variable with its flag.
+func settingName(variable string) string {
+	for _, s := range allSettings() {
+		if s.Variable == variable {
+			return s.Name()
+		}
+	}
+	return variable
 }
 
 // wrongSettings is nil when there is nothing wrong.

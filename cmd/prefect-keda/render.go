@@ -36,7 +36,8 @@ each value is from.
 What would fail the run is printed as the launcher would log it. The API key is shown as ` + hiddenKey + ` unless --show-key is
 given.
 
-Every setting of the launcher has an environment variable, named in brackets with its default; the flag wins.`,
+It takes every flag and variable of the launcher; shown below are those that matter here. The variable is in brackets,
+with its default; the flag wins.`,
 		Example: `  prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001
   prefect-keda render -f run.json --backend server --namespace flows --job-template job.yaml
   prefect-keda render -f - -o json --env A=1 < run.json | kubectl create --dry-run=server -f -`,
@@ -106,8 +107,6 @@ func renderSettings(c *cobra.Command, env environment, offline bool) (config.Lau
 	}
 	return settings, nil
 }
-
-const keyVariable = "PREFECT__CLOUD__API_KEY"
 
 // printer is how the Job is written.
 func printer(c *cobra.Command) (func(io.Writer, *batchv1.Job, job.Origins) error, error) {

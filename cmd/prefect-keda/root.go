@@ -185,6 +185,9 @@ func help(c *cobra.Command, _ []string) {
 		}
 	}
 	for _, g := range flagGroups(c) {
+		if !g.Flags.HasAvailableFlags() {
+			continue
+		}
 		fmt.Fprintf(out, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth))
 	}
 }

@@ -41,9 +41,8 @@ Every flag has an environment variable, named in brackets with its default; the 
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		given, problems := lookup(c, env, config.Scaler{})
-		settings, err := config.LoadScaler(c.Context(), given)
-		if err := wrongSettings(problems, err); err != nil {
+		settings, err := loadScaler(c, env)
+		if err != nil {
 			return err
 		}
 		log := newLogger(io.err, settings.Process)
@@ -68,7 +67,8 @@ func thrift(env environment) {
 
 func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	registry := newRegistry()
-	connections, namespaces, err := connections(s, log, registry)
+	conns := connections(s)
+	clients, err := connected(conns, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
@@ -81,7 +81,7 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 		return misconfigured{err}
 	}
 	options := scaler.Options{
-		Listen: string(s.Listen), Connections: connections,
+		Listen: string(s.Listen), Connections: clients,
 		Kubernetes: scaler.Kubernetes{
 			Jobs: func(namespace string) scaler.Lister[*batchv1.JobList] { return client.Jobs(namespace) },
 			Pods: func(namespace string) scaler.Lister[*corev1.PodList] { return client.Pods(namespace) },
@@ -102,36 +102,49 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	if err != nil {
 		return err
 	}
-	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespaces); err != nil {
+	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespacesOf(conns)); err != nil {
 		return err
 	}
 	return serveBeside(ctx, server.Run, sites...)
 }
 
-// connections are the default one and the named ones, and the namespaces of all
-// their Jobs.
-func connections(s config.Scaler, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, []string, error) {
-	all := map[string]scaler.Connection{}
-	var namespaces []string
-	add := func(name string, p config.Prefect, in []string) error {
-		client, err := prefect1.New(apiOptions(p, "scaler", log.With("connection", name), registry, config.Agent{}))
-		if err != nil {
-			return fmt.Errorf("set up the Prefect client of connection %s: %w", name, err)
-		}
-		all[name] = scaler.Connection{Source: client, JobNamespaces: in}
-		namespaces = append(namespaces, in...)
-		return nil
-	}
-	if err := add("default", s.Prefect, s.JobNamespaces); err != nil {
-		return nil, nil, err
-	}
+// connection is one of the scaler's Prefect APIs, and where its runs become Jobs.
+type connection struct {
+	name       string
+	prefect    config.Prefect
+	namespaces []string
+	variable   func(string) string // of a further one
+}
+
+// connections are the default one and the named ones.
+func connections(s config.Scaler) []connection {
+	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.JobNamespaces}}
 	for _, c := range s.Named {
 		p := s.Prefect
 		p.Backend, p.API, p.Key, p.TenantID = c.Backend, c.API, c.Key, c.TenantID
-		if err := add(c.Name, p, c.JobNamespaces); err != nil {
-			return nil, nil, err
-		}
+		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, variable: c.Variable})
+	}
+	return all
+}
+
+func namespacesOf(all []connection) []string {
+	var namespaces []string
+	for _, c := range all {
+		namespaces = append(namespaces, c.namespaces...)
 	}
 	slices.Sort(namespaces)
-	return all, slices.Compact(namespaces), nil
+	return slices.Compact(namespaces)
+}
+
+// connected are the connections with their clients.
+func connected(all []connection, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, error) {
+	clients := map[string]scaler.Connection{}
+	for _, c := range all {
+		client, err := prefect1.New(apiOptions(c.prefect, "scaler", log.With("connection", c.name), registry, config.Agent{}))
+		if err != nil {
+			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
+		}
+		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces}
+	}
+	return clients, nil
 }
