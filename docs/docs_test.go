@@ -89,6 +89,81 @@ func TestTuningTable(t *testing.T) {
 	}
 }
 
+// What kubectl is told to look at or to run in is in the manifests, and the image
+// has the binary where it is called.
+func TestKubectlCommands(t *testing.T) {
+	kustomization := read(t, "manifests/base/kustomization.yaml")
+	deployments := map[string]deployment{}
+	for _, process := range []string{"scaler", "launcher"} {
+		var d deployment
+		if err := yaml.Unmarshal([]byte(read(t, "manifests/base/"+process+"/deployment.yaml")), &d); err != nil {
+			t.Fatal(err)
+		}
+		deployments[d.Metadata.Name] = d
+	}
+	named := regexp.MustCompile(`kubectl -n (\S+) [^\n]*?deploy(?:ment)?[/ ]([a-z][a-z0-9-]*)`)
+	binary := regexp.MustCompile(`/usr/local/bin/[a-z0-9-]+`)
+	seen := 0
+	for name, text := range documents(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			seen++
+			if _, found := deployments[m[2]]; !found || !strings.Contains(kustomization, "\nnamespace: "+m[1]+"\n") {
+				t.Errorf("%s says %q, which the manifests do not have", name, m[0])
+			}
+		}
+		for _, path := range binary.FindAllString(text, -1) {
+			if !strings.Contains(read(t, "Dockerfile"), `ENTRYPOINT ["`+path+`"]`) {
+				t.Errorf("%s calls %s, which the image does not have", name, path)
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("found %d commands", seen)
+	}
+}
+
+// deployment is as much of one as the documents build on.
+type deployment struct {
+	Metadata struct{ Name string }
+	Spec     struct{ Template struct{ Spec podSpec } }
+}
+
+type podSpec struct {
+	ServiceAccountName           string
+	AutomountServiceAccountToken bool
+	Containers                   []struct {
+		Args          []string
+		LivenessProbe map[string]any
+		EnvFrom       []any
+	}
+}
+
+// The pod that checks as a launcher takes over from its Deployment what it needs
+// and changes what would be wrong for it.
+func TestCheckInACluster(t *testing.T) {
+	var d deployment
+	if err := yaml.Unmarshal([]byte(read(t, "manifests/base/launcher/deployment.yaml")), &d); err != nil {
+		t.Fatal(err)
+	}
+	pod := d.Spec.Template.Spec
+	if !pod.AutomountServiceAccountToken || pod.ServiceAccountName != d.Metadata.Name || len(pod.Containers) != 1 || len(pod.Containers[0].EnvFrom) == 0 {
+		t.Errorf("the launcher's pod does not bring what check needs: %+v", pod)
+	}
+	page := read(t, "docs/troubleshooting.md")
+	for part, there := range map[string]bool{
+		"{spec: .spec.template.spec}":                     true,
+		`.spec.containers[0].args = ["check"]`:            strings.Join(pod.Containers[0].Args, " ") == "launcher",
+		"del(.spec.containers[0].livenessProbe)":          pod.Containers[0].LivenessProbe != nil,
+		`--restart=Never`:                                 true,
+		`.spec.restartPolicy = "Never"`:                   true,
+		"get deploy " + d.Metadata.Name + " -o json | jq": true,
+	} {
+		if !strings.Contains(page, part) || !there {
+			t.Errorf("the page or the Deployment lacks what %s is about", part)
+		}
+	}
+}
+
 // Every variable of ours that a document names is a setting.
 func TestSettingsExist(t *testing.T) {
 	settings := read(t, "docs/settings.md")

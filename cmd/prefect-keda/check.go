@@ -36,6 +36,7 @@ each tells what was found, and for a failure what to do next. What depends on a 
 It changes nothing: the one Job it sends is a dry run. What its user may not look at is skipped and said so; for the
 launcher's permissions as seen from somebody else's terminal give --as. In the cluster, where the scaler always is:
   kubectl -n prefect-keda exec deploy/prefect-keda-scaler -- /usr/local/bin/app check --scaler
+docs/troubleshooting.md has the command that does it in a pod like the launcher's.
 
 It takes every flag and variable of the launcher, with --scaler of the scaler; shown below are those that matter here.
 The variable is in brackets, with its default; the flag wins.`,
