@@ -79,6 +79,9 @@ with its default; the flag wins.`,
 		if err != nil {
 			return fmt.Errorf("render the Job of flow run %s: %w", run.ID, err)
 		}
+		if j.Namespace == "" { // the launcher says it in the request
+			j.Namespace, from["metadata.namespace"] = settings.Namespace, "NAMESPACE"
+		}
 		return write(io.out, j, from)
 	}
 	return c
@@ -95,10 +98,13 @@ func renderFlags() config.Group {
 	return config.Group{Title: "Rendering", Flags: fs}
 }
 
-// renderSettings are the launcher's. Without an API nobody asks for a key.
+// renderSettings are the launcher's. Without an API nobody asks for a key; only
+// Prefect Cloud's launcher cannot be without, so there one is made up.
 func renderSettings(c *cobra.Command, env environment, offline bool) (config.Launcher, error) {
 	given, problems := lookup(c, env, config.Launcher{})
-	if key, _ := given.Lookup(keyVariable); offline && key == "" {
+	key, _ := given.Lookup(keyVariable)
+	backend, _ := given.Lookup("PREFECT__BACKEND")
+	if offline && key == "" && (backend == "" || backend == string(config.Cloud)) {
 		given = envconfig.MultiLookuper(envconfig.MapLookuper(map[string]string{keyVariable: hiddenKey}), given)
 	}
 	settings, err := config.LoadLauncher(c.Context(), given)

@@ -69,6 +69,7 @@ func TestRenderIsWhatIsCreated(t *testing.T) {
 	if len(created) != 1 {
 		t.Fatalf("%d Jobs were created", len(created))
 	}
+	created[0].Namespace = "flows" // it was created there
 	for _, p := range printed {
 		if d := cmp.Diff(*created[0], p); d != "" {
 			t.Errorf("-created +printed:\n%s", d)
@@ -96,6 +97,21 @@ func TestRenderOffline(t *testing.T) {
 		if d := cmp.Diff(want, command(t.Context(), offline(), text, "render", "-f", "-")); d != "" {
 			t.Errorf("-want +got:\n%s", d)
 		}
+	}
+}
+
+// A launcher for a Prefect Server has no key unless it is given one, and neither
+// has what its pods are told.
+func TestRenderMakesUpNoKey(t *testing.T) {
+	args := []string{"render", "-f", "-", "--backend", "server", "--api-key-secret", "prefect-api-key/api-key"}
+	got := command(t.Context(), offline(), rowWith("2"), args...)
+	if got.Code != exitOK || strings.Contains(got.Out, "[hidden]") || strings.Contains(got.Out, "secretKeyRef") {
+		t.Errorf("%+v", got)
+	}
+	// Where it has one, it shows.
+	got = command(t.Context(), offline("PREFECT__CLOUD__API_KEY="+canary), rowWith("2"), args...)
+	if got.Code != exitOK || !strings.Contains(got.Out, "secretKeyRef") {
+		t.Errorf("%+v", got)
 	}
 }
 
