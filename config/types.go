@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -230,18 +229,4 @@ func (a Address) Port() string {
 
 func joinHostPort(host string, port int) string {
 	return strings.TrimRight(host, "/") + ":" + strconv.Itoa(port)
-}
-
-// plain strips what a parser of the standard library says about itself.
-func plain(err error) error {
-	if num, ok := errors.AsType[*strconv.NumError](err); ok {
-		return fmt.Errorf("%q is not a number: %w", num.Num, num.Err)
-	}
-	if text, ok := strings.CutPrefix(err.Error(), "time: invalid duration "); ok {
-		return fmt.Errorf("%s is not a duration: give for example 90s, 15m or 1h", text)
-	}
-	if text, ok := strings.CutPrefix(err.Error(), "time: missing unit in duration "); ok {
-		return fmt.Errorf("%s has no unit: give for example 90s, 15m or 1h", text)
-	}
-	return err
 }

@@ -110,6 +110,7 @@ func launcherChecks(c *cobra.Command, env environment, o checkOptions, logTo io.
 	}
 	log := newLogger(logTo, s.Process)
 	adoptLibraries(log)
+	hintAtCommas(log, c)
 	jobs := jobSettings(s)
 	checks, err = prefectChecks(connection{prefect: s.Prefect}, log, check.PrefectOptions{Labels: s.Labels})
 	if err != nil {

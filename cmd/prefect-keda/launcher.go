@@ -53,6 +53,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
 		announce(log, env, "launcher", settings)
+		hintAtCommas(log, c)
 		return runLauncher(c.Context(), log, settings)
 	}
 	return c

@@ -145,6 +145,17 @@ func TestLauncherLaunchesAndLeaves(t *testing.T) {
 	}
 }
 
+// A comma in a label is most likely two labels, but the agent's flag had it so.
+func TestLabelWithAComma(t *testing.T) {
+	const hint = "this --label is one label with a comma in it"
+	for args, want := range map[string]bool{"-l a,b": true, "-l a -l b": false, "-l ['a,b']": false} {
+		_, out := newWorld(t, "").run(t, append([]string{"launcher", "--max-polls", "1"}, strings.Fields(args)...)...)
+		if strings.Contains(out, hint) != want {
+			t.Errorf("%s: want a hint: %v, got:\n%s", args, want, out)
+		}
+	}
+}
+
 // A SIGTERM that drained is a success.
 func TestScalerStopsCleanly(t *testing.T) {
 	w := newWorld(t, "")
@@ -167,6 +178,8 @@ func TestMisconfigured(t *testing.T) {
 		want string
 	}{
 		{"an unknown flag", "", nil, []string{"launcher", "--idel-timeout=1m"}, "prefect-keda: unknown flag: --idel-timeout; see prefect-keda launcher --help\n"},
+		{"a flag's value", "", nil, []string{"launcher", "--pod-retries=maybe"}, "prefect-keda: --pod-retries: \"maybe\" is neither true nor false; see prefect-keda launcher --help\n"},
+		{"a duration without a unit", "", nil, []string{"check", "--timeout", "10"}, "prefect-keda: --timeout: \"10\" has no unit: give for example 90s, 15m or 1h; see prefect-keda check --help\n"},
 		{"an unknown command", "", nil, []string{"luncher"}, "prefect-keda: there is no command \"luncher\"; see prefect-keda --help\n"},
 		{"an argument", "", nil, []string{"scaler", "now"}, "prefect-keda: prefect-keda scaler takes no arguments, only flags, and got [\"now\"]\n"},
 		{
@@ -174,7 +187,7 @@ func TestMisconfigured(t *testing.T) {
 			[]string{"PREFECT_KEDA_CONCURRENCY=many", "PREFECT_KEDA_JOB_TTL=1m"},
 			[]string{"launcher"},
 			"prefect-keda: settings:\n" +
-				"  PREFECT_KEDA_CONCURRENCY (--concurrency): \"many\" is not a number: invalid syntax\n" +
+				"  PREFECT_KEDA_CONCURRENCY (--concurrency): \"many\" is not a whole number\n" +
 				"  PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again\n",
 		},
 		{

@@ -151,6 +151,17 @@ func announce(log *slog.Logger, env environment, process string, settings slog.L
 	}
 }
 
+// hintAtCommas: to the agent, and so to us, --label a,b is one label, while in the
+// variable it is two.
+func hintAtCommas(log *slog.Logger, c *cobra.Command) {
+	given, _ := c.Flags().GetStringArray("label")
+	for _, label := range given {
+		if strings.Contains(label, ",") && !strings.HasPrefix(label, "[") {
+			log.Warn("this --label is one label with a comma in it; for several labels give the flag several times", "label", label)
+		}
+	}
+}
+
 func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

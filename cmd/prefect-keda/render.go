@@ -67,6 +67,7 @@ with its default; the flag wins.`,
 			return err
 		}
 		log := newLogger(io.err, settings.Process)
+		hintAtCommas(log, c)
 		run, err := runToRender(c.Context(), settings, log, row, args)
 		if err != nil {
 			return err

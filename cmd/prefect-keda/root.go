@@ -88,7 +88,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root.SetErr(io.err)
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return misconfigured{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		return misconfigured{fmt.Errorf("%w; see %s --help", config.FlagProblem(err), c.CommandPath())}
 	})
 	env := parseEnviron(environ)
 	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newVersion())
