@@ -148,6 +148,17 @@ func (p Prefect) Address() string {
 	return address
 }
 
+// AddressSetting is what says so.
+func (p Prefect) AddressSetting() string {
+	_, variable := p.address()
+	for _, s := range Settings(p) {
+		if s.Variable == variable {
+			return s.Name()
+		}
+	}
+	return variable
+}
+
 // address is Address, with the variable that says so.
 func (p Prefect) address() (text, variable string) {
 	switch {

@@ -147,6 +147,29 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// Where one address can be listened at beside the other, both are.
+func TestCovers(t *testing.T) {
+	for _, tc := range []struct {
+		a, b config.Address
+		want bool
+	}{
+		{":8080", "127.0.0.1:8080", true},
+		{"0.0.0.0:8080", ":8080", true},
+		{"[::]:8080", "10.0.0.1:8080", true},
+		{"127.0.0.1:8080", "127.0.0.1:8080", true},
+		{"127.0.0.1:8080", ":8080", false},
+		{"127.0.0.1:8080", "10.0.0.1:8080", false},
+		{":8080", ":8081", false},
+		{":0", ":0", false},
+		{"", ":8080", false},
+		{":8080", "", false},
+	} {
+		if got := tc.a.Covers(tc.b); got != tc.want {
+			t.Errorf("%q covers %q: %v", tc.a, tc.b, got)
+		}
+	}
+}
+
 func TestConnections(t *testing.T) {
 	got, err := config.LoadScaler(t.Context(), server(
 		"NAMESPACE", "flows", "PREFECT_KEDA_CONNECTIONS", "team-a, prod",
@@ -229,7 +252,7 @@ func TestScalerProblems(t *testing.T) {
 		{"PREFECT_KEDA_MAX_STALENESS (--max-staleness): is 10s: give at least 20s, 5 times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", []string{"PREFECT_KEDA_MAX_STALENESS", "10s"}},
 		{"PREFECT_KEDA_TLS_CERT_FILE (--tls-cert-file): goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none", []string{"PREFECT_KEDA_TLS_CERT_FILE", "/c"}},
 		{"PREFECT_KEDA_TLS_CLIENT_CA_FILE (--tls-client-ca-file): asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_CA_FILE", "/c"}},
-		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
+		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (:8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
 		{`PREFECT_KEDA_CONNECTIONS (--connections): "default" cannot be the name of a further connection: use lower-case letters, digits and -, and not default`, []string{"PREFECT_KEDA_CONNECTIONS", "default", "PREFECT_KEDA_CONNECTION_DEFAULT_API_KEY", "k"}},
 		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
 		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
@@ -254,6 +277,8 @@ func TestLauncherProblems(t *testing.T) {
 		{"PREFECT__SERVER__PORT (--server-port): is 0: give 1 to 65535\nPREFECT__SERVER__HOST (--server-host): is not a URL: give one like http://host, without the port", []string{"PREFECT__SERVER__PORT", "0", "PREFECT__SERVER__HOST", "foo"}},
 		{"PREFECT__SERVER__ENDPOINT (--server-endpoint): holds a user or password: take it out and give the API key instead", []string{"PREFECT__SERVER__ENDPOINT", "http://u:p@x"}},
 		{"PREFECT__CLOUD__ENDPOINT (--cloud-endpoint): is not a URL: give one like http://host:4200 or https://api.prefect.io", []string{"PREFECT__BACKEND", "cloud", "PREFECT__CLOUD__API_KEY", "k", "PREFECT__CLOUD__ENDPOINT", "foo"}},
+		{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS (--agent-address): is 0.0.0.0:8080, which takes the port of PREFECT_KEDA_OPS_LISTEN (127.0.0.1:8080) on all addresses: give another port, or the same address", []string{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://0.0.0.0:8080", "PREFECT_KEDA_OPS_LISTEN", "127.0.0.1:8080"}},
+		{"<nil>", []string{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://0.0.0.0:8080"}},
 		// What another setting makes irrelevant does not matter.
 		{"<nil>", []string{"PREFECT__CLOUD__API", "http://x", "PREFECT__SERVER__HOST", "foo", "PREFECT__SERVER__PORT", "0", "PREFECT__CLOUD__ENDPOINT", "foo"}},
 		{`PREFECT_KEDA_POD_RETRIES (--pod-retries): "maybe" is neither true nor false`, []string{"PREFECT_KEDA_POD_RETRIES", "maybe"}},

@@ -227,6 +227,18 @@ func (a Address) Port() string {
 	return port
 }
 
+// Covers tells whether who listens at a is reached at b too: a port can be
+// listened at only once, be it on all addresses.
+func (a Address) Covers(b Address) bool {
+	host, port, err := net.SplitHostPort(string(a))
+	other, otherPort, otherErr := net.SplitHostPort(string(b))
+	if err != nil || otherErr != nil || port == "0" || port != otherPort {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == other || host == "" || ip != nil && ip.IsUnspecified()
+}
+
 func joinHostPort(host string, port int) string {
 	return strings.TrimRight(host, "/") + ":" + strconv.Itoa(port)
 }

@@ -72,6 +72,9 @@ func (l Launcher) Validate() error {
 	if l.AgentConfigID != "" && !uuid(l.AgentConfigID) {
 		p.add("PREFECT_KEDA_AGENT_CONFIG_ID", "%q is not a UUID", l.AgentConfigID)
 	}
+	if agent, ops := l.AgentAddress, l.OpsListen; agent.Covers(ops) && !ops.Covers(agent) {
+		p.add("PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "is %s, which takes the port of PREFECT_KEDA_OPS_LISTEN (%s) on all addresses: give another port, or the same address", agent, ops)
+	}
 	if l.Agent.Name == "" {
 		p.add("PREFECT__CLOUD__AGENT__NAME", "is empty: give a name")
 	}
@@ -131,8 +134,8 @@ func (s Scaler) Validate() error {
 	if s.TLSClientCAFile != "" && s.TLSCertFile == "" {
 		p.add("PREFECT_KEDA_TLS_CLIENT_CA_FILE", "asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too")
 	}
-	if port := s.Listen.Port(); port != "0" && port == s.OpsListen.Port() {
-		p.add("PREFECT_KEDA_LISTEN", "has the same port as PREFECT_KEDA_OPS_LISTEN (%s): give another one", port)
+	if s.Listen.Covers(s.OpsListen) || s.OpsListen.Covers(s.Listen) {
+		p.add("PREFECT_KEDA_LISTEN", "has the same port as PREFECT_KEDA_OPS_LISTEN (%s): give another one", s.OpsListen)
 	}
 	prefixes := map[string]string{}
 	for _, c := range s.Named {

@@ -54,12 +54,13 @@ Every flag has an environment variable, named in brackets with its default; the 
 		adoptLibraries(log)
 		announce(log, env, "launcher", settings)
 		hintAtCommas(log, c)
-		return runLauncher(c.Context(), log, settings)
+		return ended(c.Context(), log, runLauncher(c.Context(), log, settings))
 	}
 	return c
 }
 
 func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error {
+	log.Info("the Prefect API to ask", "api", s.Address(), "setting", s.AddressSetting())
 	registry := newRegistry()
 	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
 	if err != nil {
@@ -83,7 +84,7 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err != nil {
 		return misconfigured{err}
 	}
-	sites, err := launcherSites(ctx, s, registry, l)
+	sites, err := launcherSites(ctx, log, s, registry, l)
 	if err != nil {
 		return err
 	}
@@ -96,33 +97,18 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 // launcherSites is the operators' port, and the agent's address when there is
 // one: an agent's environment often has it on the same port, and then both are
 // one.
-func launcherSites(ctx context.Context, s config.Launcher, registry *prometheus.Registry, l *launcher.Launcher) ([]site, error) {
+func launcherSites(ctx context.Context, log *slog.Logger, s config.Launcher, registry *prometheus.Registry, l *launcher.Launcher) ([]site, error) {
 	main := ops.Handler(registry, l.Live, l.Live)
-	agent := main
-	handlers := map[string]http.Handler{string(s.OpsListen): main}
-	if s.AgentAddress != "" && s.AgentAddress.Port() != s.OpsListen.Port() {
-		agent = http.NewServeMux()
-		handlers[string(s.AgentAddress)] = agent
-	}
+	places := []place{{opsVariable, s.OpsListen, main}}
 	if s.AgentAddress != "" {
+		agent := main
+		if !s.OpsListen.Covers(s.AgentAddress) {
+			agent = http.NewServeMux()
+			places = append(places, place{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", s.AgentAddress, agent})
+		}
 		ops.HandleAgent(agent, l.Live, l.Poke)
 	}
-	return listen(ctx, handlers)
-}
-
-func listen(ctx context.Context, handlers map[string]http.Handler) ([]site, error) {
-	var sites []site
-	for address, handler := range handlers {
-		listener, err := ops.Listen(ctx, address)
-		if err != nil {
-			for _, s := range sites {
-				s.listener.Close()
-			}
-			return nil, misconfigured{err}
-		}
-		sites = append(sites, site{listener, handler})
-	}
-	return sites, nil
+	return listen(ctx, log, places...)
 }
 
 func apiOptions(p config.Prefect, process string, log *slog.Logger, registry prometheus.Registerer, agent config.Agent) prefect1.Options {

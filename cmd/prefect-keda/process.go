@@ -179,6 +179,9 @@ func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (cfg *res
 		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
 	})
 	if err != nil {
+		if k.Kubeconfig != "" || k.KubeContext != "" {
+			err = fmt.Errorf("%s, %s: %w", settingName("KUBECONFIG"), settingName("PREFECT_KEDA_KUBE_CONTEXT"), err)
+		}
 		return nil, "", misconfigured{err}
 	}
 	log.Debug("reaching Kubernetes", "reason", "by "+source)
@@ -202,6 +205,50 @@ func checkAccess(ctx context.Context, log *slog.Logger, cfg *rest.Config, permis
 		log.Warn("cannot check our permissions; going on without", "err", err)
 	}
 	return nil
+}
+
+const opsVariable = "PREFECT_KEDA_OPS_LISTEN"
+
+// place is where to serve what, and the setting that says so.
+type place struct {
+	variable string
+	address  config.Address
+	handler  http.Handler
+}
+
+// listen opens all places or none.
+func listen(ctx context.Context, log *slog.Logger, places ...place) ([]site, error) {
+	var sites []site
+	for _, p := range places {
+		listener, err := ops.Listen(ctx, string(p.address))
+		if err != nil {
+			for _, s := range sites {
+				s.listener.Close()
+			}
+			return nil, notListening(err, p.variable)
+		}
+		log.Info("serving pages", "address", listener.Addr().String(), "setting", p.variable)
+		sites = append(sites, site{listener, p.handler})
+	}
+	return sites, nil
+}
+
+// notListening is err, and if that is about an address, with the setting that has
+// to change.
+func notListening(err error, variable string) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
+		return misconfigured{config.Problem{Setting: settingName(variable), Text: fmt.Sprintf("cannot listen there: %v: give another address, or stop who has it", op.Err)}}
+	}
+	return err
+}
+
+// ended has what ends a process be its log's last line, in the log's own form.
+func ended(ctx context.Context, log *slog.Logger, err error) error {
+	if err == nil || !log.Enabled(ctx, slog.LevelError) {
+		return err
+	}
+	log.ErrorContext(ctx, "ended by an error", "err", err, "exit_code", exitCode(err))
+	return reported{err}
 }
 
 // site is a handler and where it is served.

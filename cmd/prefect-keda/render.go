@@ -69,6 +69,9 @@ with its default; the flag wins.`,
 		log := newLogger(io.err, settings.Process)
 		hintAtCommas(log, c)
 		run, err := runToRender(c.Context(), settings, log, row, args)
+		if err != nil && row == nil {
+			return fmt.Errorf("%w (asked %s, which %s says)", err, settings.Address(), settings.AddressSetting())
+		}
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/kube"
@@ -37,6 +38,9 @@ func exits(ok, failed, misconfigured string) map[string]string {
 // reported is an error whose text has been printed already.
 type reported struct{ error }
 
+// Unwrap is the cause, which has the exit code.
+func (r reported) Unwrap() error { return r.error }
+
 // misconfigured is an error only a changed setting can mend.
 type misconfigured struct{ error }
 
@@ -52,7 +56,7 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 		return exitOK
 	}
 	if _, said := errors.AsType[reported](err); said {
-		return exitFailed
+		return exitCode(err)
 	}
 	fmt.Fprintln(io.err, "prefect-keda: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	return exitCode(err)
@@ -61,7 +65,8 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 func exitCode(err error) int {
 	_, setting := errors.AsType[misconfigured](err)
 	_, missing := errors.AsType[*kube.MissingError](err)
-	if setting || missing || errors.Is(err, prefect.ErrAuth) {
+	// Refusals that may pass (a quota) end no process.
+	if setting || missing || errors.Is(err, prefect.ErrAuth) || apierrors.IsForbidden(err) {
 		return exitMisconfigured
 	}
 	return exitFailed

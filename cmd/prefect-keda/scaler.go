@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime/debug"
 	"slices"
 
@@ -49,7 +49,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		adoptLibraries(log)
 		announce(log, env, "scaler", settings)
 		thrift(env)
-		return runScaler(c.Context(), log, settings)
+		return ended(c.Context(), log, runScaler(c.Context(), log, settings))
 	}
 	return c
 }
@@ -93,19 +93,22 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile}
 	}
 	server, err := scaler.New(options)
+	if errors.Is(err, scaler.ErrCertificate) {
+		return misconfigured{config.Problem{Setting: "PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE", Text: err.Error()}}
+	}
 	if err != nil {
 		return misconfigured{err}
 	}
 	mux := ops.Handler(registry, server.Live, server.Ready)
 	mux.Handle("GET /debug/demand", server.Debug())
-	sites, err := listen(ctx, map[string]http.Handler{string(s.OpsListen): mux})
+	sites, err := listen(ctx, log, place{opsVariable, s.OpsListen, mux})
 	if err != nil {
 		return err
 	}
 	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespacesOf(conns)); err != nil {
 		return err
 	}
-	return serveBeside(ctx, server.Run, sites...)
+	return notListening(serveBeside(ctx, server.Run, sites...), "PREFECT_KEDA_LISTEN")
 }
 
 // connection is one of the scaler's Prefect APIs, and where its runs become Jobs.
@@ -127,6 +130,14 @@ func connections(s config.Scaler) []connection {
 	return all
 }
 
+// addressSetting is what says where the API is.
+func (c connection) addressSetting() string {
+	if c.variable != nil && c.prefect.API != "" {
+		return c.variable("API")
+	}
+	return c.prefect.AddressSetting()
+}
+
 func namespacesOf(all []connection) []string {
 	var namespaces []string
 	for _, c := range all {
@@ -140,6 +151,7 @@ func namespacesOf(all []connection) []string {
 func connected(all []connection, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, error) {
 	clients := map[string]scaler.Connection{}
 	for _, c := range all {
+		log.Info("the Prefect API to ask", "connection", c.name, "api", c.prefect.Address(), "setting", c.addressSetting())
 		client, err := prefect1.New(apiOptions(c.prefect, "scaler", log.With("connection", c.name), registry, config.Agent{}))
 		if err != nil {
 			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
