@@ -56,6 +56,10 @@ func TestExamples(t *testing.T) {
 					_, err := loadLauncher(c, parseEnviron(environ))
 					return err
 				}
+				if c.Name() == "scaler" {
+					_, err := loadScaler(c, parseEnviron(environ))
+					return err
+				}
 				return nil
 			}
 			root.SetArgs(append([]string{called.Name()}, rest...))

@@ -52,7 +52,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
-		announce(log, env, "launcher", settings)
+		announce(log, c, env, settings)
 		hintAtCommas(log, c)
 		return ended(c.Context(), log, runLauncher(c.Context(), log, settings))
 	}

@@ -187,6 +187,8 @@ func TestMisconfigured(t *testing.T) {
 		{"a flag's value", "", nil, []string{"launcher", "--pod-retries=maybe"}, "prefect-keda: --pod-retries: \"maybe\" is neither true nor false; see prefect-keda launcher --help\n"},
 		{"a duration without a unit", "", nil, []string{"check", "--timeout", "10"}, "prefect-keda: --timeout: \"10\" has no unit: give for example 90s, 15m or 1h; see prefect-keda check --help\n"},
 		{"an unknown command", "", nil, []string{"luncher"}, "prefect-keda: there is no command \"luncher\"; see prefect-keda --help\n"},
+		{"help for an unknown command", "", nil, []string{"help", "bogus"}, "prefect-keda: there is no command \"bogus\"; see prefect-keda --help\n"},
+		{"help for too much", "", nil, []string{"help", "render", "x"}, "prefect-keda: there is no command \"render x\"; see prefect-keda --help\n"},
 		{"an argument", "", nil, []string{"scaler", "now"}, "prefect-keda: prefect-keda scaler takes no arguments, only flags, and got [\"now\"]\n"},
 		{
 			"settings, all at once", "",
@@ -400,5 +402,11 @@ func TestHelp(t *testing.T) {
 	}
 	if code, out := newWorld(t, "").run(t, "version"); code != exitOK || !strings.HasPrefix(out, "prefect-keda ") || strings.TrimSpace(out) == "prefect-keda" {
 		t.Errorf("version: exit code %d, %q", code, out)
+	} else if code, flag := newWorld(t, "").run(t, "--version"); code != exitOK || flag != out {
+		t.Errorf("--version: exit code %d, %q", code, flag)
+	}
+	_, page := newWorld(t, "").run(t, "render", "--help")
+	if code, out := newWorld(t, "").run(t, "help", "render"); code != exitOK || out != page {
+		t.Errorf("help render: exit code %d, %q", code, out)
 	}
 }

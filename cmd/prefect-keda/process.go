@@ -31,6 +31,8 @@ const checkTimeout = 15 * time.Second
 // flagGroups are the headings of a command's flags.
 func flagGroups(c *cobra.Command) []config.Group {
 	switch c.Name() {
+	case "prefect-keda":
+		return []config.Group{rootFlags()}
 	case "scaler":
 		return config.Flags(config.Scaler{})
 	case "launcher":
@@ -140,13 +142,14 @@ func wrongSettings(problems ...error) error {
 }
 
 // announce says once what runs here and which variables say nothing to it.
-func announce(log *slog.Logger, env environment, process string, settings slog.LogValuer) {
+func announce(log *slog.Logger, c *cobra.Command, env environment, settings slog.LogValuer) {
+	process := c.Name()
 	log.Info("starting "+process, "version", currentVersion()) //nolint:sloglint // two processes, two constants
 	log.Debug("effective settings", "settings", settings)
 	if ignored := config.Ignored(env); len(ignored) > 0 {
 		log.Info("these variables of the Prefect agent have no effect here and can be removed", "variables", strings.Join(ignored, ", "))
 	}
-	if unknown := config.Unknown(env.names); len(unknown) > 0 {
+	if unknown := config.Unknown(config.Override(env, config.Scaler{}, c.Flags()), env.names); len(unknown) > 0 {
 		log.Warn("these variables begin like ours and are not known; are they misspelt?", "variables", strings.Join(unknown, ", "))
 	}
 }
@@ -174,10 +177,7 @@ func newRegistry() *prometheus.Registry {
 
 // kubeConfig is how to reach Kubernetes, and in words where that came from.
 func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (cfg *rest.Config, source string, err error) {
-	cfg, source, err = kube.Config(kube.Options{
-		Kubeconfig: k.Kubeconfig, Context: k.KubeContext, QPS: k.KubeQPS, Burst: k.KubeBurst,
-		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
-	})
+	cfg, source, err = kube.Config(kubeOptions(k, process))
 	if err != nil {
 		if k.Kubeconfig != "" || k.KubeContext != "" {
 			err = fmt.Errorf("%s, %s: %w", settingName("KUBECONFIG"), settingName("PREFECT_KEDA_KUBE_CONTEXT"), err)
@@ -186,6 +186,13 @@ func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (cfg *res
 	}
 	log.Debug("reaching Kubernetes", "reason", "by "+source)
 	return cfg, source, nil
+}
+
+func kubeOptions(k config.Kubernetes, process string) kube.Options {
+	return kube.Options{
+		Kubeconfig: k.Kubeconfig, Context: k.KubeContext, QPS: k.KubeQPS, Burst: k.KubeBurst,
+		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
+	}
 }
 
 // checkAccess fails when permissions are missing. An API server that is away is

@@ -47,7 +47,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
-		announce(log, env, "scaler", settings)
+		announce(log, c, env, settings)
 		thrift(env)
 		return ended(c.Context(), log, runScaler(c.Context(), log, settings))
 	}
