@@ -54,6 +54,8 @@ const (
 	maxWarmUpLead = 10 * time.Minute
 	// maxLogLines keeps a log call small; the whole log is in the cluster's own.
 	maxLogLines = 1000
+	// minRequestTimeout is for an API next door.
+	minRequestTimeout = 100 * time.Millisecond
 	// idleFactor is by how much the scaler's interval grows while nobody asks.
 	idleFactor = 5
 )
@@ -172,7 +174,7 @@ func (f Prefect) validate(p *problems) {
 	}
 	checkKey(p, f.Backend, "PREFECT__BACKEND", f.Key, "PREFECT__CLOUD__API_KEY")
 	checkTenant(p, "PREFECT__CLOUD__TENANT_ID", f.TenantID)
-	if f.RequestTimeout <= 0 {
+	if f.RequestTimeout.Duration() < minRequestTimeout {
 		p.add("PREFECT__CLOUD__REQUEST_TIMEOUT", "is %s: give some seconds", f.RequestTimeout)
 	}
 }

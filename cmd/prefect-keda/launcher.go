@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/job"
@@ -62,25 +63,11 @@ Every flag has an environment variable, named in brackets with its default; the 
 func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error {
 	log.Info("the Prefect API to ask", "api", s.Address(), "setting", s.AddressSetting())
 	registry := newRegistry()
-	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
-	if err != nil {
-		return misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
-	}
 	cfg, _, err := kubeConfig(log, s.Kubernetes, "launcher")
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(cfg)
-	if err != nil {
-		return misconfigured{err}
-	}
-	name, err := os.Hostname() // a pod's name
-	if err != nil {
-		return fmt.Errorf("find this launcher's name: %w", err)
-	}
-	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}, launcher.Kubernetes{
-		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
-	})
+	l, err := buildLauncher(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
@@ -92,6 +79,25 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 		return err
 	}
 	return serveBeside(ctx, l.Run, sites...)
+}
+
+// buildLauncher makes no request.
+func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*launcher.Launcher, error) {
+	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
+	if err != nil {
+		return nil, fmt.Errorf("set up the Prefect client: %w", err)
+	}
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	name, err := os.Hostname() // a pod's name
+	if err != nil {
+		return nil, fmt.Errorf("find this launcher's name: %w", err)
+	}
+	return launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}, launcher.Kubernetes{
+		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
+	})
 }
 
 // launcherSites is the operators' port, and the agent's address when there is

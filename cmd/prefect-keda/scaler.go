@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/kube"
@@ -67,18 +68,35 @@ func thrift(env environment) {
 
 func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	registry := newRegistry()
-	conns := connections(s)
-	clients, err := connected(conns, log, registry)
-	if err != nil {
-		return misconfigured{err}
-	}
 	cfg, _, err := kubeConfig(log, s.Kubernetes, "scaler")
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(cfg)
+	server, err := buildScaler(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
+	}
+	mux := ops.Handler(registry, server.Live, server.Ready)
+	mux.Handle("GET /debug/demand", server.Debug())
+	sites, err := listen(ctx, log, place{opsVariable, s.OpsListen, mux})
+	if err != nil {
+		return err
+	}
+	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespacesOf(connections(s))); err != nil {
+		return err
+	}
+	return notListening(serveBeside(ctx, server.Run, sites...), "PREFECT_KEDA_LISTEN")
+}
+
+// buildScaler makes no request.
+func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*scaler.Server, error) {
+	clients, err := connected(connections(s), log, registry)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return nil, err
 	}
 	options := scaler.Options{
 		Listen: string(s.Listen), Connections: clients,
@@ -94,21 +112,9 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	}
 	server, err := scaler.New(options)
 	if errors.Is(err, scaler.ErrCertificate) {
-		return misconfigured{config.Problem{Setting: "PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE", Text: err.Error()}}
+		return nil, config.Problem{Setting: "PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE", Text: err.Error()}
 	}
-	if err != nil {
-		return misconfigured{err}
-	}
-	mux := ops.Handler(registry, server.Live, server.Ready)
-	mux.Handle("GET /debug/demand", server.Debug())
-	sites, err := listen(ctx, log, place{opsVariable, s.OpsListen, mux})
-	if err != nil {
-		return err
-	}
-	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespacesOf(conns)); err != nil {
-		return err
-	}
-	return notListening(serveBeside(ctx, server.Run, sites...), "PREFECT_KEDA_LISTEN")
+	return server, err
 }
 
 // connection is one of the scaler's Prefect APIs, and where its runs become Jobs.
