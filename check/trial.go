@@ -28,7 +28,7 @@ func sample() prefect.FlowRun {
 	}
 }
 
-func (c *clusterChecks) render(ctx context.Context) (string, error) {
+func (c *jobChecks) render(ctx context.Context) (string, error) {
 	var err error
 	c.job, err = c.Renderer.Render(ctx, sample())
 	wrong, ok := errors.AsType[*job.TemplateError](err)
@@ -49,10 +49,7 @@ func (c *clusterChecks) render(ctx context.Context) (string, error) {
 
 // tryJob has the API server do all but keep the Job: defaults, validation,
 // webhooks and quotas have their say.
-func (c *clusterChecks) tryJob(ctx context.Context) (string, error) {
-	if !c.CreatesJobs {
-		return "", skipped("the scaler creates none")
-	}
+func (c *jobChecks) tryJob(ctx context.Context) (string, error) {
 	_, err := c.cluster.Jobs.Create(ctx, c.job, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err != nil {
 		return "", failed(err, "%s", c.adviceOnJob(err))
@@ -64,17 +61,17 @@ func (c *clusterChecks) tryJob(ctx context.Context) (string, error) {
 	return found, nil
 }
 
-func (c *clusterChecks) adviceOnJob(err error) string {
+func (c *jobChecks) adviceOnJob(err error) string {
 	text := err.Error()
 	switch {
 	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return fmt.Sprintf("create the namespace %s, or set NAMESPACE (--namespace)", c.Namespace)
+		return fmt.Sprintf("create the namespace %s, or set NAMESPACE (--namespace)", c.namespace)
 	case strings.Contains(text, "denied the request"), strings.Contains(text, "denied request:"):
 		return "an admission webhook or policy wants other Jobs: say so in the Job template (JOB_TEMPLATE), or exempt the namespace"
 	case strings.Contains(text, "exceeded quota"):
-		return fmt.Sprintf("raise the quota or wait for Jobs to end (kubectl -n %s describe resourcequota): until there is room runs wait in Prefect, and are tried again", c.Namespace)
+		return fmt.Sprintf("raise the quota or wait for Jobs to end (kubectl -n %s describe resourcequota): until there is room runs wait in Prefect, and are tried again", c.namespace)
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("what refuses it is named above: mend it, or the Role in namespace %s", c.Namespace)
+		return fmt.Sprintf("what refuses it is named above: mend it, or the Role in namespace %s", c.namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return "the fields named come from the Job template or the launcher's settings: mend them there. prefect-keda render shows a run's Job"
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/job"
@@ -53,41 +54,28 @@ Every flag has an environment variable, named in brackets with its default; the 
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
-		announce(log, env, "launcher", settings)
-		return runLauncher(c.Context(), log, settings)
+		announce(log, c, env, settings)
+		hintAtCommas(log, c)
+		return ended(c.Context(), log, runLauncher(c.Context(), log, settings))
 	}
 	return c
 }
 
 func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error {
+	log.Info("the Prefect API to ask", "api", s.Address(), "setting", s.AddressSetting())
 	registry := newRegistry()
-	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
-	if err != nil {
-		return misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
-	}
 	cfg, _, err := kubeConfig(log, s.Kubernetes, "launcher")
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(cfg)
-	if err != nil {
-		return misconfigured{err}
-	}
-	name, err := os.Hostname() // a pod's name
-	if err != nil {
-		return fmt.Errorf("find this launcher's name: %w", err)
-	}
-	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
-	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
-		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
-	})
+	l, renderer, err := buildLauncher(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
 	if err := checkTemplate(ctx, log, renderer); err != nil {
 		return err
 	}
-	sites, err := launcherSites(ctx, s, registry, l)
+	sites, err := launcherSites(ctx, log, s, registry, l)
 	if err != nil {
 		return err
 	}
@@ -111,36 +99,42 @@ func checkTemplate(ctx context.Context, log *slog.Logger, renderer job.Renderer)
 	return nil
 }
 
+// buildLauncher makes no request.
+func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*launcher.Launcher, job.Renderer, error) {
+	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
+	if err != nil {
+		return nil, job.Renderer{}, fmt.Errorf("set up the Prefect client: %w", err)
+	}
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return nil, job.Renderer{}, err
+	}
+	name, err := os.Hostname() // a pod's name
+	if err != nil {
+		return nil, job.Renderer{}, fmt.Errorf("find this launcher's name: %w", err)
+	}
+	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
+	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
+		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
+	})
+	return l, renderer, err
+}
+
 // launcherSites is the operators' port, and the agent's address when there is
 // one: an agent's environment often has it on the same port, and then both are
 // one.
-func launcherSites(ctx context.Context, s config.Launcher, registry *prometheus.Registry, l *launcher.Launcher) ([]site, error) {
+func launcherSites(ctx context.Context, log *slog.Logger, s config.Launcher, registry *prometheus.Registry, l *launcher.Launcher) ([]site, error) {
 	main := ops.Handler(registry, l.Live, l.Live)
-	agent := main
-	handlers := map[string]http.Handler{string(s.OpsListen): main}
-	if s.AgentAddress != "" && s.AgentAddress.Port() != s.OpsListen.Port() {
-		agent = http.NewServeMux()
-		handlers[string(s.AgentAddress)] = agent
-	}
+	places := []place{{opsVariable, s.OpsListen, main}}
 	if s.AgentAddress != "" {
+		agent := main
+		if !s.OpsListen.Covers(s.AgentAddress) {
+			agent = http.NewServeMux()
+			places = append(places, place{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", s.AgentAddress, agent})
+		}
 		ops.HandleAgent(agent, l.Live, l.Poke)
 	}
-	return listen(ctx, handlers)
-}
-
-func listen(ctx context.Context, handlers map[string]http.Handler) ([]site, error) {
-	var sites []site
-	for address, handler := range handlers {
-		listener, err := ops.Listen(ctx, address)
-		if err != nil {
-			for _, s := range sites {
-				s.listener.Close()
-			}
-			return nil, misconfigured{err}
-		}
-		sites = append(sites, site{listener, handler})
-	}
-	return sites, nil
+	return listen(ctx, log, places...)
 }
 
 func apiOptions(p config.Prefect, process string, log *slog.Logger, registry prometheus.Registerer, agent config.Agent) prefect1.Options {
