@@ -13,4 +13,5 @@ part make verify
 part make conformance
 part make cluster
 part make e2e
+part make demo-small
 printf '==> every test passed, in %d min\n' $(((SECONDS - start + 59) / 60))
