@@ -22,7 +22,7 @@ help: ## List the targets
 
 .PHONY: unit
 unit: ## Unit, protocol and race tests (seconds on a warm cache)
-	@echo "==> unit tests, with the race detector, in random order"
+	@echo "==> unit tests, with the race detector, in random order (with nothing cached it compiles for minutes first)"
 	@$(GOTEST) -race -shuffle=on ./...
 
 .PHONY: build
