@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,7 +53,9 @@ type poller struct {
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
 	signs       signs
-	supervision *supervision // nil when no namespace is watched
+	supervision *supervision   // nil when no namespace is watched
+	beside      sync.WaitGroup // the question about Jobs that is under way
+	replies     chan reply
 }
 
 type claimKey struct {
@@ -74,6 +77,7 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 		settle:     settle,
 		pokes:      make(chan struct{}, 1),
 		jobChanges: make(chan struct{}, 1),
+		replies:    make(chan reply, 1),
 	}
 	p.lead.Store(int64(o.WarmUpLead))
 	p.current.Store(&snapshot{superseded: make(chan struct{})})
@@ -91,6 +95,7 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 
 // run looks again and again until ctx ends.
 func (p *poller) run(ctx context.Context) {
+	defer p.beside.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -99,7 +104,10 @@ func (p *poller) run(ctx context.Context) {
 			return
 		case <-timer.C:
 			p.look(ctx)
+			p.supervise(ctx, time.Now())
 			timer.Reset(p.pause())
+		case r := <-p.replies:
+			p.learn(ctx, r)
 		case <-p.pokes:
 			// Trouble upstream is not mended by asking more often.
 			if p.current.Load().Failures == 0 {
@@ -138,21 +146,27 @@ func (p *poller) look(ctx context.Context) {
 	now := time.Now()
 	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
 	p.publish(newSnapshot(o, began).with(p.missing(now), p.waiting(now), p.supervision.troubled(now)))
-	p.supervise(ctx, now)
 }
 
-// supervise follows the runs of Jobs, after what is due was published: it is not
-// to delay that.
+// supervise asks what the runs of Jobs are at, beside the loop: what is due is not
+// to wait for that. One such question is under way at a time.
 func (p *poller) supervise(ctx context.Context, now time.Time) {
-	if p.supervision == nil || !p.supervision.due(now) {
+	if p.supervision == nil || p.current.Load().Failures > 0 || !p.supervision.due(now) {
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	if err := p.supervision.ask(bounded, p.connection.Source, now); err != nil {
-		if ctx.Err() == nil {
-			p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", err)
-		}
+	q := p.supervision.ask(now)
+	p.beside.Go(func() {
+		bounded, cancel := context.WithTimeout(ctx, p.timeout)
+		defer cancel()
+		answer, err := p.connection.Source.Supervise(bounded, q.troubled, q.active)
+		p.replies <- reply{q, answer, err}
+	})
+}
+
+func (p *poller) learn(ctx context.Context, r reply) {
+	p.supervision.learn(r)
+	if r.err != nil {
+		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
 		return
 	}
 	p.recount(time.Now())
@@ -249,9 +263,9 @@ func (p *poller) want(lead time.Duration) {
 }
 
 // longestTurn is how long the loop can take to come round while all is well,
-// an upstream that hangs on both its questions included.
+// an upstream that hangs included.
 func (p *poller) longestTurn() time.Duration {
-	return 3 * (2*p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
+	return 3 * (p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
 }
 
 // jitter is d, give or take the share.
