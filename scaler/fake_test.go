@@ -132,7 +132,7 @@ func ref(name string, metadata ...string) *externalscaler.ScaledObjectRef {
 }
 
 func options(f Source) Options {
-	return Options{Listen: "127.0.0.1:0", PollInterval: minPollInterval, Connections: map[string]Connection{"default": {Source: f}}}
+	return Options{Listen: "127.0.0.1:0", PollInterval: minPollInterval, WarmUpLead: 10 * time.Second, Connections: map[string]Connection{"default": {Source: f}}}
 }
 
 // serving is a scaler that serves on an in-memory listener until the test ends.

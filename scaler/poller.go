@@ -20,6 +20,8 @@ const (
 	idleAfter  = 2 * time.Minute
 	// maxBackoff is how late recovery may be noticed.
 	maxBackoff = 10 * time.Second
+	// claimGrace is how long a claim may lack its Job before it counts as demand.
+	claimGrace = 5 * time.Second
 	// horizon is how far beyond the lead runs are asked for, so that their time
 	// is known before it comes, also when a few looks fail.
 	horizon = time.Minute
@@ -34,7 +36,6 @@ type poller struct {
 	interval   time.Duration
 	timeout    time.Duration
 	staleness  time.Duration
-	grace      time.Duration
 	log        *slog.Logger
 	metrics    *metrics
 	// settle is told of every new snapshot.
@@ -71,7 +72,6 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 		interval:   o.PollInterval,
 		timeout:    o.PollTimeout,
 		staleness:  o.MaxStaleness,
-		grace:      o.ClaimGrace,
 		log:        o.Logger.With("connection", name),
 		metrics:    m,
 		settle:     settle,
@@ -207,7 +207,7 @@ func (p *poller) missing(now time.Time) []missing {
 			since = now
 		}
 		lacking[k] = since
-		out = append(out, missing{ID: c.ID, Labels: c.Labels, Claim: c.Claim, CountsFrom: since.Add(p.grace)})
+		out = append(out, missing{ID: c.ID, Labels: c.Labels, Claim: c.Claim, CountsFrom: since.Add(claimGrace)})
 	}
 	p.lacking = lacking
 	return out
