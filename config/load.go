@@ -48,6 +48,15 @@ func connectionPrefix(name string) string {
 	return "PREFECT_KEDA_CONNECTION_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_"
 }
 
+// CredentialSettings names the variables that hold a connection's key and tenant.
+func CredentialSettings(connection string) string {
+	prefix := "PREFECT__CLOUD__"
+	if connection != "default" {
+		prefix = connectionPrefix(connection)
+	}
+	return prefix + "API_KEY and " + prefix + "TENANT_ID"
+}
+
 // Setting is what is known of one setting.
 type Setting struct {
 	Variable, Default     string

@@ -6,7 +6,8 @@ import "errors"
 var ErrNotFound = errors.New("not found in Prefect")
 
 // ErrAuth says that the API refused our key or tenant. Nothing but an operator can mend
-// it, so it is fatal at start-up and loud afterwards.
+// it. A launcher that has never been let in ends with it. The scaler goes on: while
+// it answers errors KEDA freezes, and the key may become valid again.
 var ErrAuth = errors.New("the Prefect API refused the key")
 
 // AuthorError is a fault in what the flow's author gave: a template, a value,

@@ -33,6 +33,9 @@ type Connection struct {
 	// JobNamespaces are watched for Jobs, to know which claims lack theirs and
 	// which Jobs are in trouble. Empty: neither is followed or ever counts.
 	JobNamespaces []string
+	// Credentials names the settings of the key and the tenant, for who has to mend
+	// them; may be empty.
+	Credentials string
 }
 
 // TLS names the files of the server's certificate. They are read again when

@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -131,8 +132,15 @@ func (p *poller) look(ctx context.Context) {
 	p.metrics.looked(p.name, time.Since(began), err)
 	before := p.current.Load()
 	if err != nil {
-		if before.Failures == 0 {
-			p.complain(ctx, err)
+		refused := errors.Is(err, prefect.ErrAuth)
+		if refused && p.connection.Credentials != "" {
+			err = fmt.Errorf("check %s: %w", p.connection.Credentials, err)
+		}
+		switch {
+		case refused && !errors.Is(before.Err, prefect.ErrAuth):
+			p.log.ErrorContext(ctx, "the Prefect API refuses the key; KEDA is answered with errors, once the last answer is stale, until the scaler has a valid one", "err", err)
+		case before.Failures == 0:
+			p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 		}
 		p.publish(before.failed(err))
 		return
@@ -170,14 +178,6 @@ func (p *poller) learn(ctx context.Context, r reply) {
 		return
 	}
 	p.recount(time.Now())
-}
-
-func (p *poller) complain(ctx context.Context, err error) {
-	if errors.Is(err, prefect.ErrAuth) {
-		p.log.ErrorContext(ctx, "the Prefect API refuses the key; answers go stale until the scaler has a valid one", "err", err)
-		return
-	}
-	p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 }
 
 // recount takes note of what became of Jobs since the last look.

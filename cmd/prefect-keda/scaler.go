@@ -29,6 +29,9 @@ func newScaler(io streams, env environment) *cobra.Command {
 		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due, at the cost of one
 request to the Prefect API per interval and one about Jobs every 30 s, however many ScaledObjects ask.
 
+An API that is away or refuses the key does not end it: KEDA is answered with errors once the last answer is too
+old, and scales nothing until that has passed.
+
 Every flag has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda scaler
   prefect-keda scaler --backend server --api http://localhost:4200 --namespace flows
@@ -37,7 +40,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		Annotations: exits(
 			"SIGTERM came",
 			"something failed that may pass; start it again",
-			"a flag or a setting is wrong, a permission is missing, or the API refuses the key"),
+			"a flag or a setting is wrong, or a permission is missing"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -118,7 +121,7 @@ func connections(s config.Scaler, log *slog.Logger, registry prometheus.Register
 		if err != nil {
 			return fmt.Errorf("set up the Prefect client of connection %s: %w", name, err)
 		}
-		all[name] = scaler.Connection{Source: client, JobNamespaces: in}
+		all[name] = scaler.Connection{Source: client, JobNamespaces: in, Credentials: config.CredentialSettings(name)}
 		namespaces = append(namespaces, in...)
 		return nil
 	}
