@@ -149,6 +149,7 @@ func serve(t *testing.T, o Options) *serving {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.delay = 0
 	l := bufconn.Listen(1 << 20)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -188,42 +188,6 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestShutdownEndsStreamsCleanly(t *testing.T) {
-	s := serve(t, options(&fakeSource{due: dues(1)}))
-	var streams []externalscaler.ExternalScaler_StreamIsActiveClient
-	for i := range 20 {
-		st, err := s.client.StreamIsActive(t.Context(), ref(fmt.Sprint("etl-", i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := st.Recv(); err != nil || !r.Result {
-			t.Fatalf("%v, %v", r, err)
-		}
-		streams = append(streams, st)
-	}
-	// A health watch never ends by itself and must not hold the shutdown up.
-	watch, err := healthpb.NewHealthClient(s.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := watch.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- s.stop() }()
-	for _, st := range streams {
-		if r, err := st.Recv(); !errors.Is(err, io.EOF) {
-			t.Errorf("%v, %v; want EOF, after which KEDA comes back soon", r, err)
-		}
-	}
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-	if _, err := s.client.IsActive(t.Context(), ref("etl")); status.Code(err) != codes.Unavailable {
-		t.Errorf("after shutdown: %v", err)
-	}
-}
-
 // TestManyScaledObjects is a large cluster: all of KEDA's calls and streams come
 // over one connection, and Prefect is asked as often as for a single one.
 func TestManyScaledObjects(t *testing.T) {
