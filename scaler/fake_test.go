@@ -25,6 +25,7 @@ type fakeSource struct {
 	trunc bool
 	err   error
 	hung  bool
+	hangs int // looks that hang
 	calls []time.Time
 	until time.Time
 
@@ -71,6 +72,9 @@ func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Obse
 	f.calls = append(f.calls, time.Now())
 	f.until = until
 	hung, err := f.hung, f.err
+	if hung {
+		f.hangs++
+	}
 	var o prefect.Observation
 	for _, r := range f.due {
 		if r.Due.Before(until) {
@@ -81,6 +85,7 @@ func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Obse
 	f.mu.Unlock()
 	if hung {
 		<-ctx.Done()
+		f.change(func(f *fakeSource) { f.hangs-- })
 		return prefect.Observation{}, ctx.Err()
 	}
 	if err != nil {
@@ -102,6 +107,12 @@ func (f *fakeSource) asked() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.calls)
+}
+
+func (f *fakeSource) hanging() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hangs
 }
 
 func (f *fakeSource) supervisions() int {

@@ -189,12 +189,13 @@ func TestHealth(t *testing.T) {
 }
 
 // TestManyScaledObjects is a large cluster: all of KEDA's calls and streams come
-// over one connection, and Prefect is asked as often as for a single one.
+// over one connection, Prefect is asked as often as for a single one, and no call
+// waits for it.
 func TestManyScaledObjects(t *testing.T) {
 	const objects, streamsEach = 1000, 2
 	f := &fakeSource{}
 	o := options(f)
-	o.PollInterval = time.Second
+	o.PollInterval, o.PollTimeout = time.Second, time.Minute
 	s := serve(t, o)
 	began := time.Now()
 	var received sync.WaitGroup
@@ -217,17 +218,20 @@ func TestManyScaledObjects(t *testing.T) {
 		}
 	}
 	eventually(t, "all streams are open", func() bool { return s.service.pollers["default"].streams.Load() == objects*streamsEach })
-	var calls sync.WaitGroup
-	for w := range 4 {
-		calls.Go(func() {
-			for i := w; i < objects; i += 4 {
-				if active, value, err := s.poll(t, refs[i]); err != nil || active || value != 0 {
-					t.Errorf("%s: %v %v %v", refs[i].Name, active, value, err)
+	pollAll := func(wantActive bool, wantValue float64) {
+		var calls sync.WaitGroup
+		for w := range 4 {
+			calls.Go(func() {
+				for i := w; i < objects; i += 4 {
+					if active, value, err := s.poll(t, refs[i]); err != nil || active != wantActive || value != wantValue {
+						t.Errorf("%s: %v %v %v", refs[i].Name, active, value, err)
+					}
 				}
-			}
-		})
+			})
+		}
+		calls.Wait()
 	}
-	calls.Wait()
+	pollAll(false, 0)
 	f.set(dues(1, "etl")...)
 	eventually(t, "every ScaledObject is active", func() bool {
 		for _, so := range s.service.seen.all() {
@@ -243,6 +247,13 @@ func TestManyScaledObjects(t *testing.T) {
 	}
 	if n := len(s.service.seen.all()); n != objects {
 		t.Errorf("%d ScaledObjects are known, want %d", n, objects)
+	}
+	// All of it is answered from memory: while Prefect hangs, nobody waits for it.
+	f.change(func(f *fakeSource) { f.hung = true })
+	eventually(t, "a look hangs", func() bool { return f.hanging() == 1 })
+	pollAll(true, 1)
+	if f.hanging() != 1 {
+		t.Error("the look returned before the last call was answered, so this shows nothing")
 	}
 	// Let the last messages out before the streams end.
 	eventually(t, "every stream has spoken", func() bool { return pushes(t, s.service.metrics) == objects*streamsEach })
