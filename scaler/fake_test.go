@@ -152,6 +152,8 @@ type serving struct {
 	client externalscaler.ExternalScalerClient
 	conn   *grpc.ClientConn
 	stop   func() error
+	// dial opens one more connection.
+	dial func(context.Context) (net.Conn, error)
 }
 
 func serve(t *testing.T, o Options) *serving {
@@ -182,7 +184,7 @@ func serve(t *testing.T, o Options) *serving {
 			t.Error(err)
 		}
 	})
-	return &serving{s, externalscaler.NewExternalScalerClient(conn), conn, stop}
+	return &serving{s, externalscaler.NewExternalScalerClient(conn), conn, stop, l.DialContext}
 }
 
 // poll asks as KEDA's poll loop does: the spec, then for each spec its metric
