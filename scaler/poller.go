@@ -173,11 +173,12 @@ func (p *poller) supervise(ctx context.Context, now time.Time) {
 
 func (p *poller) learn(ctx context.Context, r reply) {
 	p.supervision.learn(r)
-	if r.err != nil {
+	switch {
+	case r.err == nil:
+		p.recount(time.Now())
+	case ctx.Err() == nil:
 		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
-		return
 	}
-	p.recount(time.Now())
 }
 
 // recount takes note of what became of Jobs since the last look.
