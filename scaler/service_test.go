@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -190,77 +191,78 @@ func TestHealth(t *testing.T) {
 
 // TestManyScaledObjects is a large cluster: all of KEDA's calls and streams come
 // over one connection, Prefect is asked as often as for a single one, and no call
-// waits for it.
+// waits for it: in fake time, being answered from memory takes none.
 func TestManyScaledObjects(t *testing.T) {
 	const objects, streamsEach = 1000, 2
-	f := &fakeSource{}
-	o := options(f)
-	o.PollInterval, o.PollTimeout = time.Second, time.Minute
-	s := serve(t, o)
-	began := time.Now()
-	var received sync.WaitGroup
-	refs := make([]*externalscaler.ScaledObjectRef, objects)
-	for i := range objects {
-		refs[i] = ref(fmt.Sprint("etl-", i), fmt.Sprint("labels=etl,team-", i%50))
-		for range streamsEach {
-			st, err := s.client.StreamIsActive(t.Context(), refs[i])
-			if err != nil {
-				t.Fatal(err)
-			}
-			received.Go(func() {
-				if r, err := st.Recv(); err != nil || !r.Result {
-					t.Errorf("%v, %v", r, err)
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeSource{}
+		s := serve(t, bubbleOptions(f))
+		began := time.Now()
+		var received sync.WaitGroup
+		refs := make([]*externalscaler.ScaledObjectRef, objects)
+		for i := range objects {
+			refs[i] = ref(fmt.Sprint("etl-", i), fmt.Sprint("labels=etl,team-", i%50))
+			for range streamsEach {
+				st, err := s.client.StreamIsActive(t.Context(), refs[i])
+				if err != nil {
+					t.Fatal(err)
 				}
-				if r, err := st.Recv(); !errors.Is(err, io.EOF) {
-					t.Errorf("a second message %v, %v", r, err)
-				}
-			})
-		}
-	}
-	eventually(t, "all streams are open", func() bool { return s.service.pollers["default"].streams.Load() == objects*streamsEach })
-	pollAll := func(wantActive bool, wantValue float64) {
-		var calls sync.WaitGroup
-		for w := range 4 {
-			calls.Go(func() {
-				for i := w; i < objects; i += 4 {
-					if active, value, err := s.poll(t, refs[i]); err != nil || active != wantActive || value != wantValue {
-						t.Errorf("%s: %v %v %v", refs[i].Name, active, value, err)
+				received.Go(func() {
+					if r, err := st.Recv(); err != nil || !r.Result {
+						t.Errorf("%v, %v", r, err)
 					}
-				}
-			})
-		}
-		calls.Wait()
-	}
-	pollAll(false, 0)
-	f.set(dues(1, "etl")...)
-	eventually(t, "every ScaledObject is active", func() bool {
-		for _, so := range s.service.seen.all() {
-			if !so.active.Load() {
-				return false
+					if r, err := st.Recv(); !errors.Is(err, io.EOF) {
+						t.Errorf("a second message %v, %v", r, err)
+					}
+				})
 			}
 		}
-		return true
+		pass(5 * time.Second)
+		if n := s.service.pollers["default"].streams.Load(); n != objects*streamsEach {
+			t.Errorf("%d streams are open, want %d", n, objects*streamsEach)
+		}
+		pollAll := func(wantActive bool, wantValue float64) {
+			t.Helper()
+			asked := time.Now()
+			var calls sync.WaitGroup
+			for w := range 4 {
+				calls.Go(func() {
+					for i := w; i < objects; i += 4 {
+						if active, value, err := s.poll(t, refs[i]); err != nil || active != wantActive || value != wantValue {
+							t.Errorf("%s: %v %v %v", refs[i].Name, active, value, err)
+						}
+					}
+				})
+			}
+			calls.Wait()
+			if took := time.Since(asked); took != 0 {
+				t.Errorf("the calls waited for %s", took)
+			}
+		}
+		pollAll(false, 0)
+		f.set(dues(1, "etl")...)
+		pass(2 * time.Second)
+		if n := pushes(t, s.service.metrics); n != objects*streamsEach {
+			t.Errorf("%d messages when demand began, want %d", n, objects*streamsEach)
+		}
+		f.change(func(f *fakeSource) { f.hung = true })
+		pass(2 * time.Second)
+		if n := f.hanging(); n != 1 {
+			t.Errorf("%d looks hang, want 1", n)
+		}
+		pollAll(true, 1)
+		// Jitter may shorten the pause by a tenth.
+		if most := int(time.Since(began)/(900*time.Millisecond)) + 1; f.asked() > most {
+			t.Errorf("Prefect was asked %d times in %s by %d ScaledObjects", f.asked(), time.Since(began), objects)
+		}
+		if n := len(s.service.seen.all()); n != objects {
+			t.Errorf("%d ScaledObjects are known, want %d", n, objects)
+		}
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		received.Wait()
 	})
-	// Jitter may shorten the pause by a tenth.
-	if most := int(time.Since(began)/(900*time.Millisecond)) + 1; f.asked() > most {
-		t.Errorf("Prefect was asked %d times in %s by %d ScaledObjects", f.asked(), time.Since(began), objects)
-	}
-	if n := len(s.service.seen.all()); n != objects {
-		t.Errorf("%d ScaledObjects are known, want %d", n, objects)
-	}
-	// All of it is answered from memory: while Prefect hangs, nobody waits for it.
-	f.change(func(f *fakeSource) { f.hung = true })
-	eventually(t, "a look hangs", func() bool { return f.hanging() == 1 })
-	pollAll(true, 1)
-	if f.hanging() != 1 {
-		t.Error("the look returned before the last call was answered, so this shows nothing")
-	}
-	// Let the last messages out before the streams end.
-	eventually(t, "every stream has spoken", func() bool { return pushes(t, s.service.metrics) == objects*streamsEach })
-	if err := s.stop(); err != nil {
-		t.Error(err)
-	}
-	received.Wait()
 }
 
 func TestEdgesAreLoggedOnce(t *testing.T) {
