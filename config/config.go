@@ -76,7 +76,7 @@ type Jobs struct {
 type Launching struct {
 	IdleTimeout  time.Duration `env:"PREFECT_KEDA_IDLE_TIMEOUT, default=15m" flag:"idle-timeout" example:"20m" help:"leave after nothing has been due for so long; longer than KEDA's cooldown, so that KEDA is first"`
 	PollInterval time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks for due runs"`
-	Lookahead    time.Duration `env:"PREFECT_KEDA_LOOKAHEAD, default=10s" flag:"lookahead" example:"20s" help:"fetch runs so long before they are due, to be on time"`
+	Lookahead    time.Duration `env:"PREFECT_KEDA_LOOKAHEAD, default=10s" flag:"lookahead" example:"20s" help:"fetch runs so long before they are due, to be on time; 0 for not before"`
 	Concurrency  int           `env:"PREFECT_KEDA_CONCURRENCY, default=16" flag:"concurrency" example:"32" help:"flow runs handled at the same time"`
 	ClaimGrace   time.Duration `env:"PREFECT_KEDA_CLAIM_GRACE, default=10s" flag:"claim-grace" example:"12s" help:"leave another launcher so long to create the Job it claimed a run for"`
 	DrainTimeout time.Duration `env:"PREFECT_KEDA_DRAIN_TIMEOUT, default=25s" flag:"drain-timeout" example:"40s" help:"time to finish what is in hand after SIGTERM; below the pod's grace period"`
@@ -100,7 +100,7 @@ type Aftermath struct {
 type Scaling struct {
 	JobNamespaces Names         `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
 	PollInterval  time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, and one about Jobs every 30s, whatever the number of ScaledObjects"`
-	WarmUpLead    time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due"`
+	WarmUpLead    time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due; 0 for not before"`
 	MaxStaleness  time.Duration `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"serve the last answer for so long while Prefect is away, then answer KEDA with an error"`
 	Connections   Names         `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND, _API, _API_KEY, _TENANT_ID and _NAMESPACE (capitals, - as _)"`
 }

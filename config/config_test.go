@@ -76,6 +76,59 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	}
 }
 
+// A duration of zero is taken as zero or refused by name: it never becomes a
+// default behind the operator's back.
+func TestDurationsOfZero(t *testing.T) {
+	load := map[string]func(envconfig.Lookuper) error{
+		"launcher": func(l envconfig.Lookuper) error { _, err := config.LoadLauncher(t.Context(), l); return err },
+		"scaler":   func(l envconfig.Lookuper) error { _, err := config.LoadScaler(t.Context(), l); return err },
+	}
+	taken := map[string]bool{}
+	for process, of := range map[string]any{"launcher": config.Launcher{}, "scaler": config.Scaler{}} {
+		for _, s := range config.Settings(of) {
+			if _, err := time.ParseDuration(s.Default); err != nil && s.Variable != "PREFECT__CLOUD__REQUEST_TIMEOUT" {
+				continue
+			}
+			err := load[process](server(s.Variable, "0s"))
+			taken[process+" "+s.Variable] = err == nil
+			if want := s.Variable + " (--" + s.Flag + "): is 0s: give "; err != nil && !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%s=0s: the error %q does not begin with %q", s.Variable, err, want)
+			}
+		}
+	}
+	want := map[string]bool{
+		"launcher PREFECT__CLOUD__REQUEST_TIMEOUT": false,
+		"launcher PREFECT_KEDA_JOB_TTL":            false,
+		"launcher PREFECT_KEDA_IDLE_TIMEOUT":       false,
+		"launcher PREFECT_KEDA_POLL_INTERVAL":      false,
+		"launcher PREFECT_KEDA_LOOKAHEAD":          true,
+		"launcher PREFECT_KEDA_CLAIM_GRACE":        false,
+		"launcher PREFECT_KEDA_DRAIN_TIMEOUT":      false,
+		"launcher PREFECT_KEDA_POD_GRACE":          false,
+		"launcher PREFECT_KEDA_PENDING_TIMEOUT":    true,
+		"scaler PREFECT__CLOUD__REQUEST_TIMEOUT":   false,
+		"scaler PREFECT_KEDA_POLL_INTERVAL":        false,
+		"scaler PREFECT_KEDA_WARM_UP_LEAD":         true,
+		"scaler PREFECT_KEDA_MAX_STALENESS":        false,
+		"scaler PREFECT_KEDA_POD_GRACE":            false,
+		"scaler PREFECT_KEDA_PENDING_TIMEOUT":      true,
+	}
+	if diff := cmp.Diff(want, taken); diff != "" {
+		t.Errorf("taken as zero (-want +got):\n%s", diff)
+	}
+}
+
+func TestCredentialSettings(t *testing.T) {
+	for connection, want := range map[string]string{
+		"default": "PREFECT__CLOUD__API_KEY and PREFECT__CLOUD__TENANT_ID",
+		"team-a":  "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID",
+	} {
+		if got := config.CredentialSettings(connection); got != want {
+			t.Errorf("%s: %s, want %s", connection, got, want)
+		}
+	}
+}
+
 func TestAgentBlock(t *testing.T) {
 	// What `prefect agent kubernetes install` writes, with its empty strings.
 	got, err := config.LoadLauncher(t.Context(), envconfig.MapLookuper(map[string]string{

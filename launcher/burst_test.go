@@ -25,7 +25,7 @@ import (
 )
 
 func options(name string) Options {
-	return Options{Name: name, Namespace: "flows", IdleTimeout: time.Minute}
+	return Options{Name: name, Namespace: "flows", IdleTimeout: time.Minute, Lookahead: 10 * time.Second}
 }
 
 func mustNew(t *testing.T, o Options, b Backend, client *fake.Clientset) *Launcher {

@@ -204,6 +204,25 @@ func TestScheduledRunsAreLaunchedOnTime(t *testing.T) {
 	})
 }
 
+// With no lookahead a run is launched at the first look after its time.
+func TestNoLookahead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now().Add(30 * time.Second)))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.Lookahead = 0 })
+		time.Sleep(29 * time.Second)
+		synctest.Wait()
+		if b.Lookahead != 0 || len(b.jobs()) != 0 {
+			t.Errorf("looks %s ahead and has %d Jobs before the run is due", b.Lookahead, len(b.jobs()))
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if len(b.jobs()) != 1 {
+			t.Errorf("%d Jobs once the run is due, want 1", len(b.jobs()))
+		}
+		b.stop()
+	})
+}
+
 func TestPrefectAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory(run("r").due(time.Now().Add(30 * time.Second)))

@@ -12,8 +12,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// Options of a launcher. Zero durations and numbers mean the default named with
-// them.
+// Options of a launcher. A zero duration or number means the default named with
+// it, or nothing where there is none.
 type Options struct {
 	// Name tells this launcher from all others: its pod's name. Claims carry it.
 	Name string
@@ -28,7 +28,7 @@ type Options struct {
 	IdleTimeout time.Duration
 	// PollInterval between two looks at what is due; default 1 s.
 	PollInterval time.Duration
-	// Lookahead is how far ahead due runs are fetched; default 10 s.
+	// Lookahead is how far ahead due runs are fetched; zero fetches what is due.
 	Lookahead time.Duration
 	// DrainTimeout bounds finishing what is in hand after Run's context ended;
 	// default 25 s. It must be shorter than the pod's grace period.
@@ -65,7 +65,6 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.AgentName, "agent")
 	setDefault(&o.IdleTimeout, 15*time.Minute)
 	setDefault(&o.PollInterval, time.Second)
-	setDefault(&o.Lookahead, 10*time.Second)
 	setDefault(&o.DrainTimeout, 25*time.Second)
 	setDefault(&o.ClaimGrace, 10*time.Second)
 	setDefault(&o.RetryFor, 5*time.Minute)

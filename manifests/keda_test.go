@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/scaler"
 )
 
 // schema is a kind's OpenAPI schema out of the CRDs in KEDA's own module.
@@ -88,19 +89,26 @@ func unknown(object map[string]any, s *structuralschema.Structural) []string {
 }
 
 // TestTimesFit: KEDA takes an idle launcher away before it leaves by itself, and
-// Kubernetes waits longer than a launcher drains.
+// Kubernetes waits longer than a launcher drains or the scaler shuts down.
 func TestTimesFit(t *testing.T) {
 	for _, overlay := range overlays(t) {
 		objects := build(t, overlay)
 		for _, p := range pods(t, objects) {
-			if len(p.spec.Containers[0].Args) == 0 || p.spec.Containers[0].Args[0] != "launcher" {
+			if len(p.spec.Containers[0].Args) == 0 {
+				continue
+			}
+			grace := time.Duration(*p.spec.TerminationGracePeriodSeconds) * time.Second
+			if p.spec.Containers[0].Args[0] == "scaler" && grace < scaler.ShutdownTimeout+2*time.Second {
+				t.Errorf("%s: %s: the grace period %s leaves less than 2s beside the %s a shutdown may take", overlay, p.of, grace, scaler.ShutdownTimeout)
+			}
+			if p.spec.Containers[0].Args[0] != "launcher" {
 				continue
 			}
 			settings, err := config.LoadLauncher(t.Context(), environment(t, objects, p))
 			if err != nil {
 				t.Fatalf("%s: %s: %v", overlay, p.of, err)
 			}
-			if grace := time.Duration(*p.spec.TerminationGracePeriodSeconds) * time.Second; grace < settings.DrainTimeout+10*time.Second {
+			if grace < settings.DrainTimeout+10*time.Second {
 				t.Errorf("%s: %s: the grace period %s leaves less than 10s beside the drain timeout %s", overlay, p.of, grace, settings.DrainTimeout)
 			}
 			for _, o := range objects {

@@ -9,7 +9,8 @@ import (
 var ErrNotFound = errors.New("not found in Prefect")
 
 // ErrAuth says that the API refused our key or tenant. Nothing but an operator can mend
-// it, so it is fatal at start-up and loud afterwards.
+// it. A launcher that has never been let in ends with it. The scaler goes on: while
+// it answers errors KEDA freezes, and the key may become valid again.
 var ErrAuth = errors.New("the Prefect API refused the key")
 
 // RetryAfter is how long the API asked to be left alone when it answered with

@@ -33,6 +33,9 @@ type Connection struct {
 	// JobNamespaces are watched for Jobs, to know which claims lack theirs and
 	// which Jobs are in trouble. Empty: neither is followed or ever counts.
 	JobNamespaces []string
+	// Credentials names the settings of the key and the tenant, for who has to mend
+	// them; may be empty.
+	Credentials string
 }
 
 // TLS names the files of the server's certificate. They are read again when
@@ -43,7 +46,8 @@ type TLS struct {
 	ClientCAFile string
 }
 
-// Options are all that a Server can be told. Zero durations mean the defaults.
+// Options are all that a Server can be told. A zero duration means the default
+// named with it, or nothing where there is none.
 type Options struct {
 	// Listen is the address of the gRPC server, as in ":9090".
 	Listen string
@@ -61,11 +65,8 @@ type Options struct {
 	// before KEDA is given an error, which freezes it; 2 m by default.
 	MaxStaleness time.Duration
 	// WarmUpLead is how long before its time a scheduled run counts as demand;
-	// 10 s by default. ScaledObjects may choose another.
+	// ScaledObjects may choose another. Zero wakes nobody ahead of time.
 	WarmUpLead time.Duration
-	// ClaimGrace is how long a claim may lack its Job before it counts as
-	// demand; 5 s by default.
-	ClaimGrace time.Duration
 	// Rules say what is trouble; launchers must have the same. The zero Grace is
 	// one of 60 s.
 	Rules trouble.Rules
@@ -89,8 +90,6 @@ func (o Options) withDefaults() Options {
 	set(&o.PollInterval, time.Second)
 	set(&o.PollTimeout, 15*time.Second)
 	set(&o.MaxStaleness, 2*time.Minute)
-	set(&o.WarmUpLead, 10*time.Second)
-	set(&o.ClaimGrace, 5*time.Second)
 	set(&o.Rules.Grace, time.Minute)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -131,7 +130,6 @@ func (o Options) validate() error {
 		}
 	}
 	positive("warm-up lead", o.WarmUpLead)
-	positive("claim grace", o.ClaimGrace)
 	positive("grace for pods that do not start", o.Rules.Grace)
 	positive("time a run may wait for its pod", o.Rules.PendingFor)
 	if o.WarmUpLead > maxWarmUpLead {

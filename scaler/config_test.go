@@ -11,7 +11,7 @@ import (
 func TestAllThatIsWrongWithTheOptionsIsSaidAtOnce(t *testing.T) {
 	_, err := New(Options{
 		Listen: "9090", PollInterval: time.Millisecond, PollTimeout: time.Minute, MaxStaleness: time.Minute,
-		WarmUpLead: time.Hour, ClaimGrace: -1, TLS: &TLS{CertFile: "x"},
+		WarmUpLead: time.Hour, TLS: &TLS{CertFile: "x"},
 		Connections: map[string]Connection{
 			"a b":  {Source: &fakeSource{}},
 			"prod": {JobNamespaces: []string{""}},
@@ -26,7 +26,6 @@ func TestAllThatIsWrongWithTheOptionsIsSaidAtOnce(t *testing.T) {
 		`connection "prod": no Prefect API given`,
 		`connection "prod": watching Jobs in  needs a Kubernetes client`,
 		`connection "prod": a job namespace is empty; name each one`,
-		`claim grace is -1ns: it must not be negative`,
 		`warm-up lead is 1h0m0s: at most 10m0s`,
 		`poll interval is 1ms: at least 100ms`,
 		`maximum staleness is 1m0s: it must be at least 1m0.005s, 5 times the poll interval (1ms) plus the poll timeout (1m0s)`,
@@ -38,6 +37,40 @@ func TestAllThatIsWrongWithTheOptionsIsSaidAtOnce(t *testing.T) {
 	if _, err := New(Options{Listen: ":0"}); err == nil || !strings.Contains(err.Error(), "no connection") {
 		t.Errorf("without a connection: %v", err)
 	}
+}
+
+// No duration that was set to zero becomes another silently where zero means
+// something. What the rest becomes is nobody's choice: settings refuse it.
+func TestZeroIsZeroWhereItMeansSomething(t *testing.T) {
+	o := Options{}.withDefaults()
+	got := map[string]time.Duration{
+		"poll interval": o.PollInterval, "poll timeout": o.PollTimeout, "maximum staleness": o.MaxStaleness,
+		"warm-up lead": o.WarmUpLead, "grace of pods": o.Rules.Grace, "time a run may wait for its pod": o.Rules.PendingFor,
+	}
+	want := map[string]time.Duration{
+		"poll interval": time.Second, "poll timeout": 15 * time.Second, "maximum staleness": 2 * time.Minute,
+		"warm-up lead": 0, "grace of pods": time.Minute, "time a run may wait for its pod": 0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// With no lead, a scheduled run wakes a launcher when it is due.
+func TestNoWarmUpLead(t *testing.T) {
+	f := &fakeSource{}
+	o := bubbleOptions(f)
+	o.WarmUpLead = 0
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		when := time.Now().Add(47 * time.Second)
+		f.set(run("1", when))
+		open(t, s, func(st *fakeStream) {
+			pass(time.Minute)
+			if diff := cmp.Diff(when, st.got()[0]); diff != "" {
+				t.Error(diff)
+			}
+		})
+	})
 }
 
 func TestRunSaysWhyItCannotListen(t *testing.T) {

@@ -25,6 +25,7 @@ type fakeSource struct {
 	trunc bool
 	err   error
 	hung  bool
+	hangs int // looks that hang
 	calls []time.Time
 	until time.Time
 
@@ -45,7 +46,7 @@ func (f *fakeSource) Supervise(ctx context.Context, troubled, active []string) (
 	if f.mute {
 		f.mu.Unlock()
 		<-ctx.Done()
-		f.mu.Lock()
+		f.mu.Lock() // for the deferred Unlock
 		return prefect.Supervision{}, ctx.Err()
 	}
 	if f.err != nil {
@@ -71,6 +72,9 @@ func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Obse
 	f.calls = append(f.calls, time.Now())
 	f.until = until
 	hung, err := f.hung, f.err
+	if hung {
+		f.hangs++
+	}
 	var o prefect.Observation
 	for _, r := range f.due {
 		if r.Due.Before(until) {
@@ -81,6 +85,7 @@ func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Obse
 	f.mu.Unlock()
 	if hung {
 		<-ctx.Done()
+		f.change(func(f *fakeSource) { f.hangs-- })
 		return prefect.Observation{}, ctx.Err()
 	}
 	if err != nil {
@@ -102,6 +107,18 @@ func (f *fakeSource) asked() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.calls)
+}
+
+func (f *fakeSource) hanging() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hangs
+}
+
+func (f *fakeSource) supervisions() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.supervised)
 }
 
 func (f *fakeSource) asksUntil() time.Time {
@@ -126,7 +143,7 @@ func ref(name string, metadata ...string) *externalscaler.ScaledObjectRef {
 }
 
 func options(f Source) Options {
-	return Options{Listen: "127.0.0.1:0", PollInterval: minPollInterval, Connections: map[string]Connection{"default": {Source: f}}}
+	return Options{Listen: "127.0.0.1:0", PollInterval: minPollInterval, WarmUpLead: 10 * time.Second, Connections: map[string]Connection{"default": {Source: f}}}
 }
 
 // serving is a scaler that serves on an in-memory listener until the test ends.
@@ -135,6 +152,8 @@ type serving struct {
 	client externalscaler.ExternalScalerClient
 	conn   *grpc.ClientConn
 	stop   func() error
+	// dial opens one more connection.
+	dial func(context.Context) (net.Conn, error)
 }
 
 func serve(t *testing.T, o Options) *serving {
@@ -143,6 +162,7 @@ func serve(t *testing.T, o Options) *serving {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.delay = 0
 	l := bufconn.Listen(1 << 20)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -164,7 +184,7 @@ func serve(t *testing.T, o Options) *serving {
 			t.Error(err)
 		}
 	})
-	return &serving{s, externalscaler.NewExternalScalerClient(conn), conn, stop}
+	return &serving{s, externalscaler.NewExternalScalerClient(conn), conn, stop, l.DialContext}
 }
 
 // poll asks as KEDA's poll loop does: the spec, then for each spec its metric

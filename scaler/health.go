@@ -33,7 +33,7 @@ func (s *Server) Live() error {
 // scaler that is taken out of its Service cannot even say what it is short of.
 func (s *Server) Ready() error {
 	switch {
-	case s.draining.Err() != nil:
+	case s.leaving.Load():
 		return errors.New("the scaler is shutting down")
 	case !s.started.Load():
 		return errors.New("the scaler does not listen yet")

@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -23,6 +24,8 @@ const (
 	maxBackoff = 3 * time.Second
 	// maxTurn is how often the loop comes round at least, however long it pauses.
 	maxTurn = 10 * time.Second
+	// claimGrace is how long a claim may lack its Job before it counts as demand.
+	claimGrace = 5 * time.Second
 	// horizon is how far beyond the lead runs are asked for, so that their time
 	// is known before it comes, also when a few looks fail.
 	horizon = time.Minute
@@ -37,7 +40,6 @@ type poller struct {
 	interval   time.Duration
 	timeout    time.Duration
 	staleness  time.Duration
-	grace      time.Duration
 	log        *slog.Logger
 	metrics    *metrics
 	// settle is told of every new snapshot.
@@ -75,7 +77,6 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 		interval:   o.PollInterval,
 		timeout:    o.PollTimeout,
 		staleness:  o.MaxStaleness,
-		grace:      o.ClaimGrace,
 		log:        o.Logger.With("connection", name),
 		metrics:    m,
 		settle:     settle,
@@ -138,8 +139,15 @@ func (p *poller) look(ctx context.Context) {
 	p.metrics.looked(p.name, time.Since(began), err)
 	before := p.current.Load()
 	if err != nil {
-		if before.Failures == 0 {
-			p.complain(ctx, err)
+		refused := errors.Is(err, prefect.ErrAuth)
+		if refused && p.connection.Credentials != "" {
+			err = fmt.Errorf("check %s: %w", p.connection.Credentials, err)
+		}
+		switch {
+		case refused && !errors.Is(before.Err, prefect.ErrAuth):
+			p.log.ErrorContext(ctx, "the Prefect API refuses the key; KEDA is answered with errors, once the last answer is stale, until the scaler has a valid one", "err", err)
+		case before.Failures == 0:
+			p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 		}
 		p.leaveAlone(err)
 		p.publish(before.failed(err))
@@ -173,12 +181,13 @@ func (p *poller) supervise(ctx context.Context, now time.Time) {
 
 func (p *poller) learn(ctx context.Context, r reply) {
 	p.supervision.learn(r)
-	if r.err != nil {
+	switch {
+	case r.err == nil:
+		p.recount(time.Now())
+	case ctx.Err() == nil:
 		p.leaveAlone(r.err)
 		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
-		return
 	}
-	p.recount(time.Now())
 }
 
 // leaveAlone heeds what Prefect asked for with err, if it did.
@@ -186,14 +195,6 @@ func (p *poller) leaveAlone(err error) {
 	if wish := prefect.RetryAfter(err); wish > 0 {
 		p.quietUntil = time.Now().Add(wish)
 	}
-}
-
-func (p *poller) complain(ctx context.Context, err error) {
-	if errors.Is(err, prefect.ErrAuth) {
-		p.log.ErrorContext(ctx, "the Prefect API refuses the key; answers go stale until the scaler has a valid one", "err", err)
-		return
-	}
-	p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 }
 
 // recount takes note of what became of Jobs since the last look.
@@ -223,7 +224,7 @@ func (p *poller) missing(now time.Time) []missing {
 			since = now
 		}
 		lacking[k] = since
-		out = append(out, missing{ID: c.ID, Labels: c.Labels, Claim: c.Claim, CountsFrom: since.Add(p.grace)})
+		out = append(out, missing{ID: c.ID, Labels: c.Labels, Claim: c.Claim, CountsFrom: since.Add(claimGrace)})
 	}
 	p.lacking = lacking
 	return out

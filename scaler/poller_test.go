@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -206,6 +207,35 @@ func TestLastKnownIsServedUntilItIsStale(t *testing.T) {
 				wantActive(t, s, true)
 			})
 		})
+	}
+}
+
+// A refused key does not end the scaler: KEDA hears of it, and the log tells once
+// which setting to mend, also when Prefect was away before.
+func TestRefusedKeyIsSaidOnce(t *testing.T) {
+	var log strings.Builder
+	f := &fakeSource{err: errors.New("connection refused")}
+	o := bubbleOptions(f)
+	o.Connections = map[string]Connection{"default": {Source: f, Credentials: "PREFECT__CLOUD__API_KEY"}}
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		pass(time.Minute)
+		for range 2 {
+			f.change(func(f *fakeSource) { f.err = fmt.Errorf("observe: %w", prefect.ErrAuth) })
+			pass(5 * time.Minute)
+			_, err := active(t, s)
+			if want := "check PREFECT__CLOUD__API_KEY: observe: the Prefect API refused the key"; status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %s saying %q", err, codes.FailedPrecondition, want)
+			}
+			f.change(func(f *fakeSource) { f.err = nil })
+			pass(maxBackoff + maxBackoff/10)
+			wantActive(t, s, false)
+		}
+	})
+	for text, want := range map[string]int{"level=ERROR": 2, "check PREFECT__CLOUD__API_KEY": 2, "level=WARN": 1, "Prefect answers again": 2} {
+		if n := strings.Count(log.String(), text); n != want {
+			t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.String())
+		}
 	}
 }
 

@@ -23,11 +23,19 @@ const (
 	// maxStreams per connection: all ScaledObjects of a cluster share one.
 	maxStreams = 1 << 15
 	// smallBuffer: messages are a few hundred bytes.
-	smallBuffer  = 4 << 10
-	drainTimeout = 10 * time.Second
-	healthEvery  = time.Second
-	sweepEvery   = time.Minute
+	smallBuffer = 4 << 10
+	// endpointDelay is from telling that we are leaving until streams end: KEDA
+	// comes back 2 s after a stream's end, and is then to find another scaler, or
+	// none, at the Service's address.
+	endpointDelay = 2 * time.Second
+	drainTimeout  = 10 * time.Second
+	healthEvery   = time.Second
+	sweepEvery    = time.Minute
 )
+
+// ShutdownTimeout is the longest that Run takes to return after its context
+// ended; the pod's grace period must be longer.
+const ShutdownTimeout = endpointDelay + drainTimeout
 
 // Server is the external scaler: the gRPC service and the loops behind it.
 type Server struct {
@@ -36,7 +44,10 @@ type Server struct {
 	watch   *watch // nil when no namespace is watched
 	certs   *certificates
 
+	// delay is endpointDelay, but in tests.
+	delay    time.Duration
 	started  atomic.Bool
+	leaving  atomic.Bool
 	draining context.Context //nolint:containedctx // the server's own life, not a call's
 	drain    context.CancelFunc
 }
@@ -48,7 +59,7 @@ func New(o Options) (*Server, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{options: o}
+	s := &Server{options: o, delay: endpointDelay}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	var err error
 	if o.TLS != nil {
@@ -80,7 +91,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Run serves until ctx ends, then drains and returns nil. It may be called once.
+// Run serves until ctx ends, then drains and returns nil, within ShutdownTimeout.
+// It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.options.Listen)
@@ -117,19 +129,36 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		err = s.leave(ctx, h, served)
 	case err = <-served:
 	}
 	s.drain()
 	h.Shutdown()
 	bounded := time.AfterFunc(drainTimeout, server.Stop)
 	server.GracefulStop()
-	bounded.Stop()
+	if !bounded.Stop() {
+		s.options.Logger.WarnContext(ctx, "calls did not end in time and were cut off; KEDA takes longer to come back", "drain_timeout", drainTimeout)
+	}
 	stop()
 	loops.Wait()
 	if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve KEDA: %w", err)
 	}
 	return nil
+}
+
+// leave tells that we are leaving, and answers on for as long as it may take until
+// nobody is sent here any more (keda-spec §6.1).
+func (s *Server) leave(ctx context.Context, h *health.Server, served <-chan error) error {
+	s.options.Logger.InfoContext(ctx, "leaving: streams end soon", "delay", s.delay)
+	s.leaving.Store(true)
+	h.Shutdown()
+	select {
+	case <-time.After(s.delay):
+		return nil
+	case err := <-served:
+		return err
+	}
 }
 
 func (s *Server) grpc(h *health.Server) *grpc.Server {

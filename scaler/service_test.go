@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,104 +189,80 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestShutdownEndsStreamsCleanly(t *testing.T) {
-	s := serve(t, options(&fakeSource{due: dues(1)}))
-	var streams []externalscaler.ExternalScaler_StreamIsActiveClient
-	for i := range 20 {
-		st, err := s.client.StreamIsActive(t.Context(), ref(fmt.Sprint("etl-", i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := st.Recv(); err != nil || !r.Result {
-			t.Fatalf("%v, %v", r, err)
-		}
-		streams = append(streams, st)
-	}
-	// A health watch never ends by itself and must not hold the shutdown up.
-	watch, err := healthpb.NewHealthClient(s.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := watch.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- s.stop() }()
-	for _, st := range streams {
-		if r, err := st.Recv(); !errors.Is(err, io.EOF) {
-			t.Errorf("%v, %v; want EOF, after which KEDA comes back soon", r, err)
-		}
-	}
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-	if _, err := s.client.IsActive(t.Context(), ref("etl")); status.Code(err) != codes.Unavailable {
-		t.Errorf("after shutdown: %v", err)
-	}
-}
-
 // TestManyScaledObjects is a large cluster: all of KEDA's calls and streams come
-// over one connection, and Prefect is asked as often as for a single one.
+// over one connection, Prefect is asked as often as for a single one, and no call
+// waits for it: in fake time, being answered from memory takes none.
 func TestManyScaledObjects(t *testing.T) {
 	const objects, streamsEach = 1000, 2
-	f := &fakeSource{}
-	o := options(f)
-	o.PollInterval = time.Second
-	s := serve(t, o)
-	began := time.Now()
-	var received sync.WaitGroup
-	refs := make([]*externalscaler.ScaledObjectRef, objects)
-	for i := range objects {
-		refs[i] = ref(fmt.Sprint("etl-", i), fmt.Sprint("labels=etl,team-", i%50))
-		for range streamsEach {
-			st, err := s.client.StreamIsActive(t.Context(), refs[i])
-			if err != nil {
-				t.Fatal(err)
-			}
-			received.Go(func() {
-				if r, err := st.Recv(); err != nil || !r.Result {
-					t.Errorf("%v, %v", r, err)
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeSource{}
+		s := serve(t, bubbleOptions(f))
+		began := time.Now()
+		var received sync.WaitGroup
+		refs := make([]*externalscaler.ScaledObjectRef, objects)
+		for i := range objects {
+			refs[i] = ref(fmt.Sprint("etl-", i), fmt.Sprint("labels=etl,team-", i%50))
+			for range streamsEach {
+				st, err := s.client.StreamIsActive(t.Context(), refs[i])
+				if err != nil {
+					t.Fatal(err)
 				}
-				if r, err := st.Recv(); !errors.Is(err, io.EOF) {
-					t.Errorf("a second message %v, %v", r, err)
-				}
-			})
-		}
-	}
-	eventually(t, "all streams are open", func() bool { return s.service.pollers["default"].streams.Load() == objects*streamsEach })
-	var calls sync.WaitGroup
-	for w := range 4 {
-		calls.Go(func() {
-			for i := w; i < objects; i += 4 {
-				if active, value, err := s.poll(t, refs[i]); err != nil || active || value != 0 {
-					t.Errorf("%s: %v %v %v", refs[i].Name, active, value, err)
-				}
-			}
-		})
-	}
-	calls.Wait()
-	f.set(dues(1, "etl")...)
-	eventually(t, "every ScaledObject is active", func() bool {
-		for _, so := range s.service.seen.all() {
-			if !so.active.Load() {
-				return false
+				received.Go(func() {
+					if r, err := st.Recv(); err != nil || !r.Result {
+						t.Errorf("%v, %v", r, err)
+					}
+					if r, err := st.Recv(); !errors.Is(err, io.EOF) {
+						t.Errorf("a second message %v, %v", r, err)
+					}
+				})
 			}
 		}
-		return true
+		pass(5 * time.Second)
+		if n := s.service.pollers["default"].streams.Load(); n != objects*streamsEach {
+			t.Errorf("%d streams are open, want %d", n, objects*streamsEach)
+		}
+		pollAll := func(wantActive bool, wantValue float64) {
+			t.Helper()
+			asked := time.Now()
+			var calls sync.WaitGroup
+			for w := range 4 {
+				calls.Go(func() {
+					for i := w; i < objects; i += 4 {
+						if active, value, err := s.poll(t, refs[i]); err != nil || active != wantActive || value != wantValue {
+							t.Errorf("%s: %v %v %v", refs[i].Name, active, value, err)
+						}
+					}
+				})
+			}
+			calls.Wait()
+			if took := time.Since(asked); took != 0 {
+				t.Errorf("the calls waited for %s", took)
+			}
+		}
+		pollAll(false, 0)
+		f.set(dues(1, "etl")...)
+		pass(2 * time.Second)
+		if n := pushes(t, s.service.metrics); n != objects*streamsEach {
+			t.Errorf("%d messages when demand began, want %d", n, objects*streamsEach)
+		}
+		f.change(func(f *fakeSource) { f.hung = true })
+		pass(2 * time.Second)
+		if n := f.hanging(); n != 1 {
+			t.Errorf("%d looks hang, want 1", n)
+		}
+		pollAll(true, 1)
+		// Jitter may shorten the pause by a tenth.
+		if most := int(time.Since(began)/(900*time.Millisecond)) + 1; f.asked() > most {
+			t.Errorf("Prefect was asked %d times in %s by %d ScaledObjects", f.asked(), time.Since(began), objects)
+		}
+		if n := len(s.service.seen.all()); n != objects {
+			t.Errorf("%d ScaledObjects are known, want %d", n, objects)
+		}
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		received.Wait()
 	})
-	// Jitter may shorten the pause by a tenth.
-	if most := int(time.Since(began)/(900*time.Millisecond)) + 1; f.asked() > most {
-		t.Errorf("Prefect was asked %d times in %s by %d ScaledObjects", f.asked(), time.Since(began), objects)
-	}
-	if n := len(s.service.seen.all()); n != objects {
-		t.Errorf("%d ScaledObjects are known, want %d", n, objects)
-	}
-	// Let the last messages out before the streams end.
-	eventually(t, "every stream has spoken", func() bool { return pushes(t, s.service.metrics) == objects*streamsEach })
-	if err := s.stop(); err != nil {
-		t.Error(err)
-	}
-	received.Wait()
 }
 
 func TestEdgesAreLoggedOnce(t *testing.T) {

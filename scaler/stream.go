@@ -13,9 +13,15 @@ const (
 	// the next one within 2 s, which spreads streams over replicas after a rollout.
 	rotateAfter = 30 * time.Minute
 	rotateShare = 0.2
-	// minGap parts two messages of one stream. Flapping demand cannot fill the
-	// buffers of a reader that does not read; KEDA's cooldown outlasts it.
-	minGap = 5 * time.Second
+	// minGap parts two edges of one stream, and grows by itself with every edge up
+	// to maxGap, until there was no demand for quietAfter. The transport takes
+	// thousands of messages that nobody reads, and each starts KEDA's cooldown anew
+	// when it is read at last, so flapping demand is not to fill it. KEDA's cooldown,
+	// 60 s as shipped, outlasts the gap; where it is shorter, the polls wake the
+	// launcher.
+	minGap     = 5 * time.Second
+	maxGap     = time.Minute
+	quietAfter = 10 * time.Second
 	// A message can be lost on a KEDA that is busy elsewhere, so it is repeated a
 	// few times while demand lasts. After that the polls have had their say.
 	repeatAfter = 20 * time.Second
@@ -102,7 +108,9 @@ const (
 type pace struct {
 	begun    bool
 	active   bool
+	wanted   time.Time // when there was demand last
 	sent     time.Time
+	edges    int // sent in a row
 	repeats  int
 	repeatAt time.Time
 }
@@ -112,15 +120,23 @@ type pace struct {
 func (p *pace) step(active bool, now time.Time) (kind, time.Time) {
 	first := !p.begun
 	p.begun = true
+	quiet := now.Sub(p.wanted) >= quietAfter
+	if active || p.active {
+		p.wanted = now
+	}
 	switch {
 	case !active:
 		p.active = false
 		return nothing, time.Time{}
 	case !p.active:
-		if free := p.sent.Add(minGap); !p.sent.IsZero() && now.Before(free) {
+		if quiet {
+			p.edges = 0
+		}
+		if free := p.sent.Add(min(time.Duration(p.edges)*minGap, maxGap)); now.Before(free) {
 			return nothing, free
 		}
 		p.active, p.repeats = true, 0
+		p.edges++
 		p.said(now)
 		if first {
 			return opening, p.repeatAt

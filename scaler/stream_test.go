@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -179,11 +180,46 @@ func TestStreamCoalescesForAReaderThatDoesNotRead(t *testing.T) {
 				f.set()
 				pass(1100 * time.Millisecond)
 			}
-			if n := len(st.got()); n > 300*22/50+1 {
-				t.Errorf("%d messages in 11 minutes of flapping, want at most one in %s", n, minGap)
+			if n := len(st.got()); n > 18 {
+				t.Errorf("%d messages in 11 minutes of flapping, want fewer and fewer", n)
 			}
 		})
 	})
+}
+
+// The gap between edges grows with each and is forgotten after a quiet time.
+func TestPaceOfFlappingDemand(t *testing.T) {
+	var p pace
+	now := noon
+	sent := func(d time.Duration) (gaps []string) {
+		before := now
+		for end := now.Add(d); now.Before(end); now = now.Add(time.Second) {
+			if k, _ := p.step(true, now); k != nothing {
+				gaps = append(gaps, fmt.Sprint(k, " after ", now.Sub(before)))
+				before = now
+			}
+			p.step(false, now)
+		}
+		return gaps
+	}
+	first := []string{"edge after 5s", "edge after 10s", "edge after 15s", "edge after 20s", "edge after 25s", "edge after 30s", "edge after 35s", "edge after 40s", "edge after 45s", "edge after 50s", "edge after 55s", "edge after 1m0s", "edge after 1m0s"}
+	if diff := cmp.Diff(append([]string{"open after 0s"}, first...), sent(8*time.Minute)); diff != "" {
+		t.Error(diff)
+	}
+	now = now.Add(quietAfter)
+	if diff := cmp.Diff(append([]string{"edge after 0s"}, first...), sent(8*time.Minute)); diff != "" {
+		t.Errorf("after a quiet time: %s", diff)
+	}
+
+	// Runs that come one by one are no flapping.
+	for range 100 {
+		now = now.Add(quietAfter)
+		if k, _ := p.step(true, now); k != edge {
+			t.Fatalf("%q at the beginning of demand after %s without, want an edge", k, quietAfter)
+		}
+		now = now.Add(3 * time.Second)
+		p.step(false, now)
+	}
 }
 
 func TestScheduledRunWakesExactlyInTime(t *testing.T) {

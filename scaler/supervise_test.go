@@ -246,7 +246,7 @@ func TestSlowSupervisionHoldsNothingUp(t *testing.T) {
 	inBubble(t, o, func(t *testing.T, s *Server) {
 		open(t, s, func(st *fakeStream) {
 			pass(5 * time.Second)
-			if n := len(f.supervised); n != 1 {
+			if n := f.supervisions(); n != 1 {
 				t.Fatalf("%d questions about Jobs, want the 1 that hangs", n)
 			}
 			began := time.Now()
@@ -267,11 +267,11 @@ func TestSlowSupervisionHoldsNothingUp(t *testing.T) {
 				t.Errorf("counted %s once the Job is there", got)
 			}
 			pass(30 * time.Second) // time to ask again, if it could
-			if n := len(f.supervised); n != 1 {
+			if n := f.supervisions(); n != 1 {
 				t.Errorf("%d questions about Jobs, want the 1 that hangs", n)
 			}
 			pass(5 * time.Second)
-			if n := len(f.supervised); n != 2 {
+			if n := f.supervisions(); n != 2 {
 				t.Errorf("%d questions about Jobs after the first timed out, want 2", n)
 			}
 		}, "labels=etl")

@@ -398,6 +398,16 @@ func TestRefusedKey(t *testing.T) {
 	}
 }
 
+// The scaler goes on with a key that is refused, and says which setting to mend.
+func TestScalerGoesOnWithARefusedKey(t *testing.T) {
+	w := newWorld(t, "")
+	out, stop := w.start(t, "scaler", "--key", "wrong")
+	out.await(t, "check PREFECT__CLOUD__API_KEY and PREFECT__CLOUD__TENANT_ID")
+	if code := stop(); code != exitOK {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+}
+
 // Every setting is on the help page, with its variable.
 func TestHelp(t *testing.T) {
 	for command, of := range map[string]any{"launcher": config.Launcher{}, "scaler": config.Scaler{}} {

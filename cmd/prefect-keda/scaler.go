@@ -30,6 +30,9 @@ func newScaler(io streams, env environment) *cobra.Command {
 		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due, at the cost of one
 request to the Prefect API per interval and one about Jobs every 30 s, however many ScaledObjects ask.
 
+An API that is away or refuses the key does not end it: KEDA is answered with errors once the last answer is too
+old, and scales nothing until that has passed.
+
 Every flag has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda scaler
   prefect-keda scaler --backend server --api http://localhost:4200 --namespace flows
@@ -38,7 +41,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		Annotations: exits(
 			"SIGTERM came",
 			"something failed that may pass; start it again",
-			"a flag or a setting is wrong, a permission is missing, or the API refuses the key"),
+			"a flag or a setting is wrong, or a permission is missing"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -162,7 +165,7 @@ func connected(all []connection, log *slog.Logger, registry prometheus.Registere
 		if err != nil {
 			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
 		}
-		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces}
+		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces, Credentials: config.CredentialSettings(c.name)}
 	}
 	return clients, nil
 }
