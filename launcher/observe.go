@@ -39,10 +39,9 @@ const (
 // look is what one reading of Prefect brought.
 type look struct {
 	question question
-	// limit is how many due runs were asked for.
-	limit int
-	runs  []prefect.FlowRun
-	jobs  prefect.Supervision
+	due      prefect.DueRuns
+	claimed  []prefect.FlowRun
+	jobs     prefect.Supervision
 	// read is when it was asked, took how long the answer took.
 	read time.Time
 	took time.Duration
@@ -54,17 +53,17 @@ func (o Options) dueLimit() int { return max(100, duePerWorker*o.Concurrency) }
 
 // observe asks Prefect. It runs beside the loop, and the questions beside each
 // other, so that a slow answer does not delay what is due meanwhile.
-func (l *Launcher) observe(ctx context.Context, q question, limit int) look {
+func (l *Launcher) observe(ctx context.Context, q question, due prefect.DueQuery) look {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	k := look{question: q, limit: limit, read: time.Now()}
+	k := look{question: q, read: time.Now()}
 	switch q {
 	case whatIsClaimed:
-		k.runs, k.err = l.backend.Claimed(ctx, l.Labels)
+		k.claimed, k.err = l.backend.Claimed(ctx, l.Labels)
 	case howJobsAre:
 		k.jobs, k.err = l.backend.Supervise(ctx, nil, l.jobs.active())
 	default:
-		k.runs, k.err = l.backend.Due(ctx, l.Labels, k.read.Add(l.Lookahead), limit)
+		k.due, k.err = l.backend.Due(ctx, due)
 	}
 	k.took = time.Since(k.read)
 	return k
