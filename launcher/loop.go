@@ -43,6 +43,7 @@ type loop struct {
 	polls  int
 	more   bool // there may be more due runs than the last look brought
 	full   bool // and those it brought are being worked off
+	begun  int  // runs begun since the last look
 
 	pending []Action           // to begin, in this order
 	beats   []Action           // heartbeats to send
@@ -147,7 +148,7 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 	for _, q := range ask {
 		s.asking[q] = true
 		if q == whatIsDue {
-			s.full = false
+			s.full, s.begun = false, 0
 			s.polls++
 			// The interval begins with the request, so it is what Prefect sees.
 			s.next[q] = now.Add(spread(s.PollInterval))
@@ -158,6 +159,17 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		})
 	}
 	return nil
+}
+
+// dueLimit is how many due runs the next look fetches: those that can be begun
+// until the look after it, with some to spare because others take of them too,
+// and all there may be once nearly all that the last one brought are begun.
+func (s *loop) dueLimit() int {
+	most := s.Options.dueLimit()
+	if len(s.pending) <= s.begun {
+		return most
+	}
+	return min(most, 4*max(s.begun, s.Concurrency))
 }
 
 func (s *loop) polledEnough() bool { return s.MaxPolls > 0 && s.polls >= s.MaxPolls }
@@ -304,6 +316,7 @@ func (s *loop) dispatch(now time.Time) {
 		case len(s.pending) > 0 && s.mayClaim(now):
 			a := s.pending[0]
 			s.pending = s.pending[1:]
+			s.begun++
 			s.beginNew(a)
 		default:
 			if s.full && len(s.pending) == 0 {

@@ -48,7 +48,7 @@ type look struct {
 	err  error
 }
 
-// dueLimit is how many due runs one look fetches.
+// dueLimit is how many due runs one look fetches at most.
 func (o Options) dueLimit() int { return max(100, duePerWorker*o.Concurrency) }
 
 // observe asks Prefect. It runs beside the loop, and the questions beside each
