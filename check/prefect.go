@@ -18,6 +18,7 @@ const (
 	apiKey     = "API key"
 	backend    = "backend"
 	tenant     = "tenant"
+	agent      = "agent config"
 	dueRuns    = "due flow runs"
 )
 
@@ -30,6 +31,8 @@ type Prefect interface {
 	Kind(ctx context.Context) (string, error)
 	// Tenant is the one that runs are asked of, which is known to exist.
 	Tenant(ctx context.Context) (string, error)
+	// AgentConfig finds the one that is set; prefect.ErrNotFound when it is not there.
+	AgentConfig(ctx context.Context) error
 	// Observe counts what is due.
 	Observe(ctx context.Context, until time.Time) (prefect.Observation, error)
 }
@@ -45,20 +48,25 @@ type PrefectOptions struct {
 	Backend string
 	// HasKey is set when requests carry a key.
 	HasKey bool
-	Labels []string
+	// AgentConfigID is nearly nobody's; empty for none.
+	AgentConfigID string
+	Labels        []string
 }
 
 // OfPrefect are the checks of a Prefect API, in order.
 func OfPrefect(o PrefectOptions) []Check {
 	p := &prefectChecks{PrefectOptions: o}
-	return []Check{
+	checks := []Check{
 		{prefectAPI, nil, p.reach},
 		{clock, []string{prefectAPI}, p.clock},
 		{apiKey, []string{prefectAPI}, p.key},
 		{backend, []string{apiKey}, p.kind},
 		{tenant, []string{apiKey, backend}, p.tenant},
-		{dueRuns, []string{tenant}, p.due},
 	}
+	if o.AgentConfigID != "" {
+		checks = append(checks, Check{agent, []string{apiKey}, p.agentConfig})
+	}
+	return append(checks, Check{dueRuns, []string{tenant}, p.due})
 }
 
 // prefectChecks holds what one check learns for another.
@@ -157,6 +165,17 @@ func (p *prefectChecks) tenant(ctx context.Context) (string, error) {
 		return "", failed(err, "set PREFECT__CLOUD__TENANT_ID (--tenant-id) to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`")
 	}
 	return id, nil
+}
+
+func (p *prefectChecks) agentConfig(ctx context.Context) (string, error) {
+	err := p.Client.AgentConfig(ctx)
+	if errors.Is(err, prefect.ErrNotFound) {
+		return "", failed(err, "set PREFECT_KEDA_AGENT_CONFIG_ID (--agent-config-id) to an agent config of this API, or to nothing: its settings are not used")
+	}
+	if err != nil {
+		return "", failed(err, "%s", adviceOn(err))
+	}
+	return p.AgentConfigID, nil
 }
 
 // due tells of the runs for others too: labels that do not match are the usual

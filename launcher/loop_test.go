@@ -313,10 +313,35 @@ func TestKeyIsRefused(t *testing.T) {
 			if err := b.leave(); err != nil {
 				t.Errorf("Run: %v; once under way a refused key is for the log", err)
 			}
-			if b.logs.count("level=ERROR") != 3 {
-				t.Errorf("want one ERROR line for each of the three questions:\n%s", b.logs)
+			if b.logs.count("level=ERROR") != 4 {
+				t.Errorf("want one ERROR line for each of the three questions and one for the agent:\n%s", b.logs)
 			}
 		})
+	})
+}
+
+func TestAgentThatCannotRegisterIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		began := time.Now()
+		m.fault = func(op, _ string, _ bool) error {
+			if op == "announce" && time.Since(began) < 5*time.Minute {
+				return errors.New("no agents today")
+			}
+			return nil
+		}
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.IdleTimeout = 10 * time.Minute })
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		for text, want := range map[string]int{
+			`level=WARN msg="upstream fails; trying on" upstream=prefect_agent err="no agents today"`: 1,
+			`level=INFO msg="upstream answers again" upstream=prefect_agent failures=5`:               1,
+		} {
+			if got := b.logs.count(text); got != want {
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, got, want, b.logs)
+			}
+		}
 	})
 }
 

@@ -73,20 +73,28 @@ func (l *Launcher) observe(ctx context.Context, q question, due prefect.DueQuery
 const announceInterval = time.Minute
 
 // announce keeps the agent alive in the UI until ctx ends. It decides nothing, so
-// it fails quietly: what is due is asked for elsewhere, and complained about there.
+// a failure is told and otherwise changes nothing.
 func (l *Launcher) announce(ctx context.Context) {
-	tick := time.NewTicker(announceInterval)
-	defer tick.Stop()
+	failing := l.streak("prefect_agent")
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		call, cancel := context.WithTimeout(ctx, callTimeout)
-		if err := l.backend.Announce(call, l.Labels); err != nil && ctx.Err() == nil {
-			l.log.DebugContext(ctx, "not announced", "err", err)
-		}
-		cancel()
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := l.backend.Announce(call, l.Labels)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			failing.fail(ctx, time.Now(), err)
+		default:
+			failing.succeed(ctx, time.Now())
+		}
+		timer.Reset(max(announceInterval, prefect.RetryAfter(err)))
 	}
 }

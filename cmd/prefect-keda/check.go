@@ -117,7 +117,7 @@ func checksOf(o checkOptions, s config.Launcher, log *slog.Logger) ([]check.Chec
 		cluster.Role, cluster.Permissions, cluster.CreatesJobs = "prefect-keda-scaler", kube.ScalerPermissions(), false
 	}
 	return append(check.OfPrefect(check.PrefectOptions{
-		Address: jobs.API, Client: client, Backend: string(s.Backend), HasKey: s.Key != "", Labels: s.Labels,
+		Address: jobs.API, Client: client, Backend: string(s.Backend), HasKey: s.Key != "", AgentConfigID: s.Agent.AgentConfigID, Labels: s.Labels,
 	}), check.OfCluster(cluster)...), nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,9 +20,13 @@ import (
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/ops"
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
+
+// agentConfigTimeout bounds the one question about the agent config.
+const agentConfigTimeout = time.Minute
 
 var (
 	_ launcher.Backend  = (*prefect1.Client)(nil)
@@ -94,7 +99,27 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err := checkAccess(ctx, log, cfg, kube.LauncherPermissions(), []string{s.Namespace}); err != nil {
 		return err
 	}
-	return serveBeside(ctx, l.Run, sites...)
+	work := func(ctx context.Context) error {
+		asking, stop := context.WithCancel(ctx)
+		var others sync.WaitGroup
+		defer others.Wait()
+		defer stop()
+		others.Go(func() { tellOfAgentConfig(asking, log, backend) })
+		return l.Run(ctx)
+	}
+	return serveBeside(ctx, work, sites...)
+}
+
+// tellOfAgentConfig says if there is no such agent config. The agent crashed at
+// start then; its settings change nothing, so it is no reason not to launch.
+func tellOfAgentConfig(ctx context.Context, log *slog.Logger, backend *prefect1.Client) {
+	ctx, cancel := context.WithTimeout(ctx, agentConfigTimeout)
+	defer cancel()
+	if err := backend.AgentConfig(ctx); errors.Is(err, prefect.ErrNotFound) {
+		log.WarnContext(ctx, "there is no such agent config; correct PREFECT_KEDA_AGENT_CONFIG_ID or set it to nothing", "err", err)
+	} else if err != nil {
+		log.DebugContext(ctx, "cannot look up the agent config", "err", err)
+	}
 }
 
 // checkTemplate fails when the launcher's own template can never work. One that
