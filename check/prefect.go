@@ -18,6 +18,7 @@ const (
 	apiKey     = "API key"
 	backend    = "backend"
 	tenant     = "tenant"
+	agent      = "agent config"
 	dueRuns    = "due flow runs"
 )
 
@@ -30,6 +31,8 @@ type Prefect interface {
 	Kind(ctx context.Context) (string, error)
 	// Tenant is the one that runs are asked of, which is known to exist.
 	Tenant(ctx context.Context) (string, error)
+	// AgentConfig finds the one that is set; prefect.ErrNotFound when it is not there.
+	AgentConfig(ctx context.Context) error
 	// Observe counts what is due.
 	Observe(ctx context.Context, until time.Time) (prefect.Observation, error)
 }
@@ -45,7 +48,9 @@ type PrefectOptions struct {
 	Backend string
 	// HasKey is set when requests carry a key.
 	HasKey bool
-	Labels []string
+	// AgentConfigID is nearly nobody's; empty for none.
+	AgentConfigID string
+	Labels        []string
 	// AllLabels is set for the scaler, which counts for all launchers there are.
 	AllLabels bool
 	// Connection is the name of one of several; empty for the only one.
@@ -66,8 +71,11 @@ func OfPrefect(o PrefectOptions) []Check {
 		{apiKey, []string{prefectAPI}, p.key},
 		{backend, []string{apiKey}, p.kind},
 		{tenant, []string{apiKey, backend}, p.tenant},
-		{dueRuns, []string{tenant}, p.due},
 	}
+	if o.AgentConfigID != "" {
+		checks = append(checks, Check{agent, []string{apiKey}, p.agentConfig})
+	}
+	checks = append(checks, Check{dueRuns, []string{tenant}, p.due})
 	if o.Connection != "" {
 		for i := range checks {
 			checks[i].Name = o.Connection + ": " + checks[i].Name
@@ -174,6 +182,17 @@ func (p *prefectChecks) tenant(ctx context.Context) (string, error) {
 		return "", failed(err, "set %s to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`", p.Settings.TenantID)
 	}
 	return id, nil
+}
+
+func (p *prefectChecks) agentConfig(ctx context.Context) (string, error) {
+	err := p.Client.AgentConfig(ctx)
+	if errors.Is(err, prefect.ErrNotFound) {
+		return "", failed(err, "set PREFECT_KEDA_AGENT_CONFIG_ID (--agent-config-id) to an agent config of this API, or to nothing: its settings are not used")
+	}
+	if err != nil {
+		return "", failed(err, "%s", p.adviceOn(err))
+	}
+	return p.AgentConfigID, nil
 }
 
 // due tells of the runs for others too: labels that do not match are the usual

@@ -23,6 +23,7 @@ import (
 // said are settings of Prefect.
 type said struct {
 	api, key, tenant string
+	agentConfig      string
 	backend          prefect1.Backend
 	labels           []string
 	transport        http.RoundTripper
@@ -32,12 +33,12 @@ type said struct {
 
 func (s said) checks(t *testing.T) []check.Check {
 	t.Helper()
-	client, err := prefect1.New(prefect1.Options{API: s.api, Key: s.key, TenantID: s.tenant, Backend: s.backend})
+	client, err := prefect1.New(prefect1.Options{API: s.api, Key: s.key, TenantID: s.tenant, Backend: s.backend, AgentConfigID: s.agentConfig})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return check.OfPrefect(check.PrefectOptions{
-		Address: s.api, Transport: s.transport, Client: client, Backend: string(s.backend), HasKey: s.key != "", Labels: s.labels,
+		Address: s.api, Transport: s.transport, Client: client, Backend: string(s.backend), HasKey: s.key != "", AgentConfigID: s.agentConfig, Labels: s.labels,
 		AllLabels: s.scaler, Connection: s.connection, Settings: check.PrefectSettings{
 			API: "PREFECT__CLOUD__API (--api)", Key: "PREFECT__CLOUD__API_KEY (--key)",
 			TenantID: "PREFECT__CLOUD__TENANT_ID (--tenant-id)", Backend: "PREFECT__BACKEND (--backend)",
@@ -180,6 +181,11 @@ func TestPrefectFailures(t *testing.T) {
 			"no such tenant", func(s *said) { s.tenant = "11111111-1111-4111-8111-111111111111" }, "tenant",
 			`look up tenant 11111111-1111-4111-8111-111111111111: not found in Prefect`,
 			"set PREFECT__CLOUD__TENANT_ID (--tenant-id) to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`",
+		},
+		{
+			"no such agent config", func(s *said) { s.agentConfig = "22222222-2222-4222-8222-222222222222" }, "agent config",
+			`look up agent config 22222222-2222-4222-8222-222222222222: not found in Prefect`,
+			"set PREFECT_KEDA_AGENT_CONFIG_ID (--agent-config-id) to an agent config of this API, or to nothing: its settings are not used",
 		},
 		{
 			"the database is away", func(s *said) {

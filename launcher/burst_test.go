@@ -111,6 +111,45 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 	}
 }
 
+// What a burst costs Prefect: little but the claims. The slower it answers, the
+// more of what was fetched has to be fetched again before its turn comes.
+func TestBurstAsksForLittleMoreThanItLaunches(t *testing.T) {
+	for latency, most := range map[time.Duration]struct{ rows, requests float64 }{
+		20 * time.Millisecond:  {1.1, 1.1},
+		200 * time.Millisecond: {4, 1.4},
+		time.Second:            {8, 1.8},
+	} {
+		t.Run(latency.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				const runs = 1000
+				m := newMemory()
+				m.slow(latency)
+				for i := range runs {
+					m.set(run(fmt.Sprintf("run-%04d", i)).due(time.Now().Add(-time.Minute)))
+				}
+				b := startWith(t, m, plainCluster(), func(o *Options, _ *fake.Clientset) { o.IdleTimeout = 10 * time.Second })
+				if err := b.leave(); err != nil {
+					t.Error(err)
+				}
+				requests := 0
+				for _, n := range m.asked {
+					requests += n
+				}
+				t.Logf("%s: %d rows in %d looks, requests %v", time.Since(b.began), m.rows, m.count("due"), m.asked)
+				if n := len(b.jobs()); n != runs {
+					t.Fatalf("%d Jobs for %d runs", n, runs)
+				}
+				if rows := float64(m.rows) / runs; rows > most.rows {
+					t.Errorf("%.1f rows read a run, want at most %v", rows, most.rows)
+				}
+				if r := float64(requests) / runs; r > most.requests {
+					t.Errorf("%.2f requests a run, want at most %v", r, most.requests)
+				}
+			})
+		})
+	}
+}
+
 // plainCluster is a fake without field management, which costs the fake more
 // than everything else here together.
 func plainCluster() *fake.Clientset {

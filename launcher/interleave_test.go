@@ -326,7 +326,9 @@ func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	y.at("look", false)
 	w := World{Now: time.Now(), Jobs: map[string][]Job{}}
 	var errs [2]error
-	w.Due, errs[0] = y.memory.Due(ctx, nil, w.Now, 10)
+	var due prefect.DueRuns
+	due, errs[0] = y.memory.Due(ctx, prefect.DueQuery{Until: w.Now, Limit: 10})
+	w.Due = due.Runs
 	w.Claimed, errs[1] = y.memory.Claimed(ctx, nil)
 	if errors.Join(errs[:]...) != nil {
 		return

@@ -16,9 +16,8 @@ import (
 // Backend is what a launcher needs of Prefect. Reads may be retried inside;
 // writes never are, because an error does not prove that nothing was written.
 type Backend interface {
-	// Due returns up to limit runs that a launcher with these labels could claim
-	// by until, in due order; of a Running run only the task that fell due first.
-	Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error)
+	// Due returns the runs a launcher could claim.
+	Due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, error)
 	// Claimed returns the Submitted runs that carry a Claim of ours, oldest first: of
 	// each the id, labels, state and claim.
 	Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error)

@@ -41,7 +41,9 @@ type loop struct {
 	next   [questions]time.Time
 	heard  bool // Prefect has answered before
 	polls  int
-	full   bool // the last look brought as many due runs as it may
+	more   bool // there may be more due runs than the last look brought
+	full   bool // and those it brought are being worked off
+	begun  int  // runs begun since the last look
 
 	pending []Action           // to begin, in this order
 	beats   []Action           // heartbeats to send
@@ -53,13 +55,12 @@ type loop struct {
 	beating int                // heartbeats among them
 
 	due         []prefect.FlowRun
-	dueAsked    int // how many were asked for at the most
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
 	jobRuns     prefect.Supervision
 	jobRunsRead time.Time
 	settled     map[string]time.Time
-	notBefore   map[string]time.Time
+	holds       holds
 	beatAt      map[string]time.Time
 	turn        int
 	busyAt      time.Time
@@ -79,7 +80,7 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
 		kube:     l.streak("kubernetes"),
 		template: l.streak("job_template"),
-		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
+		hand:     map[string]*errand{}, settled: map[string]time.Time{}, holds: newHolds(), beatAt: map[string]time.Time{},
 		next: [questions]time.Time{now, now, now}, busyAt: now,
 	}
 }
@@ -143,21 +144,32 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		s.busyAt = now
 		return nil
 	}
+	due := prefect.DueQuery{Labels: s.Labels, Until: now.Add(s.Lookahead), Limit: s.dueLimit(), Except: s.holds.runs(now)}
 	for _, q := range ask {
 		s.asking[q] = true
 		if q == whatIsDue {
-			s.full = false
+			s.full, s.begun = false, 0
 			s.polls++
 			// The interval begins with the request, so it is what Prefect sees.
 			s.next[q] = now.Add(spread(s.PollInterval))
 		}
-		limit := s.dueLimit() + len(s.notBefore) // what is held back hides nothing behind it
 		s.workers.Go(func() error {
-			s.looks <- s.observe(ctx, q, limit)
+			s.looks <- s.observe(ctx, q, due)
 			return nil
 		})
 	}
 	return nil
+}
+
+// dueLimit is how many due runs the next look fetches: those that can be begun
+// until the look after it, with some to spare because others take of them too,
+// and all there may be once nearly all that the last one brought are begun.
+func (s *loop) dueLimit() int {
+	most := s.Options.dueLimit()
+	if len(s.pending) <= s.begun {
+		return most
+	}
+	return min(most, 4*max(s.begun, s.Concurrency))
 }
 
 func (s *loop) polledEnough() bool { return s.MaxPolls > 0 && s.polls >= s.MaxPolls }
@@ -183,12 +195,12 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	s.asks[k.question].succeed(ctx, now)
 	switch k.question {
 	case whatIsClaimed:
-		s.claimed, s.claimedRead = k.runs, k.read
+		s.claimed, s.claimedRead = k.claimed, k.read
 	case howJobsAre:
 		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
 	default:
-		s.due, s.dueAsked = k.runs, k.limit
-		if len(s.due) > 0 {
+		s.due, s.more = k.due.Runs, k.due.More
+		if len(s.due)+len(s.holds.runs(now)) > 0 {
 			s.busyAt = now
 		}
 	}
@@ -236,7 +248,7 @@ func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
 		Now: now, Due: s.due, Claimed: s.claimed,
 		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
-		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
+		Settled: s.settled, NotBefore: s.holds.until, Beats: s.beatAt, Turn: s.turn,
 	}
 	for id := range s.hand {
 		w.Busy[id] = true
@@ -260,7 +272,7 @@ func (s *loop) replan(ctx context.Context, now time.Time) {
 	for _, a := range plan.Ahead {
 		s.ahead.put(a.Run.Due(), a)
 	}
-	s.full = len(s.due) >= s.dueAsked && len(s.pending) > 0
+	s.full = s.more && len(s.pending) > 0
 	if len(plan.Actions)+len(plan.Ahead) > 0 {
 		s.log.DebugContext(ctx, "planned", "actions", len(plan.Actions), "ahead", len(plan.Ahead), "due", len(s.due), "claimed", len(s.claimed))
 	}
@@ -274,11 +286,7 @@ func (s *loop) forget(now time.Time) {
 			delete(s.settled, id)
 		}
 	}
-	for id, t := range s.notBefore {
-		if t.Before(now) {
-			delete(s.notBefore, id)
-		}
-	}
+	s.holds.forget(now)
 	for id, t := range s.beatAt {
 		if now.Sub(t) > 2*beatInterval {
 			delete(s.beatAt, id)
@@ -308,6 +316,7 @@ func (s *loop) dispatch(now time.Time) {
 		case len(s.pending) > 0 && s.mayClaim(now):
 			a := s.pending[0]
 			s.pending = s.pending[1:]
+			s.begun++
 			s.beginNew(a)
 		default:
 			if s.full && len(s.pending) == 0 {
@@ -385,9 +394,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	case o.result == done:
 		s.beatAt[id] = now
 	}
-	if o.hold.After(now) {
-		s.notBefore[o.holdKey()] = o.hold
-	}
+	s.holds.settle(now, o)
 	if o.result == left && o.errand.claimed {
 		s.left++
 	}

@@ -332,10 +332,35 @@ func TestKeyIsRefused(t *testing.T) {
 			if err := b.leave(); err != nil {
 				t.Errorf("Run: %v; once under way a refused key is for the log", err)
 			}
-			if b.logs.count("level=ERROR") != 3 {
-				t.Errorf("want one ERROR line for each of the three questions:\n%s", b.logs)
+			if b.logs.count("level=ERROR") != 4 {
+				t.Errorf("want one ERROR line for each of the three questions and one for the agent:\n%s", b.logs)
 			}
 		})
+	})
+}
+
+func TestAgentThatCannotRegisterIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		began := time.Now()
+		m.fault = func(op, _ string, _ bool) error {
+			if op == "announce" && time.Since(began) < 5*time.Minute {
+				return errors.New("no agents today")
+			}
+			return nil
+		}
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.IdleTimeout = 10 * time.Minute })
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		for text, want := range map[string]int{
+			`level=WARN msg="upstream fails; trying on" upstream=prefect_agent err="no agents today"`: 1,
+			`level=INFO msg="upstream answers again" upstream=prefect_agent failures=5`:               1,
+		} {
+			if got := b.logs.count(text); got != want {
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, got, want, b.logs)
+			}
+		}
 	})
 }
 
@@ -487,6 +512,63 @@ func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestRunsOnHoldHideNoYoungerOnes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		for i := range 300 {
+			r := run(fmt.Sprintf("r%03d", i)).due(time.Now().Add(-time.Hour))
+			r.RunConfig = []byte("away")
+			m.set(r)
+		}
+		m.set(run("good").due(time.Now().Add(-time.Minute)))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.PollInterval = 5 * time.Second })
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"good": 1}, jobsByRun(t, b.client)); diff != "" || m.count("due") > 2 {
+			t.Errorf("after %d looks Jobs by run (-want +got):\n%s", m.count("due"), diff)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		// 5, 10, 20, 40 and then 60 s, seen at the next look.
+		if tries := counter(t, b.metrics.actions.WithLabelValues("launch", "error")) / 300; tries < 10 || tries > 14 {
+			t.Errorf("%v tries a run in 10 minutes in which its template is away", tries)
+		}
+		for i := range 300 {
+			r := m.get(fmt.Sprintf("r%03d", i))
+			r.RunConfig = nil
+			m.set(&runBuilder{r})
+		}
+		time.Sleep(maxHold + 6*time.Second)
+		synctest.Wait()
+		if n := len(b.jobs()); n != 301 {
+			t.Errorf("%d Jobs a minute after the template is there again, want 301", n)
+		}
+		b.stop()
+	})
+}
+
+// Cloud hands out 25 runs at a time; a burst must not wait for an interval each.
+func TestTheNextLookFollowsAtOnceWhenThereIsMore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		m.queue = 25
+		m.slow(10 * time.Millisecond)
+		for i := range 200 {
+			m.set(run(fmt.Sprintf("r%03d", i)).due(time.Now()))
+		}
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.PollInterval = 20 * time.Second })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := len(b.jobs()); n != 200 {
+			t.Errorf("%d Jobs within half an interval, want 200", n)
+		}
+		if n := m.count("due"); n < 8 || n > 10 {
+			t.Errorf("%d looks for 200 runs of which 25 are handed out at once", n)
+		}
+		b.stop()
+	})
 }
 
 func TestAllDueTasksOfARunAreClaimed(t *testing.T) {

@@ -39,32 +39,31 @@ const (
 // look is what one reading of Prefect brought.
 type look struct {
 	question question
-	// limit is how many due runs were asked for.
-	limit int
-	runs  []prefect.FlowRun
-	jobs  prefect.Supervision
+	due      prefect.DueRuns
+	claimed  []prefect.FlowRun
+	jobs     prefect.Supervision
 	// read is when it was asked, took how long the answer took.
 	read time.Time
 	took time.Duration
 	err  error
 }
 
-// dueLimit is how many due runs one look fetches.
+// dueLimit is how many due runs one look fetches at most.
 func (o Options) dueLimit() int { return max(100, duePerWorker*o.Concurrency) }
 
 // observe asks Prefect. It runs beside the loop, and the questions beside each
 // other, so that a slow answer does not delay what is due meanwhile.
-func (l *Launcher) observe(ctx context.Context, q question, limit int) look {
+func (l *Launcher) observe(ctx context.Context, q question, due prefect.DueQuery) look {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	k := look{question: q, limit: limit, read: time.Now()}
+	k := look{question: q, read: time.Now()}
 	switch q {
 	case whatIsClaimed:
-		k.runs, k.err = l.backend.Claimed(ctx, l.Labels)
+		k.claimed, k.err = l.backend.Claimed(ctx, l.Labels)
 	case howJobsAre:
 		k.jobs, k.err = l.backend.Supervise(ctx, nil, l.jobs.active())
 	default:
-		k.runs, k.err = l.backend.Due(ctx, l.Labels, k.read.Add(l.Lookahead), limit)
+		k.due, k.err = l.backend.Due(ctx, due)
 	}
 	k.took = time.Since(k.read)
 	return k
@@ -74,20 +73,28 @@ func (l *Launcher) observe(ctx context.Context, q question, limit int) look {
 const announceInterval = time.Minute
 
 // announce keeps the agent alive in the UI until ctx ends. It decides nothing, so
-// it fails quietly: what is due is asked for elsewhere, and complained about there.
+// a failure is told and otherwise changes nothing.
 func (l *Launcher) announce(ctx context.Context) {
-	tick := time.NewTicker(announceInterval)
-	defer tick.Stop()
+	failing := l.streak("prefect_agent")
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		call, cancel := context.WithTimeout(ctx, callTimeout)
-		if err := l.backend.Announce(call, l.Labels); err != nil && ctx.Err() == nil {
-			l.log.DebugContext(ctx, "not announced", "err", err)
-		}
-		cancel()
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := l.backend.Announce(call, l.Labels)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			failing.fail(ctx, time.Now(), err)
+		default:
+			failing.succeed(ctx, time.Now())
+		}
+		timer.Reset(max(announceInterval, prefect.RetryAfter(err)))
 	}
 }

@@ -76,6 +76,12 @@ type memory struct {
 	// silent runs give no sign of life; the claim is how they were submitted.
 	silent map[string]prefect.Claim
 
+	// queue is how many runs are handed out at once, as Cloud's queue does; 0 hands
+	// out as many as are asked for.
+	queue int
+	// rows of due runs were sent.
+	rows int
+
 	writes []string
 	logs   []prefect.LogEntry
 	asked  map[string]int
@@ -165,12 +171,12 @@ func (m *memory) matching(labels []string, want func(prefect.FlowRun) bool) []pr
 	return found
 }
 
-func (m *memory) Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
+func (m *memory) Due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, error) {
 	at := time.Now()
 	if err := m.begin(ctx, "due", ""); err != nil {
-		return nil, err
+		return prefect.DueRuns{}, err
 	}
-	due := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claimable(until) })
+	due := m.matching(q.Labels, func(r prefect.FlowRun) bool { return r.Claimable(q.Until) })
 	slices.SortStableFunc(due, func(a, b prefect.FlowRun) int { return a.Due().Compare(b.Due()) })
 	for i := range due {
 		due[i].ReadAt = at
@@ -183,7 +189,17 @@ func (m *memory) Due(ctx context.Context, labels []string, until time.Time, limi
 	if m.lag > 0 {
 		time.Sleep(m.lag)
 	}
-	return due[:min(limit, len(due))], nil
+	limit := q.Limit
+	if m.queue > 0 { // Cloud's does not know whom we would rather not have
+		limit = m.queue
+	} else {
+		due = slices.DeleteFunc(due, func(r prefect.FlowRun) bool { return slices.Contains(q.Except, r.ID) })
+	}
+	found := prefect.DueRuns{Runs: due[:min(limit, len(due))], More: len(due) >= limit}
+	m.mu.Lock()
+	m.rows += len(found.Runs)
+	m.mu.Unlock()
+	return found, nil
 }
 
 func (m *memory) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error) {
@@ -351,7 +367,7 @@ func (m *memory) linesOf(id string) []string {
 }
 
 // template renders every run's Job the same; a run config of "wrong" is its
-// author's error.
+// author's error, one of "away" is nobody's.
 type template struct{}
 
 // mendable renders as the operator's template, which is wrong for a while, lets
@@ -371,6 +387,9 @@ func (m mendable) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, 
 func (template) Render(_ context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
 	if string(r.RunConfig) == "wrong" {
 		return nil, &prefect.AuthorError{Message: "cpu_limit: write 500m or 2"}
+	}
+	if string(r.RunConfig) == "away" {
+		return nil, errors.New("the template's server does not answer")
 	}
 	name, identifier := job.Name("prefect-job", r.ID, r.Attempt(), 0)
 	labels := map[string]string{

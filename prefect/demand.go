@@ -10,6 +10,27 @@ type DueRun struct {
 	Due time.Time
 }
 
+// DueQuery asks which runs a launcher could claim.
+type DueQuery struct {
+	// Labels are the launcher's.
+	Labels []string
+	// Until is the due time of the last one asked for.
+	Until time.Time
+	// Limit is how many are returned at most: so many that are scheduled and so
+	// many that wait for a retry.
+	Limit int
+	// Except are runs that are not asked for, however long they have been due.
+	Except []string
+}
+
+// DueRuns answer a DueQuery.
+type DueRuns struct {
+	// Runs in due order; of a Running run with only the task that fell due first.
+	Runs []FlowRun
+	// More is set when there may be more that are due by now.
+	More bool
+}
+
 // ClaimedRun is a run that a launcher of ours claimed and that no pod has
 // started yet.
 type ClaimedRun struct {

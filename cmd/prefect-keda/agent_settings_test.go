@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 // reached is where the launcher's settings end up.
@@ -123,5 +125,22 @@ func TestAgentFlags(t *testing.T) {
 			name := row.variable[:slices.Index([]byte(row.variable), '=')]
 			check(append(base, name+"="+row.other), row.flags[0])
 		})
+	}
+}
+
+// The agent crashed at an agent config that is not there.
+func TestUnknownAgentConfigIsTold(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	for id, want := range map[string]bool{"": false, api.CreateAgentConfig(nil): false, testConfig: true} {
+		backend, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, AgentConfigID: id, HTTPTransport: api.Transport()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out output
+		tellOfAgentConfig(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), backend)
+		told := strings.Contains(out.String(), "level=WARN") && strings.Contains(out.String(), "PREFECT_KEDA_AGENT_CONFIG_ID") && strings.Contains(out.String(), id)
+		if told != want {
+			t.Errorf("%q: told %q", id, out.String())
+		}
 	}
 }

@@ -112,7 +112,7 @@ func launcherChecks(c *cobra.Command, env environment, o checkOptions, logTo io.
 	adoptLibraries(log)
 	hintAtCommas(log, c)
 	jobs := jobSettings(s)
-	checks, err = prefectChecks(connection{prefect: s.Prefect}, log, check.PrefectOptions{Labels: s.Labels})
+	checks, err = prefectChecks(connection{prefect: s.Prefect}, log, check.PrefectOptions{Labels: s.Labels, AgentConfigID: s.Agent.AgentConfigID})
 	if err != nil {
 		return nil, nil, err
 	}

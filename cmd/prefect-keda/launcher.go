@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,9 +21,13 @@ import (
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/ops"
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
+
+// agentConfigTimeout bounds the one question about the agent config.
+const agentConfigTimeout = time.Minute
 
 var (
 	_ launcher.Backend  = (*prefect1.Client)(nil)
@@ -68,21 +73,41 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err != nil {
 		return err
 	}
-	l, renderer, err := buildLauncher(s, cfg, log, registry)
+	b, err := buildLauncher(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
-	if err := checkTemplate(ctx, log, renderer); err != nil {
+	if err := checkTemplate(ctx, log, b.renderer); err != nil {
 		return err
 	}
-	sites, err := launcherSites(ctx, log, s, registry, l)
+	sites, err := launcherSites(ctx, log, s, registry, b.launcher)
 	if err != nil {
 		return err
 	}
 	if err := checkAccess(ctx, log, cfg, kube.LauncherPermissions(), []string{s.Namespace}); err != nil {
 		return err
 	}
-	return serveBeside(ctx, l.Run, sites...)
+	work := func(ctx context.Context) error {
+		asking, stop := context.WithCancel(ctx)
+		var others sync.WaitGroup
+		defer others.Wait()
+		defer stop()
+		others.Go(func() { tellOfAgentConfig(asking, log, b.backend) })
+		return b.launcher.Run(ctx)
+	}
+	return serveBeside(ctx, work, sites...)
+}
+
+// tellOfAgentConfig says if there is no such agent config. The agent crashed at
+// start then; its settings change nothing, so it is no reason not to launch.
+func tellOfAgentConfig(ctx context.Context, log *slog.Logger, backend *prefect1.Client) {
+	ctx, cancel := context.WithTimeout(ctx, agentConfigTimeout)
+	defer cancel()
+	if err := backend.AgentConfig(ctx); errors.Is(err, prefect.ErrNotFound) {
+		log.WarnContext(ctx, "there is no such agent config; correct PREFECT_KEDA_AGENT_CONFIG_ID or set it to nothing", "err", err)
+	} else if err != nil {
+		log.DebugContext(ctx, "cannot look up the agent config", "err", err)
+	}
 }
 
 // checkTemplate fails when the launcher's own template can never work. One that
@@ -99,25 +124,32 @@ func checkTemplate(ctx context.Context, log *slog.Logger, renderer job.Renderer)
 	return nil
 }
 
+// built is a launcher with those of its parts that are asked before it runs.
+type built struct {
+	launcher *launcher.Launcher
+	backend  *prefect1.Client
+	renderer job.Renderer
+}
+
 // buildLauncher makes no request.
-func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*launcher.Launcher, job.Renderer, error) {
+func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (built, error) {
 	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
 	if err != nil {
-		return nil, job.Renderer{}, fmt.Errorf("set up the Prefect client: %w", err)
+		return built{}, fmt.Errorf("set up the Prefect client: %w", err)
 	}
 	client, err := kube.NewClient(cfg)
 	if err != nil {
-		return nil, job.Renderer{}, err
+		return built{}, err
 	}
 	name, err := os.Hostname() // a pod's name
 	if err != nil {
-		return nil, job.Renderer{}, fmt.Errorf("find this launcher's name: %w", err)
+		return built{}, fmt.Errorf("find this launcher's name: %w", err)
 	}
 	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
 	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
 	})
-	return l, renderer, err
+	return built{l, backend, renderer}, err
 }
 
 // launcherSites is the operators' port, and the agent's address when there is

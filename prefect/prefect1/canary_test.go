@@ -43,7 +43,7 @@ func TestKeyIsNeverShown(t *testing.T) {
 	fmt.Fprintln(&out, c.Log(t.Context(), []prefect.LogEntry{{FlowRunID: runID, Message: "x"}}), c.Heartbeat(t.Context(), runID), c.Announce(t.Context(), nil))
 	_, err = c.Observe(t.Context(), noon)
 	fmt.Fprintln(&out, err)
-	_, err = c.Due(t.Context(), nil, noon, 1)
+	_, err = due(t, c, nil, noon, 1)
 	fmt.Fprintln(&out, err)
 	_, err = c.Claimed(t.Context(), nil)
 	fmt.Fprintln(&out, err)

@@ -239,7 +239,7 @@ func TestReadsAskForNoMoreThanTheServerAllows(t *testing.T) {
 	})
 	c := api.client(t, func(o *prefect1.Options) { o.TenantID = "" })
 	c.Observe(t.Context(), noon)
-	c.Due(t.Context(), nil, noon, 10)
+	due(t, c, nil, noon, 10)
 	c.Claimed(t.Context(), nil)
 	c.FlowRun(t.Context(), runID)
 	c.Supervise(t.Context(), []string{runID}, nil)
@@ -294,7 +294,7 @@ func TestRealRowsDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":` + string(rows) + `,"retrying":[]}`)})
-	runs, err := api.client(t).Due(t.Context(), []string{"k8s"}, time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC), 10)
+	runs, err := due(t, api.client(t), []string{"k8s"}, time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC), 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ const (
 	maxObserved = 5000
 	// pageSize of reads that carry all that rendering needs.
 	pageSize = 100
+	// queueSize is how many runs Cloud's queue hands out at once (prefect1-spec §1.11).
+	queueSize = 25
 	// claimedPageSize of the claims, which carry less.
 	claimedPageSize = 500
 	// firstTask of a Running run is what tells its attempt; maxDueTasks are read of
@@ -83,49 +85,68 @@ func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observat
 	return o, nil
 }
 
-// Due returns up to limit runs a launcher with these labels could claim by
-// until, in due order. On Cloud these are the ones its queue hands out: only
-// Cloud knows its concurrency limits.
-func (c *Client) Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
-	runs, err := c.due(ctx, labels, until, limit)
+// Due returns the runs a launcher could claim. On Cloud these are the ones its
+// queue hands out: only Cloud knows its concurrency limits.
+func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, error) {
+	found, err := c.due(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("read due flow runs: %w", err)
+		return prefect.DueRuns{}, fmt.Errorf("read due flow runs: %w", err)
 	}
-	return runs, nil
+	return found, nil
 }
 
-func (c *Client) due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
+func (c *Client) due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, error) {
+	var found prefect.DueRuns
 	tenant, err := c.tenant(ctx)
-	if err != nil || limit <= 0 {
-		return nil, err
+	if err != nil || q.Limit <= 0 {
+		return found, err
 	}
 	ids := json.RawMessage(`{}`)
-	if c.backend == Cloud {
-		queued, err := c.queue(ctx, labels, until)
-		if err != nil || len(queued) == 0 {
-			return nil, err
+	switch {
+	case c.backend == Cloud:
+		queued, err := c.queue(ctx, q.Labels, q.Until)
+		if err != nil {
+			return found, err
 		}
-		if ids, err = json.Marshal(map[string][]string{"_in": queued}); err != nil {
-			return nil, err
+		found.More = len(queued) >= queueSize
+		queued = slices.DeleteFunc(queued, func(id string) bool { return slices.Contains(q.Except, id) })
+		if len(queued) == 0 {
+			return found, nil
 		}
+		ids = idFilter("_in", queued)
+	case len(q.Except) > 0:
+		ids = idFilter("_nin", q.Except)
 	}
 	retries := retryUntil()
-	size := min(limit, pageSize)
-	runs, err := c.paged(ctx, labels, size, limit, func(ctx context.Context, offset int) ([][]runFields, error) {
-		page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(labels), scheduledStates(), formatTime(until), retries, firstTask, size, offset)
+	size := min(q.Limit, pageSize)
+	runs, err := c.paged(ctx, q.Labels, size, q.Limit, func(ctx context.Context, offset int) ([][]runFields, error) {
+		page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, firstTask, size, offset)
 		if err != nil {
 			return nil, err
 		}
 		return [][]runFields{page.Due, page.Retrying}, nil
 	})
 	if err != nil {
-		return nil, err
+		return found, err
 	}
-	runs = slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return !r.Claimable(until) })
+	runs = slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return !r.Claimable(q.Until) })
 	slices.SortStableFunc(runs, func(a, b prefect.FlowRun) int {
 		return cmp.Or(a.Due().Compare(b.Due()), cmp.Compare(a.ID, b.ID))
 	})
-	return runs[:min(len(runs), limit)], nil
+	found.Runs, found.More = firstOfEach(runs, q.Limit), found.More || len(runs) >= q.Limit
+	return found, nil
+}
+
+// firstOfEach cuts runs to so many that are scheduled and so many that wait for a
+// retry. Their own pods see to most retries and leave them due until they do, so
+// retries must not take the place of what only we launch.
+func firstOfEach(runs []prefect.FlowRun, limit int) []prefect.FlowRun {
+	counts := map[bool]int{}
+	return slices.DeleteFunc(runs, func(r prefect.FlowRun) bool {
+		kind := r.State.Type.IsScheduled()
+		counts[kind]++
+		return counts[kind] > limit
+	})
 }
 
 // Claimed returns the runs with these labels that carry a claim of ours and

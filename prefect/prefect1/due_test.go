@@ -36,9 +36,15 @@ const running = `{"id":"` + runID + `","name":"r","version":5,"labels":["k8s"],"
 		{"id":"` + taskID + `","task_id":"t","version":4,"state":"Retrying","state_start_time":"2026-11-23T11:59:00.5+00:00","serialized_state":{"type":"Retrying","start_time":"2026-11-23T11:59:00.5+00:00","run_count":1}},
 		{"id":"44444444-4444-4444-8444-444444444444","task_id":"t2","version":4,"state":"Running","state_start_time":null,"serialized_state":{"type":"Running"}}]}`
 
+func due(t *testing.T, c *prefect1.Client, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
+	t.Helper()
+	found, err := c.Due(t.Context(), prefect.DueQuery{Labels: labels, Until: until, Limit: limit})
+	return found.Runs, err
+}
+
 func TestDueOfARunningRunAreItsRetries(t *testing.T) {
 	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + scheduled(-120, `["k8s"]`) + `,` + scheduled(5, `["k8s"]`) + `],"retrying":[` + running + `]}`)})
-	runs, err := api.client(t).Due(t.Context(), []string{"k8s"}, noon.Add(10*time.Second), 10)
+	runs, err := due(t, api.client(t), []string{"k8s"}, noon.Add(10*time.Second), 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +82,7 @@ func TestLabelsAreFilteredByTheServer(t *testing.T) {
 	} {
 		api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[],"retrying":[]}`), "claimedRuns": ok(`{"claimed":[]}`)})
 		c := api.client(t)
-		if _, err := c.Due(t.Context(), tc.labels, noon, 500); err != nil {
+		if _, err := due(t, c, tc.labels, noon, 500); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Claimed(t.Context(), tc.labels); err != nil {
@@ -98,7 +104,7 @@ func TestRowsThatAreNotForUsAreSkipped(t *testing.T) {
 		strings.Replace(scheduled(6, `["k8s"]`), idOf(6), "", 1), scheduled(7, `["k8s"]`), strings.ReplaceAll(scheduled(8, `["k8s"]`), "Scheduled", "Success"),
 	}
 	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + strings.Join(rows, ",") + `],"retrying":[]}`)})
-	runs, err := api.client(t).Due(t.Context(), []string{"k8s"}, noon.Add(time.Minute), 100)
+	runs, err := due(t, api.client(t), []string{"k8s"}, noon.Add(time.Minute), 100)
 	if diff := cmp.Diff([]string{idOf(7)}, idsOf(runs)); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -141,15 +147,18 @@ func TestDueReadsPages(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d of %d", tc.limit, tc.there), func(t *testing.T) {
 			api := newFakeAPI(t, answers{"dueRuns": pages(tc.there)})
-			runs, err := api.client(t).Due(t.Context(), nil, noon, tc.limit)
+			found, err := api.client(t).Due(t.Context(), prefect.DueQuery{Until: noon, Limit: tc.limit})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if more := tc.there >= tc.limit && tc.limit > 0; found.More != more {
+				t.Errorf("more: %v, want %v", found.More, more)
 			}
 			var want []string
 			for i := range tc.want {
 				want = append(want, idOf(i-tc.there))
 			}
-			if diff := cmp.Diff(want, idsOf(runs)); diff != "" {
+			if diff := cmp.Diff(want, idsOf(found.Runs)); diff != "" {
 				t.Error(diff)
 			}
 			if got := len(api.asked("dueRuns")); got != tc.requests {
@@ -166,7 +175,7 @@ func TestPagesEndWhenNothingNewComes(t *testing.T) {
 		rows = append(rows, scheduled(i-100, `[]`))
 	}
 	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + strings.Join(rows, ",") + `],"retrying":[]}`)})
-	runs, err := api.client(t).Due(t.Context(), nil, noon, 1000)
+	runs, err := due(t, api.client(t), nil, noon, 1000)
 	if err != nil || len(runs) != 100 || len(api.asked("")) != 2 {
 		t.Errorf("%d runs with %d requests, %v", len(runs), len(api.asked("")), err)
 	}
@@ -180,7 +189,7 @@ func TestCloudDecidesWhatIsDue(t *testing.T) {
 		"registerAgent": rec["register"].replay(), "hello": rec["hello"].replay(), "getRunsInQueue": rec["queue"].replay(),
 		"dueRuns": ok(`{"due":[` + strings.Replace(scheduled(-1, `["k8s"]`), idOf(-1), runID, 1) + `],"retrying":[]}`),
 	})
-	runs, err := api.client(t, cloud).Due(t.Context(), []string{"k8s"}, noon, 10)
+	runs, err := due(t, api.client(t, cloud), []string{"k8s"}, noon, 10)
 	if diff := cmp.Diff([]string{runID}, idsOf(runs)); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -194,7 +203,7 @@ func TestCloudDecidesWhatIsDue(t *testing.T) {
 	}
 
 	api.answers["getRunsInQueue"] = ok(`{"get_runs_in_queue":{"flow_run_ids":[]}}`)
-	if runs, err := api.client(t, cloud).Due(t.Context(), []string{"k8s"}, noon, 10); err != nil || len(runs) != 0 {
+	if runs, err := due(t, api.client(t, cloud), []string{"k8s"}, noon, 10); err != nil || len(runs) != 0 {
 		t.Errorf("an empty queue gave %v, %v", runs, err)
 	}
 	if n := len(api.asked("dueRuns")); n != 1 {
@@ -202,11 +211,79 @@ func TestCloudDecidesWhatIsDue(t *testing.T) {
 	}
 
 	server := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[],"retrying":[]}`)})
-	if _, err := server.client(t).Due(t.Context(), nil, noon, 10); err != nil {
+	if _, err := due(t, server.client(t), nil, noon, 10); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]any{}, at(t, decoded(t, server.asked("")[0].Variables), "ids")); diff != "" {
 		t.Errorf("Server is asked for ids: %s", diff)
+	}
+}
+
+// What its queue holds back behind the 25 that it hands out is for the next look.
+func TestCloudSaysThatThereMayBeMore(t *testing.T) {
+	rec := recordings(t)
+	for n, want := range map[int]bool{0: false, 24: false, 25: true} {
+		var ids, rows []string
+		for i := range n {
+			ids, rows = append(ids, fmt.Sprintf("%q", idOf(i))), append(rows, scheduled(i-n, `[]`))
+		}
+		api := newFakeAPI(t, answers{
+			"registerAgent": rec["register"].replay(), "hello": rec["hello"].replay(),
+			"getRunsInQueue": ok(`{"get_runs_in_queue":{"flow_run_ids":[` + strings.Join(ids, ",") + `]}}`),
+			"dueRuns":        ok(`{"due":[` + strings.Join(rows, ",") + `],"retrying":[]}`),
+		})
+		c := api.client(t, func(o *prefect1.Options) { o.Backend, o.Key = prefect1.Cloud, "k" })
+		found, err := c.Due(t.Context(), prefect.DueQuery{Until: noon, Limit: 256})
+		if err != nil || len(found.Runs) != n || found.More != want {
+			t.Errorf("%d in the queue: %d runs, more %v, %v; want %v", n, len(found.Runs), found.More, err, want)
+		}
+	}
+}
+
+// What is on hold does not stand in the way of what is younger.
+func TestDueLeavesOutWhatIsExcepted(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := api.CreateRuns(prefecttest.Order{Count: 5})
+	good := api.CreateRuns(prefecttest.Order{})
+	found, err := c.Due(t.Context(), prefect.DueQuery{Until: time.Now(), Limit: 3, Except: append(held, "no id")})
+	if diff := cmp.Diff(good, idsOf(found.Runs)); err != nil || diff != "" || found.More {
+		t.Errorf("%v, more %v, (-want +got):\n%s", err, found.More, diff)
+	}
+
+	rec := recordings(t)
+	queue := newFakeAPI(t, answers{
+		"registerAgent": rec["register"].replay(), "hello": rec["hello"].replay(), "dueRuns": ok(`{"due":[],"retrying":[]}`),
+		"getRunsInQueue": ok(`{"get_runs_in_queue":{"flow_run_ids":["` + idOf(1) + `","` + idOf(2) + `"]}}`),
+	})
+	cloud := queue.client(t, func(o *prefect1.Options) { o.Backend, o.Key = prefect1.Cloud, "k" })
+	for _, except := range [][]string{{idOf(1)}, {idOf(1), idOf(2)}} {
+		if _, err := cloud.Due(t.Context(), prefect.DueQuery{Until: noon, Limit: 3, Except: except}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := queue.asked("dueRuns")
+	if len(asked) != 1 {
+		t.Fatalf("%d queries, want one for the run that is not excepted", len(asked))
+	}
+	if diff := cmp.Diff([]any{idOf(2)}, at(t, decoded(t, asked[0].Variables), "ids", "_in")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Runs whose pod sees to the retry itself stay due for as long as it likes.
+func TestRetriesDoNotHideWhatIsScheduled(t *testing.T) {
+	var rows []string
+	for i := range 5 {
+		rows = append(rows, strings.NewReplacer(runID, idOf(i), `["k8s"]`, `[]`, "T11:59:00.5", fmt.Sprintf("T11:%02d:00.5", i)).Replace(running))
+	}
+	api := newFakeAPI(t, answers{"dueRuns": ok(`{"due":[` + scheduled(-2, `[]`) + `,` + scheduled(-1, `[]`) + `],"retrying":[` + strings.Join(rows, ",") + `]}`)})
+	runs, err := due(t, api.client(t), nil, noon, 2)
+	if diff := cmp.Diff([]string{idOf(0), idOf(1), idOf(-2), idOf(-1)}, idsOf(runs)); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
 	}
 }
 
@@ -304,8 +381,8 @@ func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
 	}
 	retry := func(task string, ago time.Duration) {
 		t.Helper()
-		due := time.Now().Add(-ago).UTC().Format(time.RFC3339)
-		if err := api.SetTaskState(task, map[string]any{"type": "Retrying", "start_time": due}); err != nil {
+		at := time.Now().Add(-ago).UTC().Format(time.RFC3339)
+		if err := api.SetTaskState(task, map[string]any{"type": "Retrying", "start_time": at}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -318,20 +395,20 @@ func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
 	} {
 		id := api.CreateRuns(prefecttest.Order{FlowID: api.CreateFlow(prefecttest.FlowSpec{Tasks: []string{"a", "b", "c", "d"}}), Labels: []string{name}})[0]
 		set(t, api, id, "Running")
-		due := 0
+		waiting := 0
 		for i, task := range api.Runs(id)[0].TaskRuns {
 			retry(task.ID, ago[i])
 			if ago[i] > 0 {
-				due++
+				waiting++
 			}
 		}
-		runs, err := c.Due(t.Context(), []string{name}, time.Now(), 10)
+		runs, err := due(t, c, []string{name}, time.Now(), 10)
 		if err != nil || len(runs) != 1 || len(runs[0].DueTasks) != 1 {
 			t.Fatalf("%s: %+v, %v; want the run with one task", name, runs, err)
 		}
 		run, err := c.FlowRun(t.Context(), id)
-		if err != nil || len(run.DueTasks) != due {
-			t.Fatalf("%s: %d tasks, %v; want all %d that are due", name, len(run.DueTasks), err, due)
+		if err != nil || len(run.DueTasks) != waiting {
+			t.Fatalf("%s: %d tasks, %v; want all %d that are due", name, len(run.DueTasks), err, waiting)
 		}
 		if runs[0].Attempt() != run.Attempt() || !runs[0].Due().Equal(run.Due()) {
 			t.Errorf("%s: among many attempt %s due %s, by itself %s due %s", name, runs[0].Attempt(), runs[0].Due(), run.Attempt(), run.Due())
@@ -343,7 +420,7 @@ func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
 func TestEachPageIsAsOldAsItsOwnRequest(t *testing.T) {
 	api := newFakeAPI(t, answers{"dueRuns": pages(150)})
 	before := time.Now()
-	runs, err := api.client(t).Due(t.Context(), nil, noon, 1000)
+	runs, err := due(t, api.client(t), nil, noon, 1000)
 	if err != nil || len(runs) != 150 {
 		t.Fatal(len(runs), err)
 	}

@@ -9,6 +9,14 @@ import (
 	"github.com/Khan/genqlient/graphql"
 )
 
+// __agentConfigInput is used internally by genqlient
+type __agentConfigInput struct {
+	Id string `json:"id"`
+}
+
+// GetId returns __agentConfigInput.Id, and is useful for accessing the field via an interface.
+func (v *__agentConfigInput) GetId() string { return v.Id }
+
 // __claimedRunsInput is used internally by genqlient
 type __claimedRunsInput struct {
 	Tenant string          `json:"tenant"`
@@ -200,6 +208,22 @@ type __writeRunLogsInput struct {
 
 // GetInput returns __writeRunLogsInput.Input, and is useful for accessing the field via an interface.
 func (v *__writeRunLogsInput) GetInput() writeRunLogsInput { return v.Input }
+
+// agentConfigAgent_config includes the requested fields of the GraphQL type agent_config.
+type agentConfigAgent_config struct {
+	Settings json.RawMessage `json:"settings"`
+}
+
+// GetSettings returns agentConfigAgent_config.Settings, and is useful for accessing the field via an interface.
+func (v *agentConfigAgent_config) GetSettings() json.RawMessage { return v.Settings }
+
+// agentConfigResponse is returned by agentConfig on success.
+type agentConfigResponse struct {
+	Agent_config []agentConfigAgent_config `json:"agent_config"`
+}
+
+// GetAgent_config returns agentConfigResponse.Agent_config, and is useful for accessing the field via an interface.
+func (v *agentConfigResponse) GetAgent_config() []agentConfigAgent_config { return v.Agent_config }
 
 // claimedRunsClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
 type claimedRunsClaimedFlow_run struct {
@@ -882,6 +906,40 @@ type writeRunLogsWrite_run_logsSuccess_payload struct {
 
 // GetSuccess returns writeRunLogsWrite_run_logsSuccess_payload.Success, and is useful for accessing the field via an interface.
 func (v *writeRunLogsWrite_run_logsSuccess_payload) GetSuccess() bool { return v.Success }
+
+// The query executed by agentConfig.
+const agentConfig_Operation = `
+query agentConfig ($id: uuid!) {
+	agent_config(where: {id:{_eq:$id}}) {
+		settings
+	}
+}
+`
+
+func agentConfig(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	id string,
+) (data_ *agentConfigResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "agentConfig",
+		Query:  agentConfig_Operation,
+		Variables: &__agentConfigInput{
+			Id: id,
+		},
+	}
+
+	data_ = &agentConfigResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
 
 // The query executed by claimedRuns.
 const claimedRuns_Operation = `

@@ -34,3 +34,22 @@ func (c *Client) Tenant(ctx context.Context) (string, error) {
 	}
 	return id, nil
 }
+
+// AgentConfig makes sure that the agent config we register with is there;
+// prefect.ErrNotFound when it is not. The original fetched its settings and used
+// none of them (prefect1-spec §1.1, OP-5). Nil when none is set.
+func (c *Client) AgentConfig(ctx context.Context) error {
+	if c.agentConfigID == "" {
+		return nil
+	}
+	out, err := read(ctx, func(ctx context.Context) (*agentConfigResponse, error) {
+		return agentConfig(ctx, c.wire, c.agentConfigID)
+	})
+	if err == nil && len(out.Agent_config) == 0 {
+		err = prefect.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("look up agent config %s: %w", c.agentConfigID, err)
+	}
+	return nil
+}

@@ -34,3 +34,17 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("a tenant that is not there: %v", err)
 	}
 }
+
+func TestAgentConfigIsThere(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	known := api.CreateAgentConfig(map[string]any{"a": 1})
+	for id, want := range map[string]error{"": nil, known: nil, idOf(1): prefect.ErrNotFound} {
+		c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, AgentConfigID: id, HTTPTransport: api.Transport()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.AgentConfig(t.Context()); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", id, err, want)
+		}
+	}
+}

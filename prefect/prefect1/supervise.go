@@ -32,7 +32,7 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	}
 	silentSince := formatTime(time.Now().Add(-silentFor))
 	rows, err := read(ctx, func(ctx context.Context) (*superviseResponse, error) {
-		return supervise(ctx, c.wire, tenant, idFilter(troubled), idFilter(active), scheduledStates(), silentSince, maxObserved)
+		return supervise(ctx, c.wire, tenant, idFilter("_in", troubled), idFilter("_in", active), scheduledStates(), silentSince, maxObserved)
 	})
 	if err != nil {
 		return prefect.Supervision{}, err
@@ -66,9 +66,10 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	return s, nil
 }
 
-func idFilter(ids []string) json.RawMessage {
+// idFilter compares the id column with ids, less what is none.
+func idFilter(operator string, ids []string) json.RawMessage {
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !isUUID(id) })
-	filter, err := json.Marshal(map[string][]string{"_in": listOf(ids)})
+	filter, err := json.Marshal(map[string][]string{operator: listOf(ids)})
 	if err != nil {
 		return nil // unreachable: strings always encode
 	}

@@ -74,6 +74,15 @@ func (a *API) CreateTenant(slug string) string {
 	return string(t.ID)
 }
 
+// CreateAgentConfig makes an agent config and returns its id.
+func (a *API) CreateAgentConfig(settings map[string]any) string {
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	id := newID()
+	a.store.configs[id] = asJSON(settings)
+	return string(id)
+}
+
 // FlowSpec asks for a flow. What is left empty is a plain flow of the default tenant.
 type FlowSpec struct {
 	Name        string         `json:"name"`
