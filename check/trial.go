@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -30,11 +31,14 @@ func sample() prefect.FlowRun {
 func (c *jobChecks) render(ctx context.Context) (string, error) {
 	var err error
 	c.job, err = c.Renderer.Render(ctx, sample())
-	if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
-		return "", failed(wrong, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; it fails every run that brings no template of its own. prefect-keda render shows a run's Job")
-	}
-	if err != nil {
-		return "", failed(err, "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")
+	wrong, ok := errors.AsType[*job.TemplateError](err)
+	switch {
+	case ok && wrong.Passing:
+		return "", failed(wrong.Err, "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template); until it can be read runs that bring no template of their own wait")
+	case ok:
+		return "", failed(wrong.Err, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; no launcher starts with it as it is. prefect-keda render shows a run's Job")
+	case err != nil:
+		return "", failed(err, "the launcher's settings make no Job of a run that brings nothing of its own: mend what is named")
 	}
 	origin := c.TemplateOrigin
 	if origin == "" {

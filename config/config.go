@@ -99,7 +99,7 @@ type Aftermath struct {
 // Scaling is what is counted, and how often.
 type Scaling struct {
 	JobNamespaces Names         `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
-	PollInterval  time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, whatever the number of ScaledObjects"`
+	PollInterval  time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, and one about Jobs every 30s, whatever the number of ScaledObjects"`
 	WarmUpLead    time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due"`
 	MaxStaleness  time.Duration `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"serve the last answer for so long while Prefect is away, then answer KEDA with an error"`
 	Connections   Names         `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND, _API, _API_KEY, _TENANT_ID and _NAMESPACE (capitals, - as _)"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -67,9 +68,12 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err != nil {
 		return err
 	}
-	l, err := buildLauncher(s, cfg, log, registry)
+	l, renderer, err := buildLauncher(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
+	}
+	if err := checkTemplate(ctx, log, renderer); err != nil {
+		return err
 	}
 	sites, err := launcherSites(ctx, log, s, registry, l)
 	if err != nil {
@@ -81,23 +85,39 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	return serveBeside(ctx, l.Run, sites...)
 }
 
+// checkTemplate fails when the launcher's own template can never work. One that
+// cannot be read at the moment is no reason not to start: runs may bring theirs.
+func checkTemplate(ctx context.Context, log *slog.Logger, renderer job.Renderer) error {
+	err := renderer.CheckTemplate(ctx)
+	if wrong, ok := errors.AsType[*job.TemplateError](err); ok && wrong.Passing {
+		log.Warn("cannot read the job template yet; going on without", "err", err)
+		return nil
+	}
+	if err != nil {
+		return misconfigured{err}
+	}
+	return nil
+}
+
 // buildLauncher makes no request.
-func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*launcher.Launcher, error) {
+func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*launcher.Launcher, job.Renderer, error) {
 	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
 	if err != nil {
-		return nil, fmt.Errorf("set up the Prefect client: %w", err)
+		return nil, job.Renderer{}, fmt.Errorf("set up the Prefect client: %w", err)
 	}
 	client, err := kube.NewClient(cfg)
 	if err != nil {
-		return nil, err
+		return nil, job.Renderer{}, err
 	}
 	name, err := os.Hostname() // a pod's name
 	if err != nil {
-		return nil, fmt.Errorf("find this launcher's name: %w", err)
+		return nil, job.Renderer{}, fmt.Errorf("find this launcher's name: %w", err)
 	}
-	return launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}, launcher.Kubernetes{
+	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
+	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
 	})
+	return l, renderer, err
 }
 
 // launcherSites is the operators' port, and the agent's address when there is

@@ -151,6 +151,30 @@ func TestLauncherLaunchesAndLeaves(t *testing.T) {
 	}
 }
 
+// A template server that is away keeps no launcher from its start, and no run with a
+// template of its own from its Job; the others wait.
+func TestTemplateServerIsAway(t *testing.T) {
+	w := newWorld(t, "")
+	waits := w.prefect.CreateRuns(prefecttest.Order{})[0]
+	own := w.prefect.CreateRuns(prefecttest.Order{RunConfig: map[string]any{
+		"type": "KubernetesRun", "labels": []any{}, "job_template": map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{}}}},
+	}})[0]
+	code, out := w.run(t, "launcher", "--job-template", "http://127.0.0.1:1/job.yaml", "--max-polls", "3", "--poll-interval", "100ms")
+	var launched []string
+	for _, j := range w.kube.created() {
+		launched = append(launched, j.Labels[job.LabelFlowRunID])
+	}
+	if diff := cmp.Diff([]string{own}, launched); diff != "" || code != exitOK {
+		t.Errorf("exit code %d, launched (-want +got):\n%s\n%s", code, diff, out)
+	}
+	if r := w.prefect.Runs(waits)[0]; r.State != "Scheduled" {
+		t.Errorf("the run that waits is %s: %s", r.State, r.Message)
+	}
+	if !strings.Contains(out, "see that JOB_TEMPLATE (--job-template) can be reached") {
+		t.Errorf("nobody is told:\n%s", out)
+	}
+}
+
 // A comma in a label is most likely two labels, but the agent's flag had it so.
 func TestLabelWithAComma(t *testing.T) {
 	const hint = "this --label is one label with a comma in it"
@@ -213,6 +237,17 @@ func TestMisconfigured(t *testing.T) {
 			"no certificate", "", nil,
 			[]string{"scaler", "--tls-cert-file", "/nowhere.crt", "--tls-key-file", "/nowhere.key"},
 			"logged: PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE: the certificate cannot be used: load certificate /nowhere.crt and key /nowhere.key: open /nowhere.crt: no such file or directory",
+		},
+		{
+			"a Job template that is not there", "",
+			[]string{"JOB_TEMPLATE=/nowhere/job.yaml"},
+			[]string{"launcher"},
+			"logged: Job template doesn't exist at /nowhere/job.yaml: the path is looked up in the launcher's container: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait",
+		},
+		{
+			"a Job template with a typo", "", nil,
+			[]string{"launcher", "--job-template", "testdata/typo.yaml"},
+			"logged: the launcher's job template testdata/typo.yaml has fields that no Job has: unknown field \"spec.templte\": mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait",
 		},
 		{
 			"a permission in one of two namespaces", "", nil,

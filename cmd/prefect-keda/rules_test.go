@@ -43,7 +43,7 @@ func TestRulesAreOne(t *testing.T) {
 		}
 		l, s, launcherErr, scalerErr := load(tc.within...)
 		if launcherErr == nil {
-			_, launcherErr = buildLauncher(l, cfg, log, nil)
+			_, _, launcherErr = buildLauncher(l, cfg, log, nil)
 		}
 		if scalerErr == nil {
 			_, scalerErr = buildScaler(s, cfg, log, nil)

@@ -28,7 +28,7 @@ func newScaler(io streams, env environment) *cobra.Command {
 		Use:   "scaler [flags]",
 		Short: "Tell KEDA how many launchers are wanted",
 		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due, at the cost of one
-request to the Prefect API per interval, however many ScaledObjects ask.
+request to the Prefect API per interval and one about Jobs every 30 s, however many ScaledObjects ask.
 
 Every flag has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda scaler
