@@ -9,7 +9,6 @@ MAKEFLAGS    += --no-print-directory
 TOOL    := go tool -modfile=hack/tools/go.mod
 CLUSTER := go run ./e2e/cluster/cmd/cluster
 GOTEST  := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --
-# golangci-lint holds a package graph of ~2 GB; two cores do not profit from more workers.
 export GOFLAGS ?= -mod=readonly
 
 ##@ Everyday
@@ -76,6 +75,7 @@ generate: ## Regenerate the GraphQL client and the generated docs
 	@go generate ./...
 	@go test ./config -run Docs -update >/dev/null
 	@go test ./scaler -run Readme -update >/dev/null
+	@go test ./cmd/prefect-keda -run MetricsDocument -update >/dev/null
 
 .PHONY: fmt
 fmt: ## Format with gofumpt

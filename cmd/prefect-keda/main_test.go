@@ -316,6 +316,9 @@ func TestRefusedByKubernetes(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "cannot check our permissions; going on without") {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
+	if !strings.Contains(out, `"msg":"the Prefect API to ask","api":"http://127.0.0.1:`) || !strings.Contains(out, `"setting":"PREFECT__CLOUD__API (--api)"`) {
+		t.Errorf("the log does not say which API is asked:\n%s", out)
+	}
 	w.kube.fail("GET /apis/batch/v1/namespaces/flows/jobs", http.StatusForbidden)
 	code, out = w.run(t, "launcher", "--max-polls", "1")
 	if got, _ := lastLogged(t, out); code != exitMisconfigured || !strings.Contains(got, "flows") {
