@@ -72,6 +72,8 @@ type outcome struct {
 	// err is what went wrong; blame is the upstream it belongs to, if any.
 	err   error
 	blame upstream
+	// quiet is how long Prefect asked to be left alone.
+	quiet time.Duration
 }
 
 // upstream is whose failure an outcome is.
@@ -122,7 +124,7 @@ func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 		// that still is so is read below, always: nothing is confirmed.
 		e.claim, e.claimed = *e.Run.Claim, true
 	default:
-		e.confirmed = e.ReadAt
+		e.confirmed = e.Run.ReadAt
 	}
 	switch {
 	case e.failure != "" && e.claimed:
@@ -157,7 +159,8 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 			return o
 		}
 	}
-	if age(e.confirmed, time.Now()) > fresh {
+	// Of a Running run the look brought only one of the tasks that are due.
+	if e.Run.State.Type == prefect.Running || age(e.confirmed, time.Now()) > fresh {
 		if o, ok := l.readAgain(ctx, e); !ok {
 			return o
 		}
@@ -253,7 +256,7 @@ func (l *Launcher) read(ctx context.Context, e *errand) (prefect.FlowRun, outcom
 	case errors.Is(err, prefect.ErrNotFound):
 		return run, outcome{errand: e, result: overtaken, err: err}, false
 	case err != nil && e.claimed:
-		return run, l.tryLater(ctx, e, err, prefectAPI, 0), false
+		return run, l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err)), false
 	case err != nil:
 		return run, outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(notNow)}, false
 	}
@@ -274,7 +277,11 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(handBackDelay)}, false
 	}
 	l.metrics.claims.WithLabelValues(r.Answer.String()).Inc()
-	if r.Answer == prefect.Unknown {
+	switch {
+	case r.Answer != prefect.Unknown:
+	case r.RetryAfter > 0:
+		r.Answer = prefect.NotNow // asking is what we were asked not to do; if it is ours, the next look at the claims tells
+	default:
 		r.Answer = l.readBack(ctx, e)
 	}
 	log := l.log.With("flow_run", e.Run.ID, "attempt", e.claim.Attempt, "answer", r.Answer.String(), "reason", r.Reason)
@@ -288,11 +295,7 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 		return outcome{errand: e, result: lost}, false
 	}
 	log.DebugContext(ctx, "not claimed")
-	hold := r.RetryAt
-	if hold.Before(began) {
-		hold = began.Add(notNow)
-	}
-	return outcome{errand: e, result: later, hold: hold}, false
+	return outcome{errand: e, result: later, hold: time.Now().Add(max(notNow, r.RetryAfter)), quiet: r.RetryAfter}, false
 }
 
 // readBack finds out what came of a claim whose answer was lost.
@@ -323,7 +326,7 @@ func (l *Launcher) fail(ctx context.Context, e *errand) outcome {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := l.backend.Fail(ctx, e.Run, e.failure); err != nil {
-		return l.tryLater(ctx, e, err, prefectAPI, 0)
+		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
 	}
 	text := e.failure
 	if e.job != nil {
@@ -357,7 +360,7 @@ func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
 		at = at.Add(handBackDelay)
 	}
 	if err := l.backend.HandBack(ctx, e.Run, at, e.handBack); err != nil {
-		return l.tryLater(ctx, e, err, prefectAPI, 0)
+		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
 	}
 	l.lines.add(e.Run.ID, prefect.Warning, e.handBack)
 	l.metrics.totals.handedBack.Add(1)

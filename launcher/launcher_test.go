@@ -136,7 +136,7 @@ func TestStaleReadIsReadAgain(t *testing.T) {
 			m, st := newMemory(tc.now), emptyStore()
 			y := &eyes{memory: m, store: st, actor: "me"}
 			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").FlowRun, ReadAt: time.Now().Add(-tc.age)}})
+			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now().Add(-tc.age)).FlowRun}})
 			if o.result != tc.want {
 				t.Errorf("%s: %s, want %s", tc.name, o.result, tc.want)
 			}

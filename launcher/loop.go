@@ -51,7 +51,6 @@ type loop struct {
 	beating int                // heartbeats among them
 
 	due         []prefect.FlowRun
-	dueRead     time.Time
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
 	jobRuns     prefect.Supervision
@@ -62,6 +61,7 @@ type loop struct {
 	turn        int
 	busyAt      time.Time
 	claimsFrom  time.Time // nothing is claimed before, because Kubernetes fails
+	quietUntil  time.Time // nothing is begun or asked before, because Prefect wants to be left alone
 	draining    bool
 	drainBy     time.Time
 	left        int // claims left for others to finish
@@ -116,7 +116,7 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 
 // startLook asks Prefect, beside the loop, when it is time.
 func (s *loop) startLook(ctx context.Context, now time.Time) error {
-	if s.draining || s.polledEnough() {
+	if s.draining || s.polledEnough() || now.Before(s.quietUntil) {
 		return nil
 	}
 	var ask []question
@@ -182,7 +182,7 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	case howJobsAre:
 		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
 	default:
-		s.due, s.dueRead = k.runs, k.read
+		s.due = k.runs
 		if len(s.due) > 0 {
 			s.busyAt = now
 		}
@@ -208,12 +208,28 @@ func (s *loop) unanswered(ctx context.Context, now time.Time, k look) error {
 	if k.question == whatIsDue {
 		s.next[k.question], s.busyAt = now.Add(backoff(s.asks[k.question].failures)), now
 	}
+	s.leaveAlone(ctx, now, prefect.RetryAfter(k.err))
 	return nil
+}
+
+// leaveAlone keeps everything from Prefect that is not begun. What was planned is
+// looked at again afterwards; errands in hand have had their own answer.
+func (s *loop) leaveAlone(ctx context.Context, now time.Time, wish time.Duration) {
+	until := now.Add(wish)
+	if wish <= 0 || !until.After(s.quietUntil) {
+		return
+	}
+	if !now.Before(s.quietUntil) {
+		s.log.WarnContext(ctx, "Prefect asks to be left alone; nothing is claimed meanwhile", "duration", wish)
+	}
+	s.quietUntil = until
+	s.pending, s.beats, s.full = nil, nil, false
+	s.ahead.clear()
 }
 
 func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
-		Now: now, Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
+		Now: now, Due: s.due, Claimed: s.claimed,
 		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
 	}
@@ -278,6 +294,8 @@ func (s *loop) dispatch(now time.Time) {
 			e := s.ready[0]
 			s.ready = s.ready[1:]
 			s.begin(e)
+		case now.Before(s.quietUntil):
+			return
 		case len(s.beats) > 0 && (s.beating == 0 || len(s.pending) == 0 && s.beating < max(1, s.Concurrency/4)):
 			a := s.beats[0]
 			s.beats = s.beats[1:]
@@ -328,6 +346,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.beating--
 	}
 	s.report(ctx, now, o)
+	s.leaveAlone(ctx, now, max(o.quiet, prefect.RetryAfter(o.err)))
 	switch {
 	case o.blame == kubernetesAPI:
 		s.kube.fail(ctx, now, o.err)
@@ -390,7 +409,7 @@ func (s *loop) over(now time.Time) string {
 		}
 		return ""
 	}
-	if s.isBusy() {
+	if s.isBusy() || now.Before(s.quietUntil) {
 		s.busyAt = now
 	}
 	switch {
@@ -423,7 +442,11 @@ func (s *loop) nextEvent(now time.Time) time.Time {
 		return next
 	}
 	for q := range questions {
-		at(s.next[q], !s.asking[q] && !s.polledEnough())
+		next := s.next[q]
+		if next.Before(s.quietUntil) {
+			next = s.quietUntil
+		}
+		at(next, !s.asking[q] && !s.polledEnough())
 	}
 	at(s.busyAt.Add(s.IdleTimeout), !slices.Contains(s.asking[:], true) && s.working == 0 && !s.isBusy())
 	at(s.claimsFrom, len(s.pending) > 0 && now.Before(s.claimsFrom))

@@ -255,6 +255,59 @@ func TestPrefectAway(t *testing.T) {
 	})
 }
 
+// Prefect's wish is one for all we ask of it, not one for each run.
+func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
+	for _, first := range []string{"claim", "due", "claimed", "read"} {
+		t.Run(first, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory()
+				m.slow(100 * time.Millisecond)
+				for i := range 50 {
+					m.set(run(fmt.Sprintf("r%02d", i)).due(time.Now()))
+				}
+				began, refused := time.Now(), 0
+				m.fault = func(op, _ string, _ bool) error {
+					if op == "announce" || time.Since(began) > 10*time.Minute || refused == 0 && op != first {
+						return nil
+					}
+					refused++
+					return throttled(time.Minute)
+				}
+				b := start(t, m, func(o *Options, _ *fake.Clientset) {
+					if first == "read" { // runs wait and have to be read again
+						o.Concurrency, o.PollInterval = 1, 5*time.Second
+					}
+				})
+				time.Sleep(50 * time.Second)
+				synctest.Wait()
+				m.mu.Lock()
+				atOnce := refused
+				m.mu.Unlock()
+				if atOnce < 1 || atOnce > 16+int(questions) {
+					t.Errorf("refused %d times at first, want no more than were under way", atOnce)
+				}
+				time.Sleep(9 * time.Minute)
+				synctest.Wait()
+				m.mu.Lock()
+				again := refused - atOnce
+				m.mu.Unlock()
+				if again < 8 || again > 9*int(questions) {
+					t.Errorf("refused %d times in 9 minutes, want one look a minute", again)
+				}
+				time.Sleep(90 * time.Second)
+				synctest.Wait()
+				if n := len(b.jobs()); n != 50 {
+					t.Errorf("%d Jobs after the last wish was over, want 50\n%s", n, b.logs)
+				}
+				if n := b.logs.count("left alone"); n < 9 || n > 10 {
+					t.Errorf("%d lines say why nothing happens, want one a pause", n)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
 func TestKeyIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory()
@@ -376,6 +429,29 @@ func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAllDueTasksOfARunAreClaimed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := run("r")
+		for i, task := range []string{"c", "a", "b"} {
+			r = r.retrying(task, 4, time.Now().Add(-time.Duration(i)*time.Minute))
+		}
+		m := newMemory(r)
+		b := start(t, m)
+		time.Sleep(2 * time.Second)
+		b.stop()
+		if left := m.get("r").DueTasks; len(left) > 0 {
+			t.Errorf("not claimed: %v; a look brings the first task only", left)
+		}
+		var attempts []string
+		for _, j := range b.jobs() {
+			attempts = append(attempts, j.Labels[job.LabelAttempt])
+		}
+		if diff := cmp.Diff([]string{"retry-b-v4"}, attempts); diff != "" {
+			t.Errorf("Jobs by attempt (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestQuotaForAWhileHoldsUpNobodyElse(t *testing.T) {

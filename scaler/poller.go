@@ -19,10 +19,13 @@ const (
 	// KEDA asks every 30 s by default, and an open stream counts as asking.
 	idleFactor = 5
 	idleAfter  = 2 * time.Minute
-	// maxBackoff is how late recovery may be noticed.
-	maxBackoff = 10 * time.Second
 	// claimGrace is how long a claim may lack its Job before it counts as demand.
 	claimGrace = 5 * time.Second
+	// maxBackoff is how late recovery may be noticed, unless Prefect itself says
+	// when to ask again. One request every few seconds keeps nobody down.
+	maxBackoff = 3 * time.Second
+	// maxTurn is how often the loop comes round at least, however long it pauses.
+	maxTurn = 10 * time.Second
 	// horizon is how far beyond the lead runs are asked for, so that their time
 	// is known before it comes, also when a few looks fail.
 	horizon = time.Minute
@@ -52,6 +55,7 @@ type poller struct {
 	jobChanges chan struct{}
 
 	// Only the loop's own:
+	quietUntil  time.Time // Prefect asked to be left alone until then
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
 	signs       signs
@@ -99,19 +103,22 @@ func (p *poller) run(ctx context.Context) {
 	defer p.beside.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	turn := time.NewTicker(maxTurn)
+	defer turn.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-turn.C:
 		case <-timer.C:
 			p.look(ctx)
 			p.supervise(ctx, time.Now())
-			timer.Reset(p.pause())
+			timer.Reset(p.pause(time.Now()))
 		case r := <-p.replies:
 			p.learn(ctx, r)
 		case <-p.pokes:
 			// Trouble upstream is not mended by asking more often.
-			if p.current.Load().Failures == 0 {
+			if p.current.Load().Failures == 0 && !time.Now().Before(p.quietUntil) {
 				timer.Reset(0)
 			}
 		case <-p.jobChanges:
@@ -142,6 +149,7 @@ func (p *poller) look(ctx context.Context) {
 		case before.Failures == 0:
 			p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 		}
+		p.leaveAlone(err)
 		p.publish(before.failed(err))
 		return
 	}
@@ -177,7 +185,15 @@ func (p *poller) learn(ctx context.Context, r reply) {
 	case r.err == nil:
 		p.recount(time.Now())
 	case ctx.Err() == nil:
+		p.leaveAlone(r.err)
 		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
+	}
+}
+
+// leaveAlone heeds what Prefect asked for with err, if it did.
+func (p *poller) leaveAlone(err error) {
+	if wish := prefect.RetryAfter(err); wish > 0 {
+		p.quietUntil = time.Now().Add(wish)
 	}
 }
 
@@ -222,9 +238,9 @@ func (p *poller) publish(next *snapshot) {
 
 // pause is the time to the next look, with some jitter so that several scalers
 // do not ask in step.
-func (p *poller) pause() time.Duration {
+func (p *poller) pause(now time.Time) time.Duration {
 	pause := p.interval
-	if p.idle(time.Now()) {
+	if p.idle(now) {
 		pause *= idleFactor
 	}
 	for range p.current.Load().Failures {
@@ -233,7 +249,7 @@ func (p *poller) pause() time.Duration {
 		}
 		pause = min(2*pause, maxBackoff)
 	}
-	return jitter(pause, 0.1)
+	return max(jitter(pause, 0.1), p.quietUntil.Sub(now))
 }
 
 func (p *poller) idle(now time.Time) bool {
@@ -266,7 +282,7 @@ func (p *poller) want(lead time.Duration) {
 // longestTurn is how long the loop can take to come round while all is well,
 // an upstream that hangs included.
 func (p *poller) longestTurn() time.Duration {
-	return 3 * (p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
+	return 3 * (p.timeout + maxTurn) / 2
 }
 
 // jitter is d, give or take the share.

@@ -319,7 +319,7 @@ func TestRealRowsDecode(t *testing.T) {
 			},
 		},
 	}
-	if diff := cmp.Diff(want, runs, sameJSON); diff != "" {
+	if diff := cmp.Diff(want, runs, sameJSON, whenever); diff != "" {
 		t.Error(diff)
 	}
 }
