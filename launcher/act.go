@@ -9,6 +9,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -83,6 +84,7 @@ const (
 	none upstream = iota
 	prefectAPI
 	kubernetesAPI
+	jobTemplate // the launcher's own
 )
 
 // Results, a closed set.
@@ -202,6 +204,8 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 	switch {
 	case errors.As(err, &wrong):
 		e.failure = wrong.Message
+	case isTemplate(err):
+		return l.tryLater(ctx, e, err, jobTemplate, 0), false
 	case err != nil:
 		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), none, 0), false
 	default:
@@ -213,6 +217,12 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 		}
 	}
 	return outcome{}, true
+}
+
+// isTemplate: the launcher's own template is wrong or away, which no run can help.
+func isTemplate(err error) bool {
+	_, ok := errors.AsType[*job.TemplateError](err)
+	return ok
 }
 
 // lookForJobs decides again what to do, by Jobs just listed.

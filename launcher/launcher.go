@@ -43,7 +43,8 @@ type Backend interface {
 }
 
 // Renderer makes the Job for a run's present attempt, named for that attempt.
-// A *prefect.AuthorError is the author's fault; any other error may pass.
+// A *prefect.AuthorError is the author's fault, a *job.TemplateError the
+// operator's; any other error may pass.
 type Renderer interface {
 	Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error)
 }

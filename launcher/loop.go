@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -34,6 +35,7 @@ type loop struct {
 	looks    chan look
 	asks     [questions]streak
 	kube     streak
+	template streak
 
 	asking [questions]bool
 	next   [questions]time.Time
@@ -51,6 +53,7 @@ type loop struct {
 	beating int                // heartbeats among them
 
 	due         []prefect.FlowRun
+	dueAsked    int // how many were asked for at the most
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
 	jobRuns     prefect.Supervision
@@ -75,6 +78,7 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		looks:    make(chan look, questions),
 		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
 		kube:     l.streak("kubernetes"),
+		template: l.streak("job_template"),
 		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
 		next: [questions]time.Time{now, now, now}, busyAt: now,
 	}
@@ -147,8 +151,9 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 			// The interval begins with the request, so it is what Prefect sees.
 			s.next[q] = now.Add(spread(s.PollInterval))
 		}
+		limit := s.dueLimit() + len(s.notBefore) // what is held back hides nothing behind it
 		s.workers.Go(func() error {
-			s.looks <- s.observe(ctx, q)
+			s.looks <- s.observe(ctx, q, limit)
 			return nil
 		})
 	}
@@ -182,7 +187,7 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	case howJobsAre:
 		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
 	default:
-		s.due = k.runs
+		s.due, s.dueAsked = k.runs, k.limit
 		if len(s.due) > 0 {
 			s.busyAt = now
 		}
@@ -255,7 +260,7 @@ func (s *loop) replan(ctx context.Context, now time.Time) {
 	for _, a := range plan.Ahead {
 		s.ahead.put(a.Run.Due(), a)
 	}
-	s.full = len(s.due) >= s.dueLimit() && len(s.pending) > 0
+	s.full = len(s.due) >= s.dueAsked && len(s.pending) > 0
 	if len(plan.Actions)+len(plan.Ahead) > 0 {
 		s.log.DebugContext(ctx, "planned", "actions", len(plan.Actions), "ahead", len(plan.Ahead), "due", len(s.due), "claimed", len(s.claimed))
 	}
@@ -354,6 +359,12 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	case o.result == done && o.Kind != Heartbeat:
 		s.kube.succeed(ctx, now)
 		s.claimsFrom = time.Time{}
+	}
+	switch {
+	case o.blame == jobTemplate:
+		s.template.fail(ctx, now, o.err)
+	case s.template.failures > 0 && o.job != nil && o.tries == 1 && !job.BringsTemplate(o.Run):
+		s.template.succeed(ctx, now)
 	}
 	switch {
 	case o.again.IsZero():

@@ -379,6 +379,64 @@ func TestAuthorsErrorFailsOneRun(t *testing.T) {
 	})
 }
 
+// One bad roll-out of the operator's template used to fail a whole backlog: every
+// run without a template of its own was claimed to be set Failed.
+func TestOperatorsTemplateFailsNoRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const backlog = 150 // more than one look brings
+		m := newMemory()
+		for i := range backlog {
+			m.set(run(fmt.Sprintf("r%03d", i)).due(time.Now().Add(-time.Hour)))
+		}
+		own := run("own").due(time.Now())
+		own.RunConfig = []byte(`{"type": "KubernetesRun", "job_template": {}}`)
+		m.set(own)
+		repaired := run("repaired").claimedBy("other", "v1", "prefect-job-repaired", time.Now().Add(-time.Hour))
+		m.set(repaired)
+
+		b := &bench{t: t, m: m, client: fake.NewClientset(), logs: &logBuffer{}, began: time.Now(), ended: make(chan error, 1)}
+		o := options("me")
+		o.Concurrency = 2
+		o.Logger = slog.New(slog.NewTextHandler(b.logs, nil))
+		b.Launcher = mustNew(t, o, m, b.client)
+		b.renderer = mendable{wrong: func() error {
+			if time.Since(b.began) < time.Minute {
+				return errors.New("it is a Pod")
+			}
+			return nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		b.cancel = cancel
+		go func() { b.ended <- b.Run(ctx) }()
+
+		time.Sleep(50 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"own": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run while the template is wrong (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(prefect.Scheduled, m.get("r000").State.Type); diff != "" {
+			t.Errorf("the state of a run that waits (-want +got):\n%s", diff)
+		}
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if got := len(b.jobs()); got != backlog+2 {
+			t.Errorf("%d Jobs once the template is mended, want %d", got, backlog+2)
+		}
+		if n := b.logs.count("level=ERROR") + b.logs.count("level=WARN"); n != 1 {
+			t.Errorf("%d complaints, want one:\n%s", n, b.logs)
+		}
+		for text, want := range map[string]int{
+			`level=ERROR msg="upstream fails; trying on" upstream=job_template err="it is a Pod: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait"`: 1,
+			`msg="upstream answers again" upstream=job_template`: 1,
+		} {
+			if got := b.logs.count(text); got != want {
+				t.Errorf("%q is logged %d times, want %d", text, got, want)
+			}
+		}
+	})
+}
+
 func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -193,7 +193,7 @@ func (m *memory) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 	}
 	claimed := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claim != nil })
 	for i, r := range claimed {
-		claimed[i] = prefect.FlowRun{ID: r.ID, Labels: r.Labels, State: r.State, Claim: r.Claim, StateAt: r.StateAt, ReadAt: at}
+		claimed[i] = prefect.FlowRun{ID: r.ID, Labels: r.Labels, State: r.State, Claim: r.Claim, StateAt: r.StateAt, ReadAt: at, Heartbeat: r.Heartbeat}
 	}
 	if m.claimsLag > 0 {
 		time.Sleep(m.claimsLag)
@@ -353,6 +353,20 @@ func (m *memory) linesOf(id string) []string {
 // template renders every run's Job the same; a run config of "wrong" is its
 // author's error.
 type template struct{}
+
+// mendable renders as the operator's template, which is wrong for a while, lets
+// it: runs that bring their own do not mind.
+type mendable struct {
+	template
+	wrong func() error
+}
+
+func (m mendable) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
+	if err := m.wrong(); err != nil && !job.BringsTemplate(r) {
+		return nil, &job.TemplateError{Err: err}
+	}
+	return m.template.Render(ctx, r)
+}
 
 func (template) Render(_ context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
 	if string(r.RunConfig) == "wrong" {

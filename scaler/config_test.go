@@ -48,7 +48,7 @@ func TestZeroIsZeroWhereItMeansSomething(t *testing.T) {
 		"warm-up lead": o.WarmUpLead, "grace of pods": o.Rules.Grace, "time a run may wait for its pod": o.Rules.PendingFor,
 	}
 	want := map[string]time.Duration{
-		"poll interval": time.Second, "poll timeout": 10 * time.Second, "maximum staleness": 2 * time.Minute,
+		"poll interval": time.Second, "poll timeout": 15 * time.Second, "maximum staleness": 2 * time.Minute,
 		"warm-up lead": 0, "grace of pods": time.Minute, "time a run may wait for its pod": 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

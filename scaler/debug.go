@@ -100,10 +100,39 @@ func (s *Server) Debug() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
+		rep.list()
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		_ = e.Encode(rep)
 	})
+}
+
+// list makes lists of what is nil, which JSON would call null.
+func (r *report) list() {
+	for i := range r.ScaledObjects {
+		o := &r.ScaledObjects[i]
+		o.Labels, o.FirstRuns, o.MetadataSeen = list(o.Labels), list(o.FirstRuns), list(o.MetadataSeen)
+	}
+	for i := range r.Connections {
+		c := &r.Connections[i]
+		c.Unserved, c.Missing, c.Troubled = list(c.Unserved), list(c.Missing), list(c.Troubled)
+		for j := range c.Unserved {
+			c.Unserved[j].Labels, c.Unserved[j].FirstRuns = list(c.Unserved[j].Labels), list(c.Unserved[j].FirstRuns)
+		}
+		for j := range c.Missing {
+			c.Missing[j].Labels = list(c.Missing[j].Labels)
+		}
+		for j := range c.Troubled {
+			c.Troubled[j].Labels = list(c.Troubled[j].Labels)
+		}
+	}
+}
+
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
 }
 
 func (s *service) report(now time.Time) report {

@@ -37,7 +37,7 @@ func newMetrics() *metrics {
 		poll: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "prefect_keda_scaler_poll_duration_seconds", Help: "How long a look at Prefect took.",
 			// Around the default timeout, so that time-outs show.
-			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 9.9, 11},
+			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 14.9, 16},
 		}, []string{"connection"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "prefect_keda_scaler_streams", Help: "Open StreamIsActive calls.",

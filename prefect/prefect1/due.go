@@ -152,7 +152,7 @@ func (c *Client) claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 		rows := make([]runFields, 0, len(page.Claimed))
 		for _, r := range page.Claimed {
 			rows = append(rows, runFields{
-				Id: r.Id, Labels: r.Labels, State: r.State, State_timestamp: r.State_timestamp, Serialized_state: r.Serialized_state,
+				Id: r.Id, Labels: r.Labels, State: r.State, State_timestamp: r.State_timestamp, Heartbeat: r.Heartbeat, Serialized_state: r.Serialized_state,
 			})
 		}
 		return [][]runFields{rows}, nil

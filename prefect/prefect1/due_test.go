@@ -287,7 +287,7 @@ func TestClaimIsReadBack(t *testing.T) {
 		t.Errorf("%v %s", err, diff)
 	}
 	selected, _ := parse(t, api.asked("claimedRuns")[0].Query)
-	if diff := cmp.Diff([]string{"id", "labels", "serialized_state", "state", "state_timestamp"}, slices.Sorted(slices.Values(selected.Selected))); diff != "" {
+	if diff := cmp.Diff([]string{"heartbeat", "id", "labels", "serialized_state", "state", "state_timestamp"}, slices.Sorted(slices.Values(selected.Selected))); diff != "" {
 		t.Errorf("of the claims is asked (-want +got):\n%s", diff)
 	}
 }

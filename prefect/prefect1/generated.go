@@ -207,6 +207,7 @@ type claimedRunsClaimedFlow_run struct {
 	Labels           json.RawMessage `json:"labels"`
 	State            string          `json:"state"`
 	State_timestamp  string          `json:"state_timestamp"`
+	Heartbeat        string          `json:"heartbeat"`
 	Serialized_state json.RawMessage `json:"serialized_state"`
 }
 
@@ -221,6 +222,9 @@ func (v *claimedRunsClaimedFlow_run) GetState() string { return v.State }
 
 // GetState_timestamp returns claimedRunsClaimedFlow_run.State_timestamp, and is useful for accessing the field via an interface.
 func (v *claimedRunsClaimedFlow_run) GetState_timestamp() string { return v.State_timestamp }
+
+// GetHeartbeat returns claimedRunsClaimedFlow_run.Heartbeat, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetHeartbeat() string { return v.Heartbeat }
 
 // GetSerialized_state returns claimedRunsClaimedFlow_run.Serialized_state, and is useful for accessing the field via an interface.
 func (v *claimedRunsClaimedFlow_run) GetSerialized_state() json.RawMessage { return v.Serialized_state }
@@ -887,6 +891,7 @@ query claimedRuns ($tenant: uuid!, $labels: jsonb_comparison_exp!, $limit: Int!,
 		labels
 		state
 		state_timestamp
+		heartbeat
 		serialized_state
 	}
 }
