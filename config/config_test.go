@@ -118,17 +118,6 @@ func TestDurationsOfZero(t *testing.T) {
 	}
 }
 
-func TestCredentialSettings(t *testing.T) {
-	for connection, want := range map[string]string{
-		"default": "PREFECT__CLOUD__API_KEY and PREFECT__CLOUD__TENANT_ID",
-		"team-a":  "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID",
-	} {
-		if got := config.CredentialSettings(connection); got != want {
-			t.Errorf("%s: %s, want %s", connection, got, want)
-		}
-	}
-}
-
 func TestAgentBlock(t *testing.T) {
 	// What `prefect agent kubernetes install` writes, with its empty strings.
 	got, err := config.LoadLauncher(t.Context(), envconfig.MapLookuper(map[string]string{

@@ -52,15 +52,6 @@ func connectionPrefix(name string) string {
 // Variable is the full name of one of the connection's variables.
 func (c Connection) Variable(name string) string { return connectionPrefix(c.Name) + name }
 
-// CredentialSettings names the variables that hold a connection's key and tenant.
-func CredentialSettings(connection string) string {
-	prefix := "PREFECT__CLOUD__"
-	if connection != "default" {
-		prefix = connectionPrefix(connection)
-	}
-	return prefix + "API_KEY and " + prefix + "TENANT_ID"
-}
-
 // Setting is what is known of one setting.
 type Setting struct {
 	Variable, Default     string

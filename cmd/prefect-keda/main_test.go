@@ -409,6 +409,10 @@ func TestScalerGoesOnWithARefusedKey(t *testing.T) {
 	if code := stop(); code != exitOK {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
+	further := connection{name: "team-a", variable: config.Connection{Name: "team-a"}.Variable}
+	if got, want := further.credentialSettings(), "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID"; got != want {
+		t.Errorf("a further connection's key is in %s, want %s", got, want)
+	}
 }
 
 // Every setting is on the help page, with its variable.

@@ -89,7 +89,7 @@ func TestMetricsDocument(t *testing.T) {
 	if _, err := buildScaler(s, cfg, log, ofScaler); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := buildLauncher(l, cfg, log, ofLauncher); err != nil {
+	if _, err := buildLauncher(l, cfg, log, ofLauncher); err != nil {
 		t.Fatal(err)
 	}
 	both, scalers, launchers := []metric{}, []metric{}, []metric{}

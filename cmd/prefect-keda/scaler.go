@@ -147,6 +147,15 @@ func (c connection) addressSetting() string {
 	return c.prefect.AddressSetting()
 }
 
+// credentialSettings are what hold the key and the tenant.
+func (c connection) credentialSettings() string {
+	variable := c.variable
+	if variable == nil {
+		variable = func(name string) string { return "PREFECT__CLOUD__" + name }
+	}
+	return variable("API_KEY") + " and " + variable("TENANT_ID")
+}
+
 func namespacesOf(all []connection) []string {
 	var namespaces []string
 	for _, c := range all {
@@ -165,7 +174,7 @@ func connected(all []connection, log *slog.Logger, registry prometheus.Registere
 		if err != nil {
 			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
 		}
-		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces, Credentials: config.CredentialSettings(c.name)}
+		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces, Credentials: c.credentialSettings()}
 	}
 	return clients, nil
 }
