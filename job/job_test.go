@@ -148,7 +148,8 @@ func TestOperatorsTemplate(t *testing.T) {
 		"empty":                          {file(""), "", "the job template https://templates/t.yaml is empty: it must hold one Kubernetes Job" + mend, "operator"},
 		"missing":                        {broken{&prefect.AuthorError{Message: "doesn't exist"}}, "", "doesn't exist" + mend, "operator"},
 		"away": {
-			broken{errors.New("503")}, "",
+			broken{errors.New("503")},
+			"",
 			"read job template: 503: see that JOB_TEMPLATE (--job-template) can be reached from the launcher; runs without a template of their own wait", "passing",
 		},
 	} {
