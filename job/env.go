@@ -36,7 +36,7 @@ func environment(run prefect.FlowRun, s Settings, rc RunConfig, image string, te
 		env.set(sendLogs, "true", sendLogsFrom)
 	}
 	tenant := s.TenantID
-	if s.APIKey == "" && s.APIKeySecret == nil {
+	if !s.hasKey() {
 		tenant = ""
 	}
 	for _, own := range []struct{ name, value string }{

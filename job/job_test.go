@@ -83,6 +83,9 @@ func TestAuthorErrors(t *testing.T) {
 		{name: "no type", runConfig: `{}`, want: "{'type': ['Missing data for required field.']}"},
 		{name: "number for a string", runConfig: `{"type":"KubernetesRun","cpu_limit":2}`, want: "{'cpu_limit': ['Not a valid string.']}"},
 		{name: "null labels", runConfig: `{"type":"UniversalRun","labels":null}`, want: "{'labels': ['Field may not be null.']}"},
+		{name: "text for labels", runConfig: `{"type":"UniversalRun","labels":"a"}`, want: "{'labels': ['Not a valid list.']}"},
+		{name: "labels of wrong types", runConfig: `{"type":"KubernetesRun","labels":["a",1,null]}`, want: "{'labels': {1: ['Not a valid string.'], 2: ['Field may not be null.']}}"},
+		{name: "a number among pull secrets", runConfig: `{"type":"KubernetesRun","image_pull_secrets":["a",1]}`, want: "{'image_pull_secrets': {1: ['Not a valid string.']}}"},
 		{name: "two templates", runConfig: `{"type":"KubernetesRun","job_template":{},"job_template_path":"/x"}`, want: "Cannot provide both `job_template_path` and `job_template`"},
 		{name: "policy", runConfig: `{"type":"KubernetesRun","image_pull_policy":"Sometimes"}`, want: "Invalid image_pull_policy 'Sometimes'.  Expected 'Always', 'IfNotPresent', or 'Never'"},
 		{name: "quantity", runConfig: `{"type":"KubernetesRun","memory_limit":"4 gigs"}`, want: `memory_limit of the run_config is "4 gigs", which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory`},
@@ -145,7 +148,8 @@ func TestOperatorsTemplate(t *testing.T) {
 		"empty":                          {file(""), "", "the job template https://templates/t.yaml is empty: it must hold one Kubernetes Job" + mend, "operator"},
 		"missing":                        {broken{&prefect.AuthorError{Message: "doesn't exist"}}, "", "doesn't exist" + mend, "operator"},
 		"away": {
-			broken{errors.New("503")}, "",
+			broken{errors.New("503")},
+			"",
 			"read job template: 503: see that JOB_TEMPLATE (--job-template) can be reached from the launcher; runs without a template of their own wait", "passing",
 		},
 	} {
@@ -301,6 +305,41 @@ func TestEnvironment(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Pods are told the tenant that the client knows of, and it is asked only when
+// nothing else tells.
+func TestTenantOfPods(t *testing.T) {
+	for name, tc := range map[string]struct {
+		key, tenant string
+		err         error
+		want        string
+	}{
+		"without a key":       {"", "", errors.New("asked"), ""},
+		"configured":          {"key", "configured", errors.New("asked"), "configured"},
+		"the key's":           {"key", "", nil, "looked up"},
+		"cannot be looked up": {"key", "", errors.New("503"), "find the tenant for the flow's pod: 503"},
+	} {
+		s := settings()
+		s.APIKey, s.TenantID = tc.key, tc.tenant
+		j, err := job.Renderer{Settings: s, Tenant: func(context.Context) (string, error) { return "looked up", tc.err }}.Render(t.Context(), run(""))
+		got := ""
+		switch {
+		case addressee(err) == "nobody":
+			got = err.Error()
+		case err != nil:
+			t.Errorf("%s: %v is somebody's fault", name, err)
+		default:
+			for _, v := range j.Spec.Template.Spec.Containers[0].Env {
+				if v.Name == "PREFECT__CLOUD__TENANT_ID" {
+					got = v.Value
+				}
+			}
+		}
+		if got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }
 

@@ -22,11 +22,14 @@ const MinTTLSeconds = 300
 type Renderer struct {
 	Settings Settings
 	Source   Source
+	// Tenant is the API key's, for pods, when the settings have a key and name no
+	// tenant; nil leaves it out.
+	Tenant func(ctx context.Context) (string, error)
 }
 
 // Render is the Job for a run's present attempt. An error is a
 // *prefect.AuthorError when the run or its own template is at fault, a *TemplateError
-// when the launcher's own template is; any other error is a template server's
+// when the launcher's own template is; any other error is that of a server
 // that is away, and may pass.
 func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error) {
 	j, _, err := r.Explain(ctx, run)
@@ -43,7 +46,13 @@ func (r Renderer) Explain(ctx context.Context, run prefect.FlowRun) (*batchv1.Jo
 	if err != nil {
 		return nil, nil, err
 	}
-	return render(run, r.Settings, t)
+	s := r.Settings
+	if r.Tenant != nil && s.hasKey() && s.TenantID == "" {
+		if s.TenantID, err = r.Tenant(ctx); err != nil {
+			return nil, nil, fmt.Errorf("find the tenant for the flow's pod: %w", err)
+		}
+	}
+	return render(run, s, t)
 }
 
 // template is chosen, never merged: the run's inline one, the run's by path, the

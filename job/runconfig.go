@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -57,6 +58,9 @@ func DecodeRunConfig(runID string, raw json.RawMessage) (RunConfig, error) {
 	if string(bytes.TrimSpace(fields["labels"])) == "null" {
 		return RunConfig{}, authorError("{'labels': ['Field may not be null.']}")
 	}
+	if _, err := stringsField(fields, "labels"); err != nil {
+		return RunConfig{}, err
+	}
 	var rc RunConfig
 	if rc.Env, err = envField(fields["env"]); err != nil {
 		return RunConfig{}, err
@@ -91,10 +95,9 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 	if p := rc.ImagePullPolicy; p != nil && !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, *p) {
 		return authorError("Invalid image_pull_policy '%s'.  Expected 'Always', 'IfNotPresent', or 'Never'", *p)
 	}
-	if raw := fields["image_pull_secrets"]; isSet(raw) {
-		if err := json.Unmarshal(raw, &rc.ImagePullSecrets); err != nil {
-			return authorError("{'image_pull_secrets': ['Not a valid list.']}")
-		}
+	var err error
+	if rc.ImagePullSecrets, err = stringsField(fields, "image_pull_secrets"); err != nil {
+		return err
 	}
 	if raw := fields["job_template"]; isSet(raw) {
 		rc.JobTemplate = Template{JSON: raw, FromRun: true, Origin: "the run_config's job_template"}
@@ -134,6 +137,31 @@ func stringField(fields map[string]json.RawMessage, name string) (value string, 
 		return "", false, authorError("{'%s': ['Not a valid string.']}", name)
 	}
 	return value, true, nil
+}
+
+// stringsField reads an optional list of strings.
+func stringsField(fields map[string]json.RawMessage, name string) ([]string, error) {
+	raw := fields[name]
+	if !isSet(raw) {
+		return nil, nil
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, authorError("{'%s': ['Not a valid list.']}", name)
+	}
+	texts, wrong := make([]string, len(list)), []string(nil)
+	for i, item := range list {
+		switch {
+		case !isSet(item):
+			wrong = append(wrong, fmt.Sprintf("%d: ['Field may not be null.']", i))
+		case json.Unmarshal(item, &texts[i]) != nil:
+			wrong = append(wrong, fmt.Sprintf("%d: ['Not a valid string.']", i))
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, authorError("{'%s': {%s}}", name, strings.Join(wrong, ", "))
+	}
+	return texts, nil
 }
 
 // envField reads an object of variables, in the order it is written in: the

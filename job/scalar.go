@@ -26,7 +26,7 @@ func scalar(n *yaml.Node) (any, error) {
 	tag := tagOf(n)
 	text := n.Value
 	var value any
-	ok := true
+	var ok bool
 	switch tag {
 	case "!!str", "!!timestamp":
 		return text, nil

@@ -19,7 +19,7 @@ type Settings struct {
 	// SendFlowRunLogs false keeps the pod from sending its logs, whatever the run says.
 	SendFlowRunLogs bool
 	Backend         string // "server" or "cloud"
-	API             string
+	API             string // as it was given, to the byte
 	// APIKey goes to the pod as text, as the agent did, unless APIKeySecret names
 	// where the pod finds it.
 	APIKey       string
@@ -33,6 +33,8 @@ type Settings struct {
 	DeleteFinishedJobs bool
 	TTLSeconds         int32
 }
+
+func (s Settings) hasKey() bool { return s.APIKey != "" || s.APIKeySecret != nil }
 
 // EnvVar is a variable of the flow's container.
 type EnvVar struct{ Name, Value string }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -145,7 +144,7 @@ func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, regist
 	if err != nil {
 		return built{}, fmt.Errorf("find this launcher's name: %w", err)
 	}
-	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
+	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil), Tenant: backend.TenantID}
 	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
 	})
@@ -207,6 +206,5 @@ func jobSettings(s config.Launcher) job.Settings {
 	if s.APIKeySecret.Name != "" && s.Key != "" {
 		j.APIKeySecret = &job.SecretKey{Name: s.APIKeySecret.Name, Key: s.APIKeySecret.Key}
 	}
-	j.API = strings.TrimRight(j.API, "/")
 	return j
 }

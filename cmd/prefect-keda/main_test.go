@@ -87,6 +87,16 @@ func newWorld(t *testing.T, deny string) world {
 	return w
 }
 
+// get is a variable of the environment.
+func (w world) get(name string) string {
+	for _, variable := range w.env {
+		if value, found := strings.CutPrefix(variable, name+"="); found {
+			return value
+		}
+	}
+	return ""
+}
+
 // start runs a command line until the test ends and returns its output and, when
 // called, its exit code after a SIGTERM.
 func (w world) start(t *testing.T, args ...string) (out *output, stop func() int) {
@@ -117,7 +127,9 @@ func TestLauncherLaunchesAndLeaves(t *testing.T) {
 	ids := w.prefect.CreateRuns(prefecttest.Order{Count: 3, Labels: []string{"gpu"}})
 	w.prefect.CreateRuns(prefecttest.Order{Labels: []string{"other"}})
 
-	code, out := w.run(t, "launcher", "--label", "gpu", "--label", "prod", "--max-polls", "3", "--poll-interval", "100ms")
+	// The agent passed the URL on as it was given, and the tenant it had looked up.
+	api := w.get("PREFECT__CLOUD__API") + "/"
+	code, out := w.run(t, "launcher", "--label", "gpu", "--label", "prod", "--max-polls", "3", "--poll-interval", "100ms", "--api", api)
 	if code != exitOK {
 		t.Fatalf("exit code %d:\n%s", code, out)
 	}
@@ -134,6 +146,14 @@ func TestLauncherLaunchesAndLeaves(t *testing.T) {
 			case "PREFECT__CLOUD__AGENT__LABELS":
 				if v.Value != "['gpu', 'prod']" {
 					t.Errorf("the pod is told the labels %s", v.Value)
+				}
+			case "PREFECT__CLOUD__API":
+				if v.Value != api {
+					t.Errorf("the pod is told the API %s, want %s", v.Value, api)
+				}
+			case "PREFECT__CLOUD__TENANT_ID":
+				if v.Value != w.prefect.Tenant() {
+					t.Errorf("the pod is told the tenant %q, want %q", v.Value, w.prefect.Tenant())
 				}
 			}
 		}

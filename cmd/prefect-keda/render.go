@@ -68,14 +68,18 @@ with its default; the flag wins.`,
 		}
 		log := newLogger(io.err, settings.Process)
 		hintAtCommas(log, c)
-		run, err := runToRender(c.Context(), settings, log, row, args)
+		run, client, err := runToRender(c.Context(), settings, log, row, args)
 		if err != nil && row == nil {
 			return fmt.Errorf("%w (asked %s, which %s says)", err, settings.Address(), settings.AddressSetting())
 		}
 		if err != nil {
 			return err
 		}
-		j, from, err := job.Renderer{Settings: jobSettings(settings), Source: source.New(nil)}.Explain(c.Context(), run)
+		renderer := job.Renderer{Settings: jobSettings(settings), Source: source.New(nil)}
+		if row == nil {
+			renderer.Tenant = client.TenantID // a file knows of none
+		}
+		j, from, err := renderer.Explain(c.Context(), run)
 		if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
 			logFailure(newLogger(io.err, loudEnough(settings.Process)), run, wrong)
 			return reported{err}
@@ -221,7 +225,7 @@ func onlyRow(text []byte) (json.RawMessage, error) {
 
 // runToRender asks the API, or a file in its place, so that both are read by the
 // same code.
-func runToRender(ctx context.Context, s config.Launcher, log *slog.Logger, row json.RawMessage, args []string) (prefect.FlowRun, error) {
+func runToRender(ctx context.Context, s config.Launcher, log *slog.Logger, row json.RawMessage, args []string) (prefect.FlowRun, *prefect1.Client, error) {
 	options := apiOptions(s.Prefect, "render", log, nil, s.Agent)
 	var id string
 	if row == nil {
@@ -231,7 +235,7 @@ func runToRender(ctx context.Context, s config.Launcher, log *slog.Logger, row j
 			ID string `json:"id"`
 		}
 		if err := json.Unmarshal(row, &run); err != nil {
-			return prefect.FlowRun{}, err
+			return prefect.FlowRun{}, nil, err
 		}
 		id = run.ID
 		options.HTTPTransport = fileAPI(row)
@@ -239,9 +243,10 @@ func runToRender(ctx context.Context, s config.Launcher, log *slog.Logger, row j
 	}
 	client, err := prefect1.New(options)
 	if err != nil {
-		return prefect.FlowRun{}, misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
+		return prefect.FlowRun{}, nil, misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
 	}
-	return client.FlowRun(ctx, id)
+	run, err := client.FlowRun(ctx, id)
+	return run, client, err
 }
 
 // fileAPI is a Prefect API that knows one flow run.

@@ -17,15 +17,29 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apifields "k8s.io/apimachinery/pkg/fields"
 
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 // kubernetes is as much of a Kubernetes API as the agent asks for.
 type kubernetes struct {
-	mu   sync.Mutex
-	jobs map[string]*batchv1.Job
-	pods []corev1.Pod
+	mu     sync.Mutex
+	jobs   map[string]*batchv1.Job
+	pods   []corev1.Pod
+	events []corev1.Event
+}
+
+// selected are the objects that a request's selectors choose.
+func selected[T any](t []T, selector string, of func(T) apifields.Set) []T {
+	chosen := []T{} // never null, which the Python client refuses
+	parsed, err := apifields.ParseSelector(selector)
+	for _, o := range t {
+		if err == nil && parsed.Matches(of(o)) {
+			chosen = append(chosen, o)
+		}
+	}
+	return chosen
 }
 
 func (k *kubernetes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -50,9 +64,11 @@ func (k *kubernetes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		json.NewEncoder(w).Encode(list)
 	case r.Method == http.MethodGet && name == "pods":
-		json.NewEncoder(w).Encode(corev1.PodList{Items: k.pods})
+		byLabel := func(p corev1.Pod) apifields.Set { return apifields.Set(p.Labels) }
+		json.NewEncoder(w).Encode(corev1.PodList{Items: selected(k.pods, r.URL.Query().Get("labelSelector"), byLabel)})
 	case r.Method == http.MethodGet && name == "events":
-		json.NewEncoder(w).Encode(corev1.EventList{Items: []corev1.Event{}})
+		byObject := func(e corev1.Event) apifields.Set { return apifields.Set{"involvedObject.name": e.InvolvedObject.Name} }
+		json.NewEncoder(w).Encode(corev1.EventList{Items: selected(k.events, r.URL.Query().Get("fieldSelector"), byObject)})
 	case r.Method == http.MethodDelete:
 		delete(k.jobs, name)
 		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Success"}`)
@@ -142,7 +158,7 @@ func TestRealAgent(t *testing.T) {
 		j.Name, j.Labels = "job-1", map[string]string{"prefect.io/identifier": "1", "prefect.io/flow_run_id": id}
 		k.jobs[j.Name] = j
 		p := corev1.Pod{Spec: pod, Status: corev1.PodStatus{Phase: corev1.PodFailed}}
-		p.Name = "job-1-x"
+		p.Name, p.Labels = "job-1-x", j.Labels
 		k.pods = []corev1.Pod{p}
 		out := agent(t, api.Start(t), k, 3, "--log-level", "DEBUG")
 		r := api.Runs(id)[0]

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -22,7 +23,14 @@ type rendering struct {
 	Env              [][2]string // in order
 	SendLogs         bool
 	Key              bool
-	LoggingLevel     string
+	// Tenant is configured; otherwise it is looked up.
+	Tenant bool
+	// Slash ends the API's URL.
+	Slash        bool
+	Backend      string
+	LoggingLevel string
+	// Web has templates that are given by location on a web server; else they are files.
+	Web bool
 
 	RunConfig any
 	// ByPath is what the run config's job_template_path leads to; empty for none.
@@ -37,6 +45,39 @@ type rendering struct {
 type author struct {
 	*rand.Rand
 	slips int
+	// raw is what stands in a text for its markers, which is set while a text is written.
+	raw map[string]string
+}
+
+// plain is a value that YAML has words of its own for, where a text is written.
+func (a *author) plain(otherwise any, right ...string) any {
+	return a.plainOr(otherwise, nil, right...)
+}
+
+func (a *author) plainOr(otherwise any, wrong []string, right ...string) any {
+	if a.raw == nil || a.often(60) {
+		return otherwise
+	}
+	text := pick(a, right...)
+	if len(wrong) > 0 {
+		text = a.value(text).or(pick(a, wrong...)).(string)
+	}
+	marker := fmt.Sprintf("__raw%d__", len(a.raw))
+	a.raw[marker] = text
+	return marker
+}
+
+// unmarked is a text with what its markers stand for; JSON has them in quotes.
+func (a *author) unmarked(text string) string {
+	for marker, raw := range a.raw {
+		for _, m := range []string{`"` + marker + `":`, marker + ":"} {
+			text = strings.ReplaceAll(text, m, raw+": ")
+		}
+		for _, m := range []string{`"` + marker + `"`, marker} {
+			text = strings.ReplaceAll(text, m, raw)
+		}
+	}
+	return text
 }
 
 // newRendering is a case; the same seed makes the same one.
@@ -50,8 +91,12 @@ func newRendering(seed uint64) rendering {
 		ImagePullSecrets: pick(a, nil, nil, []string{"agents"}, []string{"agents", "more"}),
 		Labels:           pick(a, nil, []string{"a"}, []string{"a", "b c"}, []string{"it's"}, []string{`"q"`, `it's "q"`}, []string{`back\slash`, "new\nline"}, []string{"größe", "标签", "\u00a0\u200b"}),
 		SendLogs:         a.often(80), Key: a.often(50),
+		Tenant: a.often(60), Slash: a.often(20), Backend: pick(a, "server", "server", "cloud"), Web: a.often(20),
 		LoggingLevel: pick(a, "INFO", "DEBUG"),
 		Core:         a.value("1.4.1", "1.4.1", "1.4.1", nil, "1.4.1+12.gabc", "0.13.0", "0.12.6", "0.13.0rc1", "0.15.13", "").or("latest"),
+	}
+	if c.Backend == "cloud" {
+		c.Key = true // or no agent starts
 	}
 	for _, name := range []string{"A", "B", "PREFECT__LOGGING__LEVEL", "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS", "PREFECT__CLOUD__API", "PREFECT__CONTEXT__IMAGE"} {
 		if a.often(25) {
@@ -132,7 +177,7 @@ func (a *author) runConfig(c *rendering) {
 	case 0:
 		return
 	case 1, 2:
-		u := a.object(80, fields{"env": a.env, "labels": func() any { return a.value([]any{}, []any{"a"}).or(nil) }})
+		u := a.object(80, fields{"env": a.env, "labels": a.runLabels})
 		u["type"] = "UniversalRun"
 		c.RunConfig = u
 		return
@@ -143,9 +188,11 @@ func (a *author) runConfig(c *rendering) {
 	}
 	quantity := func() any { return a.value("1", "500m", "2Gi", "8G", "", nil, "1.5").or("many", 2) }
 	k := a.object(30, fields{
-		"env": a.env, "labels": func() any { return a.value([]any{}, []any{"a"}).or(nil) },
+		"env": a.env, "labels": a.runLabels,
 		"image": a.some("run", "", nil), "cpu_limit": quantity, "cpu_request": quantity, "memory_limit": quantity, "memory_request": quantity,
-		"service_account_name": a.some("runs", "", nil), "image_pull_secrets": func() any { return a.value([]any{"runs"}, []any{}, nil, []any{"a", "b"}).or("a") },
+		"service_account_name": a.some("runs", "", nil), "image_pull_secrets": func() any {
+			return a.value([]any{"runs"}, []any{}, nil, []any{"a", "b"}).or("a", []any{"a", 1}, []any{nil}, map[string]any{})
+		},
 		"image_pull_policy": func() any { return a.value("Always", "IfNotPresent", "Never", nil).or("Sometimes", "") },
 		"unknown":           a.some(1),
 	})
@@ -166,11 +213,29 @@ func (a *author) runConfig(c *rendering) {
 	c.RunConfig = k
 }
 
+func (a *author) runLabels() any {
+	return a.value([]any{}, []any{"a"}).or(nil, "a", []any{"a", 1}, []any{1, true}, []any{nil}, map[string]any{"a": "b"}, 1)
+}
+
+// env is in an order of its author's.
 func (a *author) env() any {
-	return a.value(a.object(35, fields{
-		"A": a.some("run's", ""), "C": a.some("run's"), "PREFECT__LOGGING__LEVEL": a.some("ERROR"),
-		"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS": a.some("false", "", "true"), "PREFECT__CLOUD__API_KEY": a.some("forged"),
-	}), nil).or(map[string]any{"A": 1}, map[string]any{"A": nil}, []any{}, "A=1")
+	var env [][2]string
+	for _, v := range []struct {
+		name   string
+		values []string
+	}{
+		{"A", []string{"run's", ""}},
+		{"C", []string{"run's"}},
+		{"PREFECT__LOGGING__LEVEL", []string{"ERROR"}},
+		{"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS", []string{"false", "", "true"}},
+		{"PREFECT__CLOUD__API_KEY", []string{"forged"}},
+	} {
+		if a.often(35) {
+			env = append(env, [2]string{v.name, pick(a, v.values...)})
+		}
+	}
+	a.Shuffle(len(env), func(i, j int) { env[i], env[j] = env[j], env[i] })
+	return a.value(ordered(env), nil).or(map[string]any{"A": 1}, map[string]any{"A": nil}, []any{}, "A=1")
 }
 
 // text is a template as YAML, or as JSON, which is YAML too.
@@ -179,7 +244,9 @@ func (a *author) text() string {
 	if slip := a.value("").or("\n", "# nothing\n", "a\n", "[]\n", "a: [\n", pod+"---\n"+pod, "null\n", "spec: {template: &a {spec: {}}}\nx: *a\n"); slip != "" {
 		return slip.(string)
 	}
-	j, err := json.Marshal(a.template())
+	a.raw = map[string]string{}
+	defer func() { a.raw = nil }()
+	j, err := json.Marshal(a.merging(a.template()))
 	if err != nil {
 		panic(err) // maps of strings and numbers
 	}
@@ -187,24 +254,50 @@ func (a *author) text() string {
 	if err != nil {
 		panic(err)
 	}
-	return pick(a, string(y), string(y), "---\n"+string(y), "# ours\n"+string(y), string(j))
+	return a.unmarked(pick(a, string(y), string(y), "---\n"+string(y), "# ours\n"+string(y), string(j)))
+}
+
+// merging has the pod's annotations merge the Job's now and then.
+func (a *author) merging(template any) any {
+	top, _ := template.(map[string]any)
+	metadata, _ := top["metadata"].(map[string]any)
+	spec, _ := top["spec"].(map[string]any)
+	pod, _ := spec["template"].(map[string]any)
+	if metadata == nil || pod == nil || !a.often(40) {
+		return template
+	}
+	mark := func(text string) string {
+		marker := fmt.Sprintf("__raw%d__", len(a.raw))
+		a.raw[marker] = text
+		return marker
+	}
+	metadata["annotations"] = mark("&shared {a.b/c: d, x: shared}")
+	pod["metadata"] = map[string]any{"annotations": mark(a.value(
+		"{<<: *shared, x: own}", "{x: own, <<: *shared}", "{<<: *shared}", "{<<: [*shared, {x: later, y: z}]}", "*shared", "{'<<': text}", "{<<: {x: y}, x: z}",
+	).or("{<<: text}", "{<<: *nothing}", "{x: one, x: two}", "{<<: *shared, x: one, x: two}").(string))}
+	return template
 }
 
 func (a *author) template() any {
 	labels := func() any {
-		return a.value(map[string]any{}, map[string]any{"team": "a"}, map[string]any{"prefect.io/identifier": "forged", "team": "b"}).or(nil, map[string]any{"team": 1})
+		return a.value(map[string]any{}, map[string]any{"team": "a"}, map[string]any{a.plain("key", "1", "010", "yes", "1.5", "null", "08", "'1'", "y").(string): "k"}, map[string]any{"prefect.io/identifier": "forged", "team": "b"}).or(nil, map[string]any{"team": 1})
 	}
 	metadata := func() any {
 		return a.value(a.object(40, fields{
 			"name": func() any {
 				return a.value("etl", "etl", strings.Repeat("long-", 12), "Upper_case", "ends-", "").or(nil, 1)
 			},
-			"labels": labels, "annotations": a.some(map[string]any{"a.b/c": "d"}), "namespace": func() any { return a.value("flows").or("other") },
+			"labels": labels, "annotations": func() any {
+				return map[string]any{"a.b/c": a.plainOr("d", []string{"yes", "Off", "010", "1_0", "12:30", "0x1F", "1.", ".5", "-1:30.5"},
+					"08", "1e3", "y", "N", "0o17", "2001-01-01", "'yes'", "1.4.1", "+.5", "12:60", "~", "0x", "1.5e3")}
+			}, "namespace": func() any { return a.value("flows").or("other") },
 		})).or(nil)
 	}
 	spec := a.object(15, fields{
-		"backoffLimit": a.some(0, 3), "ttlSecondsAfterFinished": a.some(0, 100, 1000), "activeDeadlineSeconds": a.some(600),
-		"suspend": a.some(false), "completions": func() any { return a.value(2).or("2") },
+		"backoffLimit": a.some(0, 3), "ttlSecondsAfterFinished": a.some(0, 100, 1000), "activeDeadlineSeconds": func() any {
+			return a.plainOr(600, []string{"08", "1e3", "600.0"}, "0x258", "1_000", "0600", "10:00", "0b11", "+5")
+		},
+		"suspend": func() any { return a.plainOr(false, []string{"y", "0"}, "off", "No", "on", "TRUE") }, "completions": func() any { return a.value(2).or("2") },
 	})
 	pod := map[string]any{"spec": a.value(a.pod()).or(nil)}
 	if a.often(30) {
@@ -239,7 +332,12 @@ func (a *author) pod() map[string]any {
 
 func (a *author) container() any {
 	resource := func() any {
-		return a.value(a.object(60, fields{"cpu": a.some("100m", "4", 1, 0.5), "memory": a.some("1Gi", "64M"), "nvidia.com/gpu": a.some(1, "1")})).or(nil, map[string]any{"cpu": "a lot"}, 1)
+		if a.often(4) {
+			return nil
+		}
+		return a.value(a.object(60, fields{"cpu": func() any {
+			return a.plain(pick[any](a, "100m", "4", 1, 0.5), "1_000", "010", "0x10", "1e3", "08", ".5", "1.", "1:30", "0b11", "1.5e+3", "0.00001", "1.25", "1:30.5")
+		}, "memory": a.some("1Gi", "64M"), "nvidia.com/gpu": a.some(1, "1")})).or(map[string]any{"cpu": "a lot"}, 1)
 	}
 	return a.typo(a.object(45, fields{
 		"name": a.some("flow", "flow", "main"), "image": a.some("templates", "", nil), "command": a.some([]any{"tini", "--"}, []any{"sh", "-c"}),
@@ -249,7 +347,7 @@ func (a *author) container() any {
 			env := []any{}
 			for _, name := range []string{"A", "T", "PREFECT__LOGGING__LEVEL", "PREFECT__CLOUD__API_KEY", "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS", "T"} {
 				if a.often(35) {
-					env = append(env, pick(a, map[string]any{"name": name, "value": "template's"}, map[string]any{"name": name},
+					env = append(env, pick(a, map[string]any{"name": name, "value": a.plain("template's", "08", "1e3", "y", "'on'", "~", "2001-01-01")}, map[string]any{"name": name},
 						map[string]any{"name": name, "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "s", "key": "k"}}}))
 				}
 			}

@@ -93,7 +93,7 @@ func prefect(t *testing.T, api string, env []string, args ...string) string {
 func prefectWith(t *testing.T, stdin io.Reader, api string, env []string, args ...string) string {
 	t.Helper()
 	python := interpreter(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	home := t.TempDir()
 	var modules []string

@@ -4,11 +4,14 @@ package conformance
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,13 +28,14 @@ import (
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/job/source"
 	model "github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 const (
 	flowRun = "6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001"
 	flow    = "0f2bdc1b-6ed1-4d08-9b5c-1d1bdb6a0002"
-	tenant  = "3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11"
-	apiURL  = "http://127.0.0.1:1"
+	key     = "key"
 )
 
 // rendered is what came of a case on both sides.
@@ -61,6 +65,13 @@ func intentions() []intention {
 				return false
 			}
 			r.OursErr = template.Err
+			return true
+		}},
+		{"a key that is given twice is an error; the agent took the last", func(r *rendered) bool {
+			if r.OursErr == nil || r.TheirErr != "" || !strings.Contains(r.OursErr.Error(), "is given twice") {
+				return false
+			}
+			r.TheirErr = r.OursErr.Error()
 			return true
 		}},
 		{"apiVersion and kind are written even if the template has none; Kubernetes takes them from the address", func(r *rendered) bool {
@@ -184,7 +195,11 @@ func TestRenderingIsTheAgents(t *testing.T) {
 	}
 
 	seen, counts, shown := map[string]int{}, map[string]int{}, 0
-	for i, r := range render(t, cases) {
+	var all []rendered
+	for some := range slices.Chunk(cases, 1000) { // each within the time of one process
+		all = append(all, render(t, some)...)
+	}
+	for i, r := range all {
 		fitting := r.Theirs != nil && r.Ours != nil
 		for _, intended := range intentions() {
 			if intended.level(&r) && i < fixed {
@@ -233,18 +248,35 @@ func render(t *testing.T, cases []rendering) []rendered {
 		}
 		return path
 	}
+	web := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(web.Close)
+	// Whoever has a key and no tenant asks for it.
+	api := prefecttest.New(prefecttest.Options{Key: key})
+	url := api.Start(t)
+	tenant := map[string]func(context.Context) (string, error){}
+	for _, backend := range []prefect1.Backend{prefect1.Server, prefect1.Cloud} {
+		client, err := prefect1.New(prefect1.Options{API: url, Backend: backend, Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tenant[string(backend)] = client.TenantID
+	}
 	var questions bytes.Buffer
 	all := make([]rendered, 0, len(cases))
 	for i, c := range cases {
+		apiURL := url
+		if c.Slash {
+			apiURL += "/"
+		}
 		settings := job.Settings{
 			Namespace: "flows", ImagePullSecrets: c.ImagePullSecrets, Labels: c.Labels, LoggingLevel: c.LoggingLevel, SendFlowRunLogs: c.SendLogs,
-			Backend: "server", API: apiURL, DeleteFinishedJobs: true, TTLSeconds: 600,
+			Backend: c.Backend, API: apiURL, DeleteFinishedJobs: true, TTLSeconds: 600,
 		}
 		agent := map[string]any{
 			"namespace": "flows", "image_pull_secrets": c.ImagePullSecrets, "labels": c.Labels,
 			"env_vars": ordered(c.Env), "no_cloud_logs": !c.SendLogs, "job_template_path": nil,
 		}
-		config := map[string]any{"cloud.api": apiURL, "backend": "server", "logging.level": c.LoggingLevel}
+		config := map[string]any{"cloud.api": apiURL, "backend": c.Backend, "logging.level": c.LoggingLevel}
 		environ := map[string]string{}
 		if c.ServiceAccount != nil {
 			environ["SERVICE_ACCOUNT_NAME"] = *c.ServiceAccount
@@ -254,15 +286,28 @@ func render(t *testing.T, cases []rendering) []rendered {
 			settings.Env = append(settings.Env, job.EnvVar{Name: v[0], Value: v[1]})
 		}
 		if c.Key {
-			config["cloud.api_key"], config["cloud.tenant_id"] = "key", tenant
-			settings.APIKey, settings.TenantID = "key", tenant
+			config["cloud.api_key"], settings.APIKey = key, key
+			if c.Tenant {
+				config["cloud.tenant_id"], settings.TenantID = api.Tenant(), api.Tenant()
+			}
+		}
+		// place is where a text can be read, and how that is written.
+		place := func(name, text string) string {
+			if c.Web {
+				file(name, text)
+				return web.URL + "/" + name + "?signature=x"
+			}
+			return file([]string{"", "100%20 ", "50% ", "a+b=c,"}[i/4%4]+name, text)
 		}
 		if c.Template != "" {
-			settings.JobTemplate = file(fmt.Sprintf("agent-%d.yaml", i), c.Template)
+			settings.JobTemplate = place(fmt.Sprintf("agent-%d.yaml", i), c.Template)
 			agent["job_template_path"] = settings.JobTemplate
 		}
 		if k, ok := c.RunConfig.(map[string]any); ok && c.ByPath != "" {
-			k["job_template_path"] = []string{"", "file://", "local://", "agent://"}[i%4] + file(fmt.Sprintf("run-%d.yaml", i), c.ByPath)
+			k["job_template_path"] = place(fmt.Sprintf("run-%d.yaml", i), c.ByPath)
+			if !c.Web {
+				k["job_template_path"] = []string{"", "file://", "local://host", "agent:"}[i%4] + k["job_template_path"].(string)
+			}
 		}
 		run := model.FlowRun{
 			ID: flowRun, Version: 1, State: model.State{Type: model.Scheduled}, RunConfig: marshal(t, c.RunConfig),
@@ -273,11 +318,11 @@ func render(t *testing.T, cases []rendering) []rendered {
 			"id": flowRun, "run_config": run.RunConfig, "flow": map[string]any{"id": flow, "core_version": c.Core, "storage": run.Flow.Storage},
 		}}), '\n'))
 		r := rendered{rendering: c}
-		r.Ours, r.OursErr = job.Renderer{Settings: settings, Source: source.New(nil)}.Render(t.Context(), run)
+		r.Ours, r.OursErr = job.Renderer{Settings: settings, Source: source.New(nil), Tenant: tenant[c.Backend]}.Render(t.Context(), run)
 		all = append(all, r)
 	}
 
-	out := prefectWith(t, &questions, apiURL, []string{kubeconfig(t, apiURL)}, "-m", "render_jobs")
+	out := prefectWith(t, &questions, url, []string{kubeconfig(t, url)}, "-m", "render_jobs")
 	i := 0
 	for line := range strings.Lines(out) {
 		var answer struct {
@@ -338,7 +383,7 @@ func typed(text []byte) (j *batchv1.Job, unfit string) {
 }
 
 // kept are the beginnings of errors whose text is the agent's.
-var kept = regexp.MustCompile("^[A-Za-z]+: (Flow run .* has a `run_config`|\\{'[a-z_]+': \\[|Cannot provide both|Invalid image_pull_policy|Docker storage is missing)") //nolint:gochecknoglobals // compiled once
+var kept = regexp.MustCompile("^[A-Za-z]+: (Flow run .* has a `run_config`|\\{'[a-z_]+': [[{]|Cannot provide both|Invalid image_pull_policy|Docker storage is missing)") //nolint:gochecknoglobals // compiled once
 
 // compare says how the two differ after all that is meant.
 func (r *rendered) compare() string {

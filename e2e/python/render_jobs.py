@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 
+from kubernetes.client import ApiClient
 from prefect.agent.kubernetes import KubernetesAgent
 from prefect.utilities.collections import as_nested_dict
 from prefect.utilities.configuration import set_temporary_config
@@ -19,7 +20,8 @@ def render(case):
     os.environ.update(case["environ"])
     with set_temporary_config(case["config"]):
         agent = KubernetesAgent(**case["agent"])
-        return agent.generate_job_spec(as_nested_dict(case["run"], GraphQLResult))
+        job = agent.generate_job_spec(as_nested_dict(case["run"], GraphQLResult))
+        return ApiClient().sanitize_for_serialization(job)  # as it is done when a Job is created
 
 
 def main():

@@ -18,6 +18,10 @@ func (c *Client) Kind(ctx context.Context) (string, error) {
 	return strings.ToLower(out.Api.Backend), nil
 }
 
+// TenantID is the tenant everything we ask for belongs to: the one that was given,
+// or the key's, which is looked up once.
+func (c *Client) TenantID(ctx context.Context) (string, error) { return c.tenant(ctx) }
+
 // Tenant returns the id of the tenant everything we ask for belongs to, having
 // asked for it: the API answers a tenant that it does not know with no runs.
 func (c *Client) Tenant(ctx context.Context) (string, error) {
