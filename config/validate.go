@@ -145,7 +145,7 @@ func (s Scaler) Validate() error {
 }
 
 func (f Prefect) validate(p *problems) {
-	checkAPI(p, "PREFECT__CLOUD__", "API_KEY", f.Backend, f.Address(), f.Key, f.TenantID)
+	checkAPI(p, "PREFECT__CLOUD__", "API_KEY", f.Backend, f.Address(), f.APIKey(), f.TenantID)
 	if f.RequestTimeout <= 0 {
 		p.add("PREFECT__CLOUD__REQUEST_TIMEOUT", "is %s: give some seconds", f.RequestTimeout)
 	}

@@ -91,7 +91,7 @@ func TestTimesFit(t *testing.T) {
 	for _, overlay := range overlays(t) {
 		objects := build(t, overlay)
 		for _, p := range pods(t, objects) {
-			if len(p.spec.Containers[0].Args) == 0 || p.spec.Containers[0].Args[0] != "launcher" {
+			if p.process() != "launcher" {
 				continue
 			}
 			settings, err := config.LoadLauncher(t.Context(), environment(t, objects, p))

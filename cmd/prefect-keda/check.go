@@ -117,7 +117,7 @@ func checksOf(o checkOptions, s config.Launcher, log *slog.Logger) ([]check.Chec
 		cluster.Role, cluster.Permissions, cluster.CreatesJobs = "prefect-keda-scaler", kube.ScalerPermissions(), false
 	}
 	return append(check.OfPrefect(check.PrefectOptions{
-		Address: jobs.API, Client: client, Backend: string(s.Backend), HasKey: s.Key != "", Labels: s.Labels,
+		Address: jobs.API, Client: client, Backend: string(s.Backend), HasKey: s.APIKey() != "", Labels: s.Labels,
 	}), check.OfCluster(cluster)...), nil
 }
 
@@ -155,7 +155,7 @@ func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, t
 // hiding takes out what may be secret and other people's error texts may repeat:
 // the key, and what lets one read the template.
 func hiding(s config.Launcher) *strings.Replacer {
-	secrets := []string{s.Key.Reveal()}
+	secrets := []string{s.APIKey().Reveal()}
 	if u, err := url.Parse(s.JobTemplate); err == nil {
 		secrets = append(secrets, u.User.String(), u.RawQuery)
 	}

@@ -16,7 +16,7 @@ import (
 type installed struct {
 	Config         map[string]string // without the base's
 	Secrets        map[string]string // by namespace
-	JobNamespaces  []string          // of both Deployments; empty for their own
+	JobNamespace   string
 	RoleNamespaces []string
 	KeyOptional    []bool
 	PullSecrets    []string
@@ -72,7 +72,8 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 		switch o.Kind {
 		case "ConfigMap":
 			sum.Config = o.Data
-			delete(sum.Config, "PREFECT_KEDA_API_KEY_SECRET")
+			sum.JobNamespace = o.Data["NAMESPACE"]
+			delete(sum.Config, "NAMESPACE")
 		case "Secret":
 			sum.Secrets[o.Metadata.Namespace] = o.Metadata.Name + "=" + o.Secret["api-key"]
 		case "Role", "RoleBinding":
@@ -87,9 +88,7 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 			}
 			for _, v := range c.Env {
 				switch v.Name {
-				case "NAMESPACE":
-					sum.JobNamespaces = append(sum.JobNamespaces, v.Value)
-				case "PREFECT__CLOUD__API_KEY":
+				case "PREFECT_KEDA_API_KEY":
 					sum.KeyOptional = append(sum.KeyOptional, v.ValueFrom.SecretKeyRef.Optional)
 				}
 			}
@@ -120,7 +119,7 @@ func TestInstallFlags(t *testing.T) {
 		{[][]string{{"--agent-config-id", testConfig}}, "", set("PREFECT_KEDA_AGENT_CONFIG_ID", testConfig)},
 		{[][]string{{"--api", "http://h:1"}, {"-a", "http://h:1"}}, "", func(i *installed) { i.Config["PREFECT__CLOUD__API"], i.Err = "http://h:1", "" }},
 		{[][]string{{"--namespace", "flows"}, {"-n", "flows"}}, "", func(i *installed) {
-			i.JobNamespaces, i.RoleNamespaces = []string{"flows", "flows"}, slices.Repeat([]string{"flows"}, 4)
+			i.JobNamespace, i.RoleNamespaces = "flows", slices.Repeat([]string{"flows"}, 4)
 		}},
 		{[][]string{{"--image-pull-secrets", "a, b"}, {"-i", "a, b"}}, "", func(i *installed) {
 			i.Config["IMAGE_PULL_SECRETS"], i.PullSecrets = "a, b", []string{"a", "b", "a", "b"}
@@ -152,7 +151,7 @@ func TestInstallFlags(t *testing.T) {
 				Config: map[string]string{
 					"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://prefect-apollo.prefect:4200", "PREFECT__CLOUD__AGENT__LABELS": "[]",
 				},
-				Secrets: map[string]string{}, JobNamespaces: []string{"", ""}, RoleNamespaces: slices.Repeat([]string{"prefect-keda"}, 4),
+				Secrets: map[string]string{}, JobNamespace: "prefect-keda", RoleNamespaces: slices.Repeat([]string{"prefect-keda"}, 4),
 				KeyOptional: []bool{true, true}, Images: slices.Repeat([]string{image + ":dev IfNotPresent"}, 2), MaxLaunchers: 10, RunsPer: "100",
 				Err: "prefect-keda: --api is not given; taking http://prefect-apollo.prefect:4200\n",
 			}

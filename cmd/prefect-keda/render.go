@@ -97,8 +97,8 @@ func renderFlags() config.Group {
 // renderSettings are the launcher's. Without an API nobody asks for a key.
 func renderSettings(c *cobra.Command, env environment, offline bool) (config.Launcher, error) {
 	given, problems := lookup(c, env, config.Launcher{})
-	if key, _ := given.Lookup(keyVariable); offline && key == "" {
-		given = envconfig.MultiLookuper(envconfig.MapLookuper(map[string]string{keyVariable: hiddenKey}), given)
+	if offline {
+		given = withSomeKey(given)
 	}
 	settings, err := config.LoadLauncher(c.Context(), given)
 	if err := wrongSettings(problems, err); err != nil {
@@ -107,7 +107,24 @@ func renderSettings(c *cobra.Command, env environment, offline bool) (config.Lau
 	return settings, nil
 }
 
-const keyVariable = "PREFECT__CLOUD__API_KEY"
+// withSomeKey has a key where none is given, as if from the Secret when one is named.
+func withSomeKey(given envconfig.Lookuper) envconfig.Lookuper {
+	for _, variable := range []string{secretKeyVariable, keyVariable} {
+		if key, _ := given.Lookup(variable); key != "" {
+			return given
+		}
+	}
+	variable := keyVariable
+	if secret, _ := given.Lookup("PREFECT_KEDA_API_KEY_SECRET"); secret != "" {
+		variable = secretKeyVariable
+	}
+	return envconfig.MultiLookuper(envconfig.MapLookuper(map[string]string{variable: hiddenKey}), given)
+}
+
+const (
+	keyVariable       = "PREFECT__CLOUD__API_KEY"
+	secretKeyVariable = "PREFECT_KEDA_API_KEY" //nolint:gosec // a name
+)
 
 // printer is how the Job is written.
 func printer(c *cobra.Command) (func(io.Writer, *batchv1.Job, job.Origins) error, error) {

@@ -127,7 +127,7 @@ func connections(s config.Scaler, log *slog.Logger, registry prometheus.Register
 	}
 	for _, c := range s.Named {
 		p := s.Prefect
-		p.Backend, p.API, p.Key, p.TenantID = c.Backend, c.API, c.Key, c.TenantID
+		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID = c.Backend, c.API, c.Key, "", c.TenantID
 		if err := add(c.Name, p, c.JobNamespaces); err != nil {
 			return nil, nil, err
 		}
