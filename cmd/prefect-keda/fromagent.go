@@ -161,8 +161,12 @@ func (r *agentRead) fromElsewhere(v install.Variable) error {
 // namespace.
 func (r *agentRead) copied(reference map[string]any, into string) string {
 	for _, field := range []struct{ name, kind, called string }{
-		{"secretKeyRef", "secret", "name"}, {"secretRef", "secret", "name"}, {"secret", "secret", "secretName"},
-		{"configMapKeyRef", "configmap", "name"}, {"configMapRef", "configmap", "name"}, {"configMap", "configmap", "name"},
+		{"secretKeyRef", "secret", "name"},
+		{"secretRef", "secret", "name"},
+		{"secret", "secret", "secretName"},
+		{"configMapKeyRef", "configmap", "name"},
+		{"configMapRef", "configmap", "name"},
+		{"configMap", "configmap", "name"},
 	} {
 		if of, ok := reference[field.name].(map[string]any); ok {
 			return r.copyCommand(field.kind, fmt.Sprint(of[field.called]), into)
@@ -176,7 +180,7 @@ func (r *agentRead) copyCommand(kind, name, into string) string {
 	if from == "" {
 		from = "NAMESPACE"
 	}
-	return fmt.Sprintf("kubectl -n %s get %s %s -o yaml | sed 's/^  namespace: .*/  namespace: %s/' | kubectl apply -f -", from, kind, name, into)
+	return fmt.Sprintf("kubectl -n %s get %s %s -o yaml | sed -E '/^  (uid|resourceVersion):/d; s/^  namespace: .*/  namespace: %s/' | kubectl apply -f -", from, kind, name, into)
 }
 
 // arguments reads the agent's command line, which wins over its environment.

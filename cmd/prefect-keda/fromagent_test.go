@@ -95,12 +95,12 @@ func TestInstallFromAgent(t *testing.T) {
 // says what has to be where.
 func TestInstallFromHelmAgent(t *testing.T) {
 	got := command(t.Context(), nil, helmAgent, "install", "--from-agent", "-")
-	want := `prefect-keda: PREFECT__CLOUD__TENANT_ID is read from there by both processes, so it has to be in prefect-keda: kubectl -n prefect get configmap tenants -o yaml | sed 's/^  namespace: .*/  namespace: prefect-keda/' | kubectl apply -f -
+	want := `prefect-keda: PREFECT__CLOUD__TENANT_ID is read from there by both processes, so it has to be in prefect-keda: kubectl -n prefect get configmap tenants -o yaml | sed -E '/^  (uid|resourceVersion):/d; s/^  namespace: .*/  namespace: prefect-keda/' | kubectl apply -f -
 prefect-keda: neither the agent's settings nor ours, and given to both processes as they are: WHO
 prefect-keda: the agent's --shiny is none that is known, and left out
 prefect-keda: the agent's --max-polls is left out: KEDA decides how long a launcher stays; for trials run prefect-keda launcher
-prefect-keda: the Job template is mounted as in the agent, so it has to be in prefect-keda: kubectl -n prefect get configmap job-template -o yaml | sed 's/^  namespace: .*/  namespace: prefect-keda/' | kubectl apply -f -
-prefect-keda: the API key is read from Secret own, by the flows' pods too, so it has to be in prefect-keda: kubectl -n prefect get secret own -o yaml | sed 's/^  namespace: .*/  namespace: prefect-keda/' | kubectl apply -f -
+prefect-keda: the Job template is mounted as in the agent, so it has to be in prefect-keda: kubectl -n prefect get configmap job-template -o yaml | sed -E '/^  (uid|resourceVersion):/d; s/^  namespace: .*/  namespace: prefect-keda/' | kubectl apply -f -
+prefect-keda: the API key is read from Secret own, by the flows' pods too, so it has to be in prefect-keda: kubectl -n prefect get secret own -o yaml | sed -E '/^  (uid|resourceVersion):/d; s/^  namespace: .*/  namespace: prefect-keda/' | kubectl apply -f -
 `
 	if d := cmp.Diff(want, got.Err); d != "" || got.Code != exitOK {
 		t.Errorf("exit code %d, -want +got:\n%s", got.Code, d)
