@@ -65,11 +65,15 @@ func (r *agentRead) note(flag, place string) {
 
 // environment puts every variable of the block where it belongs.
 func (r *agentRead) environment() error {
-	values := map[string]string{}
+	set, plain := map[string]string{}, map[string]string{}
 	for _, v := range r.agent.Env {
-		values[v.Name] = v.Value
+		if set[v.Name] = v.Value; v.From == nil {
+			plain[v.Name] = v.Value
+		} else {
+			set[v.Name] = "from elsewhere"
+		}
 	}
-	dead := config.Ignored(envconfig.MapLookuper(values))
+	dead := config.Ignored(envconfig.MapLookuper(set))
 	known := map[string]bool{}
 	for _, s := range allSettings() {
 		known[s.Variable] = true
@@ -84,7 +88,11 @@ func (r *agentRead) environment() error {
 		case v.From != nil:
 			problems = append(problems, r.fromElsewhere(v))
 		case v.Value == "" && v.Name != "DELETE_FINISHED_JOBS": // for this one nothing says something
-		case v.Name == "NAMESPACE" || v.Name == keyVariable || agentAPI(v.Name):
+		case v.Name == keyVariable:
+			// In a Secret nobody reads it as Prefect does: $NAME is replaced now.
+			key, _ := config.Environment(envconfig.MapLookuper(plain)).Lookup(keyVariable)
+			r.set(v.Name, key, fromEnv)
+		case v.Name == "NAMESPACE" || agentAPI(v.Name):
 			r.set(v.Name, v.Value, fromEnv)
 		case tied:
 			r.hint("%s is left out: %s", v.Name, where)

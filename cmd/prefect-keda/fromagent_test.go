@@ -134,6 +134,31 @@ prefect-keda: the API key is read from Secret own, by the flows' pods too, so it
 	}
 }
 
+// A key made of another variable is what Prefect made of it, and a dead variable
+// stays away wherever it comes from.
+func TestInstallFromAgentBlock(t *testing.T) {
+	got := installWith(t, nil, `
+- {name: PREFECT__BACKEND, value: server}
+- {name: K, value: pk}
+- {name: PREFECT__CLOUD__API_KEY, value: "${K}"}
+- {name: PREFECT__CLOUD__API, value: "http://h:1"}
+- {name: PREFECT__CLOUD__AGENT__AUTH_TOKEN, valueFrom: {secretKeyRef: {name: s, key: k}}}
+- {name: DELETE_FINISHED_JOBS}
+`, "--from-agent", "-")
+	want := installed{
+		Config:  map[string]string{"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://h:1", "PREFECT__CLOUD__AGENT__LABELS": "[]", "DELETE_FINISHED_JOBS": ""},
+		Secrets: map[string]string{"prefect-keda": "prefect-api-key=pk", "default": "prefect-api-key=pk"}, JobNamespace: "default",
+		RoleNamespaces: []string{"default", "default", "default", "default"}, KeyOptional: []bool{true, true},
+		Images:       []string{"ghcr.io/prefect-keda/prefect-keda:dev IfNotPresent", "ghcr.io/prefect-keda/prefect-keda:dev IfNotPresent"},
+		MaxLaunchers: 10, RunsPer: "100",
+		Err: "prefect-keda: without effect, as in the agent, and left out: PREFECT__CLOUD__AGENT__AUTH_TOKEN\n" +
+			"prefect-keda: neither the agent's settings nor ours, and given to both processes as they are: K\n",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
 func TestInstallFromAgentFailures(t *testing.T) {
 	start := func(args, env string) string {
 		return "kind: Deployment\nspec: {template: {spec: {containers: [{args: ['prefect agent kubernetes start " + args + "'], env: [" + env + "]}]}}}\n"
