@@ -1,7 +1,8 @@
 # Holds one static binary that was built before (hack/build.sh); the build context
 # is the folder it is in. Nothing is fetched, so it builds where no registry is.
-#   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect-keda:dev bin
-#   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect1-api:dev --build-arg BINARY=prefect1-api bin
+#   GOOS=linux hack/build.sh bin/linux
+#   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect-keda:dev bin/linux
+#   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect1-api:dev --build-arg BINARY=prefect1-api bin/linux
 FROM scratch
 ARG BINARY=prefect-keda
 ARG VERSION=dev

@@ -22,7 +22,7 @@ help: ## List the targets
 
 .PHONY: unit
 unit: ## Unit, protocol and race tests (seconds on a warm cache)
-	@echo "==> unit tests, with the race detector, in random order"
+	@echo "==> unit tests, with the race detector, in random order (with nothing cached it compiles for minutes first)"
 	@$(GOTEST) -race -shuffle=on ./...
 
 .PHONY: build
@@ -33,6 +33,13 @@ build: ## Build the static binaries into bin/
 demo: ## Show the main job live on a local kind cluster; leaves docs/timeline.svg
 	@echo "==> building the demo (the first time its Go modules are downloaded)"
 	@go run ./e2e/cmd/demo up
+
+# The demo in small, for `make test`: its picture is thrown away. It fails when a
+# flow run does not succeed, or when launchers do not go back to zero.
+.PHONY: demo-small
+demo-small:
+	@echo "==> make demo, in small"
+	@dir=$$(mktemp -d); trap "rm -rf $$dir" EXIT; go run ./e2e/cmd/demo up --burst 5 --picture $$dir/timeline.svg
 
 .PHONY: demo-down
 demo-down: ## Remove the demo's cluster

@@ -61,35 +61,45 @@ type Renderer interface {
 type ClusterOptions struct {
 	// Connect makes no request. It is called once.
 	Connect func() (Cluster, error)
-	// Namespace is the Jobs', Home that of our own pods.
-	Namespace, Home string
+	// Namespaces are the Jobs'; a launcher has one. Home is that of our own pods.
+	Namespaces []string
+	Home       string
 	// Role has the permissions that are asked for.
 	Role        string
 	Permissions []kube.Permission
-	Renderer    Renderer
+	// Launching is what creates Jobs; nil for the scaler, which creates none.
+	Launching *LaunchingOptions
+}
+
+// LaunchingOptions are what Jobs are made of.
+type LaunchingOptions struct {
+	Renderer Renderer
 	// TemplateOrigin is the template's location; empty for the built-in one.
 	TemplateOrigin string
 	// KeySecret is where pods find the API key; nil if they get it as text.
 	KeySecret *job.SecretKey
-	// CreatesJobs is false for who creates none.
-	CreatesJobs bool
 }
 
 // OfCluster are the checks of a cluster, in order.
 func OfCluster(o ClusterOptions) []Check {
 	c := &clusterChecks{ClusterOptions: o}
-	return []Check{
+	checks := []Check{
 		{kubernetesAPI, nil, c.reach},
 		{permissions, []string{kubernetesAPI}, c.permissions},
-		{namespace, []string{kubernetesAPI}, c.namespace},
-		{jobTemplate, nil, c.render},
-		{serviceAccount, []string{namespace, jobTemplate}, c.serviceAccount},
-		{pullSecrets, []string{namespace, jobTemplate}, c.pullSecrets},
-		{keySecret, []string{namespace}, c.keySecret},
-		{trialJob, []string{permissions, namespace, jobTemplate}, c.tryJob},
-		{kedaAPI, []string{kubernetesAPI}, c.keda},
-		{scaledObject, []string{kedaAPI}, c.scaledObject},
 	}
+	for _, name := range o.Namespaces {
+		title := namespace
+		if len(o.Namespaces) > 1 {
+			title += " " + name
+		}
+		checks = append(checks, Check{title, []string{kubernetesAPI}, func(ctx context.Context) (string, error) { return c.namespace(ctx, name) }})
+	}
+	if o.Launching != nil {
+		checks = append(checks, (&jobChecks{LaunchingOptions: *o.Launching, clusterChecks: c, namespace: o.Namespaces[0]}).all()...)
+	}
+	return append(checks,
+		Check{kedaAPI, []string{kubernetesAPI}, c.keda},
+		Check{scaledObject, []string{kedaAPI}, c.scaledObject})
 }
 
 // clusterChecks holds what one check learns for another.
@@ -97,7 +107,6 @@ type clusterChecks struct {
 	ClusterOptions
 
 	cluster Cluster
-	job     *batchv1.Job // a flow run's
 }
 
 func (c *clusterChecks) reach(ctx context.Context) (string, error) {
@@ -123,14 +132,15 @@ func (c *clusterChecks) reach(ctx context.Context) (string, error) {
 }
 
 func (c *clusterChecks) permissions(ctx context.Context) (string, error) {
-	err := kube.Check(ctx, c.cluster.Reviews, c.Permissions, c.Namespace)
+	err := kube.Check(ctx, c.cluster.Reviews, c.Permissions, c.Namespaces...)
+	in := strings.Join(c.Namespaces, ", ")
 	if _, missing := errors.AsType[*kube.MissingError](err); missing {
-		return "", failed(err, "bind the Role %s of the manifests in namespace %s; if it is somebody else who lacks them, ask as who runs it: --as system:serviceaccount:%s:%s", c.Role, c.Namespace, c.Home, c.Role)
+		return "", failed(err, "bind the Role %s of the manifests in namespace %s; if it is somebody else who lacks them, ask as who runs it: --as system:serviceaccount:%s:%s", c.Role, in, c.Home, c.Role)
 	}
 	if err != nil {
 		return "", failed(err, "see that who asks may create selfsubjectaccessreviews, which everybody may by default, and may impersonate if --as is given")
 	}
-	return fmt.Sprintf("all %d of the Role %s in %s", len(c.Permissions), c.Role, c.Namespace), nil
+	return fmt.Sprintf("all %d of the Role %s in %s", len(c.Permissions), c.Role, in), nil
 }
 
 // read reads an object of the Jobs' namespace or, by path, any other. Those who
@@ -143,22 +153,18 @@ func (c *clusterChecks) read(ctx context.Context, path string, into any) error {
 	return err
 }
 
-func (c *clusterChecks) inNamespace(kind, name string) string {
-	return "/api/v1/namespaces/" + c.Namespace + "/" + kind + "/" + name
-}
-
-func (c *clusterChecks) namespace(ctx context.Context) (string, error) {
+func (c *clusterChecks) namespace(ctx context.Context, name string) (string, error) {
 	var found struct {
 		Status struct{ Phase string }
 	}
-	err := c.read(ctx, "/api/v1/namespaces/"+c.Namespace, &found)
+	err := c.read(ctx, "/api/v1/namespaces/"+name, &found)
 	if apierrors.IsNotFound(err) {
-		return "", failed(fmt.Errorf("there is no namespace %s", c.Namespace), "kubectl create namespace %s, or set NAMESPACE (--namespace)", c.Namespace)
+		return "", failed(fmt.Errorf("there is no namespace %s", name), "kubectl create namespace %s, or set NAMESPACE (--namespace)", name)
 	}
 	if err == nil && found.Status.Phase == "Terminating" {
-		return "", failed(fmt.Errorf("the namespace %s is being deleted", c.Namespace), "create it again when it is gone, or set NAMESPACE (--namespace)")
+		return "", failed(fmt.Errorf("the namespace %s is being deleted", name), "create it again when it is gone, or set NAMESPACE (--namespace)")
 	}
-	return c.Namespace, unexpected(err)
+	return name, unexpected(err)
 }
 
 // unexpected adds advice to an error that is not about what was asked.
@@ -167,67 +173,4 @@ func unexpected(err error) error {
 		return err
 	}
 	return failed(err, "see whether the API server is well, and try again")
-}
-
-func (c *clusterChecks) serviceAccount(ctx context.Context) (string, error) {
-	name := c.job.Spec.Template.Spec.ServiceAccountName
-	if name == "" {
-		name = "default"
-	}
-	var found struct{}
-	err := c.read(ctx, c.inNamespace("serviceaccounts", name), &found)
-	if apierrors.IsNotFound(err) {
-		return "", failed(fmt.Errorf("there is no service account %s in %s, and no pod is made without", name, c.Namespace), "kubectl -n %s create serviceaccount %s, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName", c.Namespace, name)
-	}
-	return name, unexpected(err)
-}
-
-// secret is as much of a Secret as is looked at.
-type secret struct {
-	Type string
-	Data map[string]hidden
-}
-
-// hidden is a value that is not even decoded.
-type hidden struct{}
-
-// UnmarshalJSON drops it.
-func (hidden) UnmarshalJSON([]byte) error { return nil }
-
-func (c *clusterChecks) pullSecrets(ctx context.Context) (string, error) {
-	var names, wrong []string
-	for _, ref := range c.job.Spec.Template.Spec.ImagePullSecrets {
-		names = append(names, ref.Name)
-		var found secret
-		err := c.read(ctx, c.inNamespace("secrets", ref.Name), &found)
-		switch {
-		case apierrors.IsNotFound(err):
-			wrong = append(wrong, ref.Name+" is not there")
-		case err != nil:
-			return "", unexpected(err)
-		case found.Type != "kubernetes.io/dockerconfigjson" && found.Type != "kubernetes.io/dockercfg":
-			wrong = append(wrong, fmt.Sprintf("%s is of type %s", ref.Name, found.Type))
-		}
-	}
-	if len(wrong) > 0 {
-		return "", failed(fmt.Errorf("in %s %s, and images are pulled without", c.Namespace, strings.Join(wrong, ", ")),
-			"kubectl -n %s create secret docker-registry NAME --docker-server=... --docker-username=... --docker-password=..., or set IMAGE_PULL_SECRETS (--image-pull-secrets) or the template's imagePullSecrets", c.Namespace)
-	}
-	if len(names) == 0 {
-		return "", skipped("none are set")
-	}
-	return strings.Join(names, ", "), nil
-}
-
-func (c *clusterChecks) keySecret(ctx context.Context) (string, error) {
-	if c.KeySecret == nil {
-		return "", skipped("none is set: pods get the key, if there is one, as text")
-	}
-	var found secret
-	err := c.read(ctx, c.inNamespace("secrets", c.KeySecret.Name), &found)
-	if _, has := found.Data[c.KeySecret.Key]; apierrors.IsNotFound(err) || err == nil && !has {
-		return "", failed(fmt.Errorf("there is no Secret %s with the key %s in %s, and no pod starts without", c.KeySecret.Name, c.KeySecret.Key, c.Namespace),
-			"kubectl -n %s create secret generic %s --from-literal=%s=..., or set PREFECT_KEDA_API_KEY_SECRET (--api-key-secret)", c.Namespace, c.KeySecret.Name, c.KeySecret.Key)
-	}
-	return c.KeySecret.Name + "/" + c.KeySecret.Key, unexpected(err)
 }

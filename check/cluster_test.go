@@ -143,11 +143,13 @@ func (c *cluster) options() check.ClusterOptions {
 				Reviews: client.Reviews(), Jobs: client.Jobs("flows"), Warnings: func() []string { return w.texts },
 			}, err
 		},
-		Namespace: "flows", Home: "prefect-keda", Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
-		Renderer: job.Renderer{Settings: job.Settings{
-			Namespace: "flows", ServiceAccountName: "flows", ImagePullSecrets: []string{"registry"}, Backend: "server",
-		}},
-		KeySecret: &job.SecretKey{Name: "api-key", Key: "key"}, CreatesJobs: true,
+		Namespaces: []string{"flows"}, Home: "prefect-keda", Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
+		Launching: &check.LaunchingOptions{
+			Renderer: job.Renderer{Settings: job.Settings{
+				Namespace: "flows", ServiceAccountName: "flows", ImagePullSecrets: []string{"registry"}, Backend: "server",
+			}},
+			KeySecret: &job.SecretKey{Name: "api-key", Key: "key"},
+		},
 	}
 }
 
@@ -204,9 +206,9 @@ func TestClusterFindings(t *testing.T) {
 	}
 	template := func(name string, s source, want check.Result) row {
 		return row{name, func(_ *cluster, o *check.ClusterOptions) {
-			r := o.Renderer.(job.Renderer)
+			r := o.Launching.Renderer.(job.Renderer)
 			r.Settings.JobTemplate, r.Source = "job.yaml", s
-			o.Renderer = r
+			o.Launching.Renderer = r
 		}, []check.Result{want}}
 	}
 	// refusal is the API server's of the trial Job.
@@ -256,9 +258,9 @@ func TestClusterFindings(t *testing.T) {
 		object("an API server that is unwell", "/api/v1/namespaces/flows", `{"code": 500, "reason": "InternalError", "message": "etcd is away"}`,
 			fail("namespace", "get /api/v1/namespaces/flows: etcd is away", "see whether the API server is well, and try again")),
 		template("a template with a misspelling", source{text: "kind: Job\nspec: {templates: {}}"},
-			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; it fails every run that brings no template of its own. prefect-keda render shows a run's Job")),
+			fail("Job template", `the launcher's job template job.yaml has fields that no Job has: unknown field "spec.templates"`, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; no launcher starts with it as it is. prefect-keda render shows a run's Job")),
 		template("a template that cannot be read", source{err: errors.New("get https://templates: 503")},
-			fail("Job template", "read job template: get https://templates: 503", "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template)")),
+			fail("Job template", "read job template: get https://templates: 503", "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template); until it can be read runs that bring no template of their own wait")),
 		object("no service account", inFlows("serviceaccounts/flows"), absent,
 			fail("service account", "there is no service account flows in flows, and no pod is made without",
 				"kubectl -n flows create serviceaccount flows, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName")),
@@ -299,12 +301,8 @@ func TestClusterFindings(t *testing.T) {
 		object("a ScaledJob that is paused", home+"scaledjobs", conditions(`{"type": "Ready", "status": "True"}, {"type": "Paused", "status": "True"}`),
 			fail("ScaledObject", "scaledjob l is paused", "take its annotations autoscaling.keda.sh/paused... away: kubectl -n prefect-keda edit scaledjob l")),
 		{
-			"the scaler's side", func(_ *cluster, o *check.ClusterOptions) { o.CreatesJobs = false },
-			[]check.Result{skip("trial Job", "the scaler creates none")},
-		},
-		{
 			"nothing is named", func(c *cluster, o *check.ClusterOptions) {
-				o.Renderer, o.KeySecret = job.Renderer{Settings: job.Settings{Namespace: "flows"}}, nil
+				o.Launching.Renderer, o.Launching.KeySecret = job.Renderer{Settings: job.Settings{Namespace: "flows"}}, nil
 				c.objects[inFlows("serviceaccounts/default")] = "{}"
 			},
 			[]check.Result{skip("image pull secrets", "none are set"), skip("API key Secret", "none is set: pods get the key, if there is one, as text")},
@@ -318,6 +316,25 @@ func TestClusterFindings(t *testing.T) {
 				t.Errorf("-want +got:\n%s", d)
 			}
 		})
+	}
+}
+
+// The scaler creates no Jobs, and may watch several namespaces for them.
+func TestClusterOfTheScaler(t *testing.T) {
+	c := newCluster(t)
+	o := c.options()
+	o.Role, o.Permissions, o.Launching, o.Namespaces = "prefect-keda-scaler", kube.ScalerPermissions(), nil, []string{"flows", "elsewhere"}
+	got, _ := results(t, check.OfCluster(o))
+	want := []check.Result{
+		{Check: "Kubernetes API", Status: check.OK, Detail: "v1.34.4 at https://kubernetes, by kubeconfig k"},
+		{Check: "permissions", Status: check.OK, Detail: "all 4 of the Role prefect-keda-scaler in flows, elsewhere"},
+		{Check: "namespace flows", Status: check.OK, Detail: "flows"},
+		fail("namespace elsewhere", "there is no namespace elsewhere", "kubectl create namespace elsewhere, or set NAMESPACE (--namespace)"),
+		{Check: "KEDA", Status: check.OK, Detail: "2.21.0"},
+		{Check: "ScaledObject", Status: check.OK, Detail: "scaledobject l is Ready"},
+	}
+	if d := cmp.Diff(want, got); d != "" || len(c.dryRuns) > 0 {
+		t.Errorf("%d dry runs, -want +got:\n%s", len(c.dryRuns), d)
 	}
 }
 

@@ -46,12 +46,21 @@ type PrefectOptions struct {
 	// HasKey is set when requests carry a key.
 	HasKey bool
 	Labels []string
+	// AllLabels is set for the scaler, which counts for all launchers there are.
+	AllLabels bool
+	// Connection is the name of one of several; empty for the only one.
+	Connection string
+	Settings   PrefectSettings
 }
+
+// PrefectSettings are the names under which whoever reads the advice knows the
+// settings.
+type PrefectSettings struct{ API, Key, TenantID, Backend string }
 
 // OfPrefect are the checks of a Prefect API, in order.
 func OfPrefect(o PrefectOptions) []Check {
 	p := &prefectChecks{PrefectOptions: o}
-	return []Check{
+	checks := []Check{
 		{prefectAPI, nil, p.reach},
 		{clock, []string{prefectAPI}, p.clock},
 		{apiKey, []string{prefectAPI}, p.key},
@@ -59,6 +68,15 @@ func OfPrefect(o PrefectOptions) []Check {
 		{tenant, []string{apiKey, backend}, p.tenant},
 		{dueRuns, []string{tenant}, p.due},
 	}
+	if o.Connection != "" {
+		for i := range checks {
+			checks[i].Name = o.Connection + ": " + checks[i].Name
+			for j := range checks[i].Needs {
+				checks[i].Needs[j] = o.Connection + ": " + checks[i].Needs[j]
+			}
+		}
+	}
+	return checks
 }
 
 // prefectChecks holds what one check learns for another.
@@ -72,17 +90,16 @@ type prefectChecks struct {
 
 // reach wants an answer, whichever: what it should say is asked by the others.
 func (p *prefectChecks) reach(ctx context.Context) (string, error) {
-	const setting = "PREFECT__CLOUD__API (--api)"
 	ctx, at := traced(ctx)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Address, nil)
 	if err != nil {
-		return "", failed(err, "correct %s", setting)
+		return "", failed(err, "correct %s", p.Settings.API)
 	}
 	asked := time.Now()
 	client := http.Client{Transport: p.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
-		return "", unreached(err, at(), p.Address, setting)
+		return "", unreached(err, at(), p.Address, p.Settings.API)
 	}
 	response.Body.Close()
 	p.compareClocks(asked, time.Now(), response.Header.Get("Date"))
@@ -121,9 +138,9 @@ func (p *prefectChecks) key(ctx context.Context) (string, error) {
 	p.called, err = p.Client.Kind(ctx)
 	switch {
 	case errors.Is(err, prefect.ErrAuth) && !p.HasKey:
-		return "", failed(err, "the API or a proxy before it wants a key: set PREFECT__CLOUD__API_KEY (--key)")
+		return "", failed(err, "the API or a proxy before it wants a key: set %s", p.Settings.Key)
 	case err != nil:
-		return "", failed(err, "%s", adviceOn(err))
+		return "", failed(err, "%s", p.adviceOn(err))
 	case !p.HasKey:
 		return "there is none, and the API asks for none", nil
 	}
@@ -131,11 +148,11 @@ func (p *prefectChecks) key(ctx context.Context) (string, error) {
 }
 
 // adviceOn is for the errors that any request may have.
-func adviceOn(err error) string {
+func (p *prefectChecks) adviceOn(err error) string {
 	if errors.Is(err, prefect.ErrAuth) {
-		return "set PREFECT__CLOUD__API_KEY (--key) to a key that has not been revoked, and PREFECT__CLOUD__TENANT_ID (--tenant-id) to one of its tenants or to nothing"
+		return fmt.Sprintf("set %s to a key that has not been revoked, and %s to one of its tenants or to nothing", p.Settings.Key, p.Settings.TenantID)
 	}
-	return "see that PREFECT__CLOUD__API (--api) is the GraphQL API (of a Prefect Server port 4200, not the UI's 8080) and that its own services are up"
+	return fmt.Sprintf("see that %s is the GraphQL API (of a Prefect Server port 4200, not the UI's 8080) and that its own services are up", p.Settings.API)
 }
 
 func (p *prefectChecks) kind(context.Context) (string, error) {
@@ -145,16 +162,16 @@ func (p *prefectChecks) kind(context.Context) (string, error) {
 	case p.Backend:
 		return "Prefect " + p.Backend + ", as set", nil
 	}
-	return "", failed(fmt.Errorf("the API says that it is %s, and %s is set", p.called, p.Backend), "set PREFECT__BACKEND (--backend) to %s, or PREFECT__CLOUD__API (--api) to the API that is meant", p.called)
+	return "", failed(fmt.Errorf("the API says that it is %s, and %s is set", p.called, p.Backend), "set %s to %s, or %s to the API that is meant", p.Settings.Backend, p.called, p.Settings.API)
 }
 
 func (p *prefectChecks) tenant(ctx context.Context) (string, error) {
 	id, err := p.Client.Tenant(ctx)
 	switch {
 	case errors.Is(err, prefect.ErrAuth):
-		return "", failed(err, "%s", adviceOn(err))
+		return "", failed(err, "%s", p.adviceOn(err))
 	case err != nil:
-		return "", failed(err, "set PREFECT__CLOUD__TENANT_ID (--tenant-id) to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`")
+		return "", failed(err, "set %s to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`", p.Settings.TenantID)
 	}
 	return id, nil
 }
@@ -164,17 +181,20 @@ func (p *prefectChecks) tenant(ctx context.Context) (string, error) {
 func (p *prefectChecks) due(ctx context.Context) (string, error) {
 	o, err := p.Client.Observe(ctx, time.Now())
 	if err != nil {
-		return "", failed(err, "%s", adviceOn(err))
+		return "", failed(err, "%s", p.adviceOn(err))
+	}
+	atLeast := ""
+	if o.Truncated {
+		atLeast = "at least "
+	}
+	if p.AllLabels {
+		return fmt.Sprintf("%s%d, whatever their labels", atLeast, len(o.Due)), nil
 	}
 	ours := 0
 	for _, r := range o.Due {
 		if prefect.LabelsMatch(p.Labels, r.Labels) {
 			ours++
 		}
-	}
-	atLeast := ""
-	if o.Truncated {
-		atLeast = "at least "
 	}
 	labels := "launchers without labels"
 	if len(p.Labels) > 0 {

@@ -26,6 +26,8 @@ type said struct {
 	backend          prefect1.Backend
 	labels           []string
 	transport        http.RoundTripper
+	scaler           bool
+	connection       string
 }
 
 func (s said) checks(t *testing.T) []check.Check {
@@ -36,6 +38,10 @@ func (s said) checks(t *testing.T) []check.Check {
 	}
 	return check.OfPrefect(check.PrefectOptions{
 		Address: s.api, Transport: s.transport, Client: client, Backend: string(s.backend), HasKey: s.key != "", Labels: s.labels,
+		AllLabels: s.scaler, Connection: s.connection, Settings: check.PrefectSettings{
+			API: "PREFECT__CLOUD__API (--api)", Key: "PREFECT__CLOUD__API_KEY (--key)",
+			TenantID: "PREFECT__CLOUD__TENANT_ID (--tenant-id)", Backend: "PREFECT__BACKEND (--backend)",
+		},
 	})
 }
 
@@ -56,6 +62,25 @@ func TestPrefectIsWell(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" || failures != 0 {
 		t.Errorf("%d failures, -want +got:\n%s", failures, d)
+	}
+}
+
+// One of the scaler's connections: its checks go by its name, and depend on each
+// other alone.
+func TestPrefectOfAConnection(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{Key: "k"})
+	s := said{api: api.Start(t), key: "k", backend: prefect1.Server, scaler: true, connection: "team-a"}
+	api.CreateRuns(prefecttest.Order{Count: 3, Labels: []string{"gpu"}})
+	got, failures := results(t, s.checks(t))
+	want := check.Result{Check: "team-a: due flow runs", Status: check.OK, Detail: "3, whatever their labels"}
+	if d := cmp.Diff(want, got[len(got)-1]); d != "" || failures != 0 {
+		t.Errorf("%d failures, -want +got:\n%s", failures, d)
+	}
+	s.key = "wrong"
+	got, _ = results(t, s.checks(t))
+	want = check.Result{Check: "team-a: due flow runs", Status: check.Skip, Detail: `because of "team-a: API key" above`}
+	if d := cmp.Diff(want, got[len(got)-1]); d != "" {
+		t.Errorf("-want +got:\n%s", d)
 	}
 }
 

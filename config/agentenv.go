@@ -55,10 +55,13 @@ func (l *Labels) UnmarshalText(text []byte) error {
 // labelsText is how repeated --label flags are written as one variable: sorted
 // and each once, as the agent did with its flags.
 func labelsText(flags []string) string {
-	flags = slices.Compact(slices.Sorted(slices.Values(flags)))
-	quoted := make([]string, len(flags))
-	for i, f := range flags {
-		quoted[i] = quote(f)
+	return listText(slices.Compact(slices.Sorted(slices.Values(flags))))
+}
+
+func listText(items []string) string {
+	quoted := make([]string, len(items))
+	for i, item := range items {
+		quoted[i] = quote(item)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
@@ -84,8 +87,8 @@ func (e EnvVars) GoString() string { return e.String() }
 // MarshalText is String, for JSON and YAML.
 func (e EnvVars) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
-// UnmarshalText reads a dict in Python or JSON text, or A=1,B=2. A name that
-// comes again replaces the value and keeps its place. A value may be a number or
+// UnmarshalText reads a dict in Python or JSON text, or A=1,B=2, or what flags
+// are written as if not all are right: a list of A=1. A name that comes again replaces the value and keeps its place. A value may be a number or
 // a boolean, which the agent passed on for Kubernetes to refuse; here it is taken
 // as it is spelt.
 func (e *EnvVars) UnmarshalText(text []byte) error {
@@ -94,8 +97,14 @@ func (e *EnvVars) UnmarshalText(text []byte) error {
 	switch {
 	case t == "":
 		return nil
+	case strings.HasPrefix(t, "["):
+		pairs, err := texts(t)
+		if err != nil {
+			return err
+		}
+		return e.fromPairs(pairs, "")
 	case !strings.HasPrefix(t, "{"):
-		return e.fromPairs(strings.Split(t, ","))
+		return e.fromPairs(strings.Split(t, ","), "; where a value has a comma, use {'KEY': 'VALUE'}")
 	}
 	v, err := parseLiteral(t)
 	if err != nil {
@@ -125,12 +134,30 @@ func (e *EnvVars) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func (e *EnvVars) fromPairs(pairs []string) error {
+// texts reads a list that listText wrote.
+func texts(t string) ([]string, error) {
+	v, err := parseLiteral(t)
+	items, _ := v.([]any)
+	var all []string
+	for _, item := range items {
+		text, ok := item.(string)
+		if !ok {
+			err = errors.New("has more than texts in it")
+		}
+		all = append(all, text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: give a dict such as {'A': '1', 'B': '2'}", err)
+	}
+	return all, nil
+}
+
+func (e *EnvVars) fromPairs(pairs []string, hint string) error {
 	for i, pair := range pairs {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok {
 			// Not repeated in the error: it may be the rest of a secret that has a comma.
-			return fmt.Errorf("variable %d has no =: give KEY=VALUE; where a value has a comma, use {'KEY': 'VALUE'}", i+1)
+			return fmt.Errorf("variable %d has no =: give KEY=VALUE%s", i+1, hint)
 		}
 		if err := e.set(strings.TrimSpace(name), value); err != nil {
 			return err
@@ -166,7 +193,7 @@ func envText(flags []string) string {
 	for i, f := range flags {
 		name, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return f // refused for having no =, in the words for it
+			return listText(flags) // refused for having no =, by its place among them
 		}
 		entries[i] = quote(name) + ": " + quote(value)
 	}

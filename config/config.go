@@ -8,7 +8,8 @@ import (
 // The tags of a field are all there is to know about a setting: env is its
 // variable and default as go-envconfig reads them, flag and short its flag,
 // off a value a bare flag stands for, example another valid value (documents and
-// tests use it), help what it means. group on an embedded struct is its heading.
+// tests use it), help what it means, flaghelp what the flag does where that is
+// another matter. group on an embedded struct is its heading.
 
 // Launcher is everything the launcher process is told.
 type Launcher struct {
@@ -52,7 +53,7 @@ type Prefect struct {
 // Agent says which runs are ours and how we sign.
 type Agent struct {
 	Name          string  `env:"PREFECT__CLOUD__AGENT__NAME, default=agent" flag:"name" short:"n" example:"etl" help:"name shown in the Prefect UI and signed under log lines"`
-	Labels        Labels  `env:"PREFECT__CLOUD__AGENT__LABELS" flag:"label" short:"l" example:"['gpu', 'prod']" help:"label of the flow runs to launch; a run is taken when all its labels are among these, an unlabelled run only when there are none. List in Python or JSON text, or a,b; the flag may be repeated and replaces the variable"`
+	Labels        Labels  `env:"PREFECT__CLOUD__AGENT__LABELS" flag:"label" short:"l" example:"['gpu', 'prod']" help:"labels of the flow runs to launch; a run is taken when all its labels are among these, an unlabelled run only when there are none. A list in Python or JSON text, or a,b" flaghelp:"label of the flow runs to launch, one each time the flag is given, a comma being part of it; a run is taken when all its labels are among these, an unlabelled run only when there are none"`
 	AgentConfigID string  `env:"PREFECT_KEDA_AGENT_CONFIG_ID" flag:"agent-config-id" example:"8a1d4bb8-6d0f-4a3e-8f60-0a8f0a9c3f10" help:"id of an agent config in Prefect Cloud (a UUID)"`
 	MaxPolls      int     `env:"PREFECT_KEDA_MAX_POLLS" flag:"max-polls" example:"3" help:"leave after so many looks for due runs; 0 for no limit"`
 	AgentAddress  Address `env:"PREFECT__CLOUD__AGENT__AGENT_ADDRESS" flag:"agent-address" example:"http://:8081" help:"serve the agent's /api/health and /api/poke here; the port is mandatory"`
@@ -64,10 +65,10 @@ type Jobs struct {
 	JobTemplate        string        `env:"JOB_TEMPLATE" flag:"job-template" example:"/etc/prefect-keda/job.yaml" help:"path or URL (http, https, s3, gs) of the Job template for runs that bring none"`
 	ServiceAccountName string        `env:"SERVICE_ACCOUNT_NAME" flag:"service-account-name" example:"flows" help:"service account of the flows' pods"`
 	ImagePullSecrets   Names         `env:"IMAGE_PULL_SECRETS" flag:"image-pull-secrets" example:"registry,mirror" help:"names of image pull secrets, separated by commas"`
-	EnvVars            EnvVars       `env:"PREFECT__CLOUD__AGENT__ENV_VARS" flag:"env" short:"e" example:"{'A': '1'}" help:"variable for every flow run, KEY=VALUE; the flag may be repeated and replaces the variable. In the variable a dict in Python or JSON text, or A=1,B=2"`
+	EnvVars            EnvVars       `env:"PREFECT__CLOUD__AGENT__ENV_VARS" flag:"env" short:"e" example:"{'A': '1'}" help:"variables for every flow run: a dict in Python or JSON text, or A=1,B=2" flaghelp:"variable for every flow run, KEY=VALUE, one each time the flag is given"`
 	LoggingLevel       string        `env:"PREFECT__LOGGING__LEVEL, default=INFO" flag:"flow-log-level" example:"DEBUG" help:"log level inside the flows' pods"`
-	SendFlowRunLogs    Bool          `env:"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS, default=true" flag:"no-cloud-logs" off:"false" example:"false" help:"whether flows send their logs to the API; the flag turns it off"`
-	DeleteFinishedJobs ExactlyTrue   `env:"DELETE_FINISHED_JOBS, default=True" flag:"disable-job-deletion" off:"False" example:"False" help:"whether finished Jobs are removed. On only if it is exactly True, as in the agent; the flag turns it off"`
+	SendFlowRunLogs    Bool          `env:"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS, default=true" flag:"no-cloud-logs" off:"false" example:"false" help:"whether flows send their logs to the API" flaghelp:"do not have flows send their logs to the API"`
+	DeleteFinishedJobs ExactlyTrue   `env:"DELETE_FINISHED_JOBS, default=True" flag:"disable-job-deletion" off:"False" example:"False" help:"whether finished Jobs are removed. On only if it is exactly True, as in the agent" flaghelp:"keep finished Jobs"`
 	JobTTL             time.Duration `env:"PREFECT_KEDA_JOB_TTL, default=10m" flag:"job-ttl" example:"1h" help:"how long a finished Job stays before Kubernetes removes it; at least 5m"`
 	APIKeySecret       SecretKey     `env:"PREFECT_KEDA_API_KEY_SECRET" flag:"api-key-secret" example:"prefect-api-key/api-key" help:"NAME/KEY of a Secret in the Jobs' namespace that holds PREFECT_KEDA_API_KEY; pods read it there. A PREFECT__CLOUD__API_KEY is text in the Job, as with the agent"`
 }
@@ -99,7 +100,7 @@ type Aftermath struct {
 // Scaling is what is counted, and how often.
 type Scaling struct {
 	JobNamespaces Names         `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
-	PollInterval  time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, whatever the number of ScaledObjects"`
+	PollInterval  time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, and one about Jobs every 30s, whatever the number of ScaledObjects"`
 	WarmUpLead    time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due"`
 	MaxStaleness  time.Duration `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"serve the last answer for so long while Prefect is away, then answer KEDA with an error"`
 	Connections   Names         `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND, _API, _API_KEY, _TENANT_ID and _NAMESPACE (capitals, - as _)"`
@@ -144,16 +145,35 @@ type Connection struct {
 // Address is the URL to speak to: what PREFECT__CLOUD__API says, or where the
 // backend is (prefect1-spec §7.1).
 func (p Prefect) Address() string {
+	address, _ := p.address()
+	return address
+}
+
+// AddressSetting is what says so.
+func (p Prefect) AddressSetting() string {
+	_, variable := p.address()
+	for _, s := range Settings(p) {
+		if s.Variable == variable {
+			return s.Name()
+		}
+	}
+	return variable
+}
+
+// address is Address, with the variable that says so.
+func (p Prefect) address() (text, variable string) {
 	switch {
 	case p.API != "":
-		return p.API
+		return p.API, "PREFECT__CLOUD__API"
 	case p.Backend == Cloud:
-		return p.CloudEndpoint
+		return p.CloudEndpoint, "PREFECT__CLOUD__ENDPOINT"
 	case p.ServerEndpoint != "":
-		return p.ServerEndpoint
+		return p.ServerEndpoint, "PREFECT__SERVER__ENDPOINT"
 	}
-	return joinHostPort(p.ServerHost, p.ServerPort)
+	return joinHostPort(p.ServerHost, p.ServerPort), serverHost
 }
+
+const serverHost = "PREFECT__SERVER__HOST"
 
 // APIKey is the key to send: that of the Secret, where there is one.
 func (p Prefect) APIKey() Secret {

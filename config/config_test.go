@@ -147,6 +147,29 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// Where one address can be listened at beside the other, both are.
+func TestCovers(t *testing.T) {
+	for _, tc := range []struct {
+		a, b config.Address
+		want bool
+	}{
+		{":8080", "127.0.0.1:8080", true},
+		{"0.0.0.0:8080", ":8080", true},
+		{"[::]:8080", "10.0.0.1:8080", true},
+		{"127.0.0.1:8080", "127.0.0.1:8080", true},
+		{"127.0.0.1:8080", ":8080", false},
+		{"127.0.0.1:8080", "10.0.0.1:8080", false},
+		{":8080", ":8081", false},
+		{":0", ":0", false},
+		{"", ":8080", false},
+		{":8080", "", false},
+	} {
+		if got := tc.a.Covers(tc.b); got != tc.want {
+			t.Errorf("%q covers %q: %v", tc.a, tc.b, got)
+		}
+	}
+}
+
 func TestConnections(t *testing.T) {
 	got, err := config.LoadScaler(t.Context(), server(
 		"NAMESPACE", "flows", "PREFECT_KEDA_CONNECTIONS", "team-a, prod",
@@ -203,7 +226,7 @@ PREFECT_KEDA_API_KEY_SECRET (--api-key-secret): "prefect" does not name a key of
 PREFECT_KEDA_POLL_INTERVAL (--poll-interval): "often" is not a duration: give for example 90s, 15m or 1h
 PREFECT_KEDA_OPS_LISTEN (--ops-listen): "localhost" has no port: give for example :8080 or http://:8080
 PREFECT__CLOUD__AGENT__LEVEL (--log-level): "LOUD" is not a log level: give DEBUG, INFO, WARNING, ERROR or CRITICAL
-PREFECT_KEDA_KUBE_QPS (--kube-qps): "many" is not a number: invalid syntax
+PREFECT_KEDA_KUBE_QPS (--kube-qps): "many" is not a number
 PREFECT__CLOUD__API (--api): is not a URL: give one like http://host:4200 or https://api.prefect.io
 PREFECT__CLOUD__API_KEY (--key): is not set, and Prefect Cloud wants a key: give it, or set PREFECT__BACKEND=server
 PREFECT__CLOUD__TENANT_ID (--tenant-id): "mine" is not a UUID
@@ -212,7 +235,7 @@ PREFECT_KEDA_FAILED_LOG_LINES (--failed-log-lines): is -1: give 0 to 1000
 NAMESPACE (--namespace): "Flows" cannot be the name of a namespace
 PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again
 PREFECT_KEDA_IDLE_TIMEOUT (--idle-timeout): is 1s: give more than PREFECT_KEDA_POLL_INTERVAL (1s), or nothing is ever found before leaving
-PREFECT_KEDA_CONCURRENCY (--concurrency): is 0: give at least 1`)
+PREFECT_KEDA_CONCURRENCY (--concurrency): is 0: give 1 to 1000`)
 	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -229,7 +252,7 @@ func TestScalerProblems(t *testing.T) {
 		{"PREFECT_KEDA_MAX_STALENESS (--max-staleness): is 10s: give at least 20s, 5 times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", []string{"PREFECT_KEDA_MAX_STALENESS", "10s"}},
 		{"PREFECT_KEDA_TLS_CERT_FILE (--tls-cert-file): goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none", []string{"PREFECT_KEDA_TLS_CERT_FILE", "/c"}},
 		{"PREFECT_KEDA_TLS_CLIENT_CA_FILE (--tls-client-ca-file): asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_CA_FILE", "/c"}},
-		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
+		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (:8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
 		{`PREFECT_KEDA_CONNECTIONS (--connections): "default" cannot be the name of a further connection: use lower-case letters, digits and -, and not default`, []string{"PREFECT_KEDA_CONNECTIONS", "default", "PREFECT_KEDA_CONNECTION_DEFAULT_API_KEY", "k"}},
 		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
 		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
@@ -239,6 +262,95 @@ func TestScalerProblems(t *testing.T) {
 		_, err := config.LoadScaler(t.Context(), server(tc.env...))
 		if d := cmp.Diff(tc.want, fmt.Sprint(err)); d != "" {
 			t.Errorf("%q: -want +got:\n%s", tc.env, d)
+		}
+	}
+}
+
+// What is wrong is said of the variable it is in, and in no parser's words.
+func TestLauncherProblems(t *testing.T) {
+	for _, tc := range []struct {
+		want string
+		env  []string
+	}{
+		{"PREFECT__SERVER__HOST (--server-host): is not a URL: give one like http://host, without the port", []string{"PREFECT__SERVER__HOST", "foo"}},
+		{"PREFECT__SERVER__PORT (--server-port): is 99999: give 1 to 65535", []string{"PREFECT__SERVER__PORT", "99999"}},
+		{"PREFECT__SERVER__PORT (--server-port): is 0: give 1 to 65535\nPREFECT__SERVER__HOST (--server-host): is not a URL: give one like http://host, without the port", []string{"PREFECT__SERVER__PORT", "0", "PREFECT__SERVER__HOST", "foo"}},
+		{"PREFECT__SERVER__ENDPOINT (--server-endpoint): holds a user or password: take it out and give the API key instead", []string{"PREFECT__SERVER__ENDPOINT", "http://u:p@x"}},
+		{"PREFECT__CLOUD__ENDPOINT (--cloud-endpoint): is not a URL: give one like http://host:4200 or https://api.prefect.io", []string{"PREFECT__BACKEND", "cloud", "PREFECT__CLOUD__API_KEY", "k", "PREFECT__CLOUD__ENDPOINT", "foo"}},
+		{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS (--agent-address): is 0.0.0.0:8080, which takes the port of PREFECT_KEDA_OPS_LISTEN (127.0.0.1:8080) on all addresses: give another port, or the same address", []string{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://0.0.0.0:8080", "PREFECT_KEDA_OPS_LISTEN", "127.0.0.1:8080"}},
+		{"<nil>", []string{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://0.0.0.0:8080"}},
+		// What another setting makes irrelevant does not matter.
+		{"<nil>", []string{"PREFECT__CLOUD__API", "http://x", "PREFECT__SERVER__HOST", "foo", "PREFECT__SERVER__PORT", "0", "PREFECT__CLOUD__ENDPOINT", "foo"}},
+		{`PREFECT_KEDA_POD_RETRIES (--pod-retries): "maybe" is neither true nor false`, []string{"PREFECT_KEDA_POD_RETRIES", "maybe"}},
+		{`PREFECT__CLOUD__SEND_FLOW_RUN_LOGS (--no-cloud-logs): "maybe" is neither true nor false`, []string{"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS", "maybe"}},
+		{`PREFECT_KEDA_CONCURRENCY (--concurrency): "1.5" is not a whole number`, []string{"PREFECT_KEDA_CONCURRENCY", "1.5"}},
+		{`PREFECT_KEDA_CONCURRENCY (--concurrency): "99999999999999999999" is too large`, []string{"PREFECT_KEDA_CONCURRENCY", "99999999999999999999"}},
+		{"PREFECT_KEDA_CONCURRENCY (--concurrency): is 1000000000: give 1 to 1000", []string{"PREFECT_KEDA_CONCURRENCY", "1000000000"}},
+		{`PREFECT_KEDA_LOOKAHEAD (--lookahead): "10" has no unit: give for example 90s, 15m or 1h`, []string{"PREFECT_KEDA_LOOKAHEAD", "10"}},
+		{`PREFECT_KEDA_LOOKAHEAD (--lookahead): "1d" is not a duration: give for example 90s, 15m or 1h`, []string{"PREFECT_KEDA_LOOKAHEAD", "1d"}},
+		{"PREFECT_KEDA_JOB_TTL (--job-ttl): is 600000h0m0s: give at most 8760h0m0s, or keep finished Jobs by DELETE_FINISHED_JOBS=False", []string{"PREFECT_KEDA_JOB_TTL", "600000h"}},
+		{"PREFECT_KEDA_KUBE_QPS (--kube-qps): is NaN: give a number above 0, up to 100000", []string{"PREFECT_KEDA_KUBE_QPS", "NaN"}},
+		{"PREFECT_KEDA_KUBE_QPS (--kube-qps): is +Inf: give a number above 0, up to 100000", []string{"PREFECT_KEDA_KUBE_QPS", "inf"}},
+		{`PREFECT_KEDA_KUBE_QPS (--kube-qps): "1e99" is too large`, []string{"PREFECT_KEDA_KUBE_QPS", "1e99"}},
+	} {
+		_, err := config.LoadLauncher(t.Context(), server(tc.env...))
+		if d := cmp.Diff(tc.want, fmt.Sprint(err)); d != "" {
+			t.Errorf("%q: -want +got:\n%s", tc.env, d)
+		}
+	}
+}
+
+// Flags say which of them is wrong; each has its own place and text.
+func TestRepeatedFlags(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-e", "A=1", "-e", "secret", "-e", "C=2"}, "PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 2 has no =: give KEY=VALUE"},
+		{[]string{"-e", "A=1", "-e", "", "-e", "it's, secret"}, "PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 2 has no =: give KEY=VALUE"},
+		{[]string{"-e", "=1"}, "PREFECT__CLOUD__AGENT__ENV_VARS (--env): has a variable without a name: give KEY=VALUE"},
+	} {
+		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+		for _, g := range config.Flags(config.Launcher{}) {
+			fs.AddFlagSet(g.Flags)
+		}
+		if err := fs.Parse(tc.args); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.LoadLauncher(t.Context(), config.Override(server(), config.Launcher{}, fs))
+		if d := cmp.Diff(tc.want, fmt.Sprint(err)); d != "" {
+			t.Errorf("%q: -want +got:\n%s", tc.args, d)
+		}
+	}
+}
+
+// A flag that turns something off says so, and not what its variable says.
+func TestFlagsHaveTheirOwnText(t *testing.T) {
+	for _, s := range config.Settings(config.Launcher{}) {
+		if own := s.FlagHelp != s.Help; own != (s.Off != "" || s.Short == "l" || s.Short == "e") {
+			t.Errorf("%s: the flag says %q, the variable %q", s.Name(), s.FlagHelp, s.Help)
+		}
+	}
+}
+
+// What a flag set finds wrong is told in our words.
+func TestFlagProblem(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--pod-retries=maybe": `--pod-retries: "maybe" is neither true nor false`,
+		"--n=1.5":             `--n: "1.5" is not a whole number`,
+		"--d=10":              `--d: "10" has no unit: give for example 90s, 15m or 1h`,
+		"--d=x":               `--d: "x" is not a duration: give for example 90s, 15m or 1h`,
+		"--bogus":             "unknown flag: --bogus",
+		"--api":               "flag needs an argument: --api",
+	} {
+		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+		for _, g := range config.Flags(config.Launcher{}) {
+			fs.AddFlagSet(g.Flags)
+		}
+		fs.Int("n", 0, "")
+		fs.Duration("d", 0, "")
+		if d := cmp.Diff(want, fmt.Sprint(config.FlagProblem(fs.Parse([]string{flag})))); d != "" {
+			t.Errorf("%s: -want +got:\n%s", flag, d)
 		}
 	}
 }
@@ -280,8 +392,8 @@ func TestNotices(t *testing.T) {
 	if d := cmp.Diff([]string{"JOB_MEM_REQUEST", "PREFECT__CLOUD__AGENT__AUTH_TOKEN"}, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
-	got = config.Unknown([]string{"PREFECT_KEDA_IDEL_TIMEOUT", "PREFECT_KEDA_IDLE_TIMEOUT", "PREFECT_KEDA_LISTEN", "PREFECT_KEDA_SCALER_SERVICE_HOST", "PREFECT_KEDA_SCALER_PORT", "PREFECT_KEDA_CONNECTION_A_API", "PATH"})
-	if d := cmp.Diff([]string{"PREFECT_KEDA_IDEL_TIMEOUT"}, got); d != "" {
+	got = config.Unknown(server("PREFECT_KEDA_CONNECTIONS", "a, team-b"), []string{"PREFECT_KEDA_CONNECTION_TEAM_B_NAMESPACE", "PREFECT_KEDA_CONNECTION_TEAM_B_KEY", "PREFECT_KEDA_CONNECTION_C_API", "PREFECT_KEDA_IDEL_TIMEOUT", "PREFECT_KEDA_IDLE_TIMEOUT", "PREFECT_KEDA_LISTEN", "PREFECT_KEDA_SCALER_SERVICE_HOST", "PREFECT_KEDA_SCALER_PORT", "PREFECT_KEDA_CONNECTION_A_API", "PATH"})
+	if d := cmp.Diff([]string{"PREFECT_KEDA_CONNECTION_TEAM_B_KEY", "PREFECT_KEDA_CONNECTION_C_API", "PREFECT_KEDA_IDEL_TIMEOUT"}, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 }

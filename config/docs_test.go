@@ -101,6 +101,10 @@ func section(out *strings.Builder, title string, settings []config.Setting) {
 		if s.Default != "" {
 			def = "`" + s.Default + "`"
 		}
-		fmt.Fprintf(out, "| `%s` | %s | %s | %s. Example: `%s` |\n", s.Variable, name, def, strings.ReplaceAll(s.Help, "|", `\|`), s.Example)
+		meaning := s.Help
+		if s.FlagHelp != s.Help {
+			meaning += ". The flag: " + s.FlagHelp
+		}
+		fmt.Fprintf(out, "| `%s` | %s | %s | %s. Example: `%s` |\n", s.Variable, name, def, strings.ReplaceAll(meaning, "|", `\|`), s.Example)
 	}
 }

@@ -29,7 +29,7 @@ func Flags(of any) []Group {
 }
 
 func (s Setting) addTo(fs *pflag.FlagSet) {
-	help := s.Help + " [" + s.Variable
+	help := s.FlagHelp + " [" + s.Variable
 	if s.Default != "" {
 		help += "=" + s.Default
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,11 +49,15 @@ func connectionPrefix(name string) string {
 	return "PREFECT_KEDA_CONNECTION_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_"
 }
 
+// Variable is the full name of one of the connection's variables.
+func (c Connection) Variable(name string) string { return connectionPrefix(c.Name) + name }
+
 // Setting is what is known of one setting.
 type Setting struct {
 	Variable, Default     string
 	Flag, Short, Off      string
 	Group, Help, Example  string
+	FlagHelp              string
 	field                 []int
 	repeated, emptyCounts bool
 	kind                  reflect.Type
@@ -88,7 +93,7 @@ func settings(t reflect.Type, index []int, group string) []Setting {
 		all = append(all, Setting{
 			Variable: variable, Default: def, Group: group,
 			Flag: f.Tag.Get("flag"), Short: f.Tag.Get("short"), Off: f.Tag.Get("off"),
-			Help: f.Tag.Get("help"), Example: f.Tag.Get("example"),
+			Help: f.Tag.Get("help"), Example: f.Tag.Get("example"), FlagHelp: cmp.Or(f.Tag.Get("flaghelp"), f.Tag.Get("help")),
 			field: at, kind: f.Type, tag: f.Tag, emptyCounts: emptyCounts,
 			repeated: f.Type == reflect.TypeFor[Labels]() || f.Type == reflect.TypeFor[EnvVars](),
 		})
@@ -110,7 +115,7 @@ func load(ctx context.Context, target any, env envconfig.Lookuper, prefix string
 		}
 		decoded, err := s.decode(ctx, value)
 		if err != nil {
-			problems = append(problems, Problem{Setting: prefix + s.Name(), Text: plain(err).Error()})
+			problems = append(problems, Problem{Setting: prefix + s.Name(), Text: s.plain(text, err).Error()})
 			// The checks between settings go on as if it had not been set.
 			decoded, _ = s.decode(ctx, nil)
 		}

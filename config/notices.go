@@ -28,18 +28,26 @@ func Ignored(env envconfig.Lookuper) []string {
 }
 
 // Unknown returns the variables that begin as ours do and are none of ours:
-// most likely misspelt. Variables Kubernetes makes of Services look similar and
-// are left out.
-func Unknown(names []string) []string {
+// most likely misspelt. Those of connections are known for the connections there
+// are. Variables Kubernetes makes of Services look similar and are left out.
+func Unknown(env envconfig.Lookuper, names []string) []string {
 	known := map[string]bool{}
 	for _, s := range slices.Concat(Settings(Launcher{}), Settings(Scaler{})) {
 		known[s.Variable] = true
+	}
+	var connections Names
+	text, _ := env.Lookup("PREFECT_KEDA_CONNECTIONS")
+	_ = connections.UnmarshalText([]byte(text)) // never fails
+	for _, name := range connections {
+		for _, s := range Settings(Connection{}) {
+			known[Connection{Name: name}.Variable(s.Variable)] = true
+		}
 	}
 	var unknown []string
 	for _, name := range names {
 		ours := strings.HasPrefix(name, "PREFECT_KEDA_")
 		service := strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_PORT_") || strings.HasSuffix(name, "_PORT")
-		if ours && !known[name] && !service && !strings.HasPrefix(name, "PREFECT_KEDA_CONNECTION_") {
+		if ours && !known[name] && !service {
 			unknown = append(unknown, name)
 		}
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -228,20 +227,18 @@ func (a Address) Port() string {
 	return port
 }
 
-func joinHostPort(host string, port int) string {
-	return strings.TrimRight(host, "/") + ":" + strconv.Itoa(port)
+// Covers tells whether who listens at a is reached at b too: a port can be
+// listened at only once, be it on all addresses.
+func (a Address) Covers(b Address) bool {
+	host, port, err := net.SplitHostPort(string(a))
+	other, otherPort, otherErr := net.SplitHostPort(string(b))
+	if err != nil || otherErr != nil || port == "0" || port != otherPort {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == other || host == "" || ip != nil && ip.IsUnspecified()
 }
 
-// plain strips what a parser of the standard library says about itself.
-func plain(err error) error {
-	if num, ok := errors.AsType[*strconv.NumError](err); ok {
-		return fmt.Errorf("%q is not a number: %w", num.Num, num.Err)
-	}
-	if text, ok := strings.CutPrefix(err.Error(), "time: invalid duration "); ok {
-		return fmt.Errorf("%s is not a duration: give for example 90s, 15m or 1h", text)
-	}
-	if text, ok := strings.CutPrefix(err.Error(), "time: missing unit in duration "); ok {
-		return fmt.Errorf("%s has no unit: give for example 90s, 15m or 1h", text)
-	}
-	return err
+func joinHostPort(host string, port int) string {
+	return strings.TrimRight(host, "/") + ":" + strconv.Itoa(port)
 }

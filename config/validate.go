@@ -43,10 +43,19 @@ func (p *problems) atLeast(variable string, got, least time.Duration, why string
 const minJobTTL = 5 * time.Minute
 
 const (
+	// maxJobTTL is far more than anybody waits, and far less than Kubernetes' 32
+	// bits of seconds hold.
+	maxJobTTL = 365 * 24 * time.Hour
+	// maxConcurrency: each worker holds a run and a connection.
+	maxConcurrency = 1000
+	// maxKubeRate is more than any API server takes.
+	maxKubeRate = 100_000
 	// maxWarmUpLead: who wants launchers earlier wants them always.
 	maxWarmUpLead = 10 * time.Minute
 	// maxLogLines keeps a log call small; the whole log is in the cluster's own.
 	maxLogLines = 1000
+	// minRequestTimeout is for an API next door.
+	minRequestTimeout = 100 * time.Millisecond
 	// idleFactor is by how much the scaler's interval grows while nobody asks.
 	idleFactor = 5
 )
@@ -64,6 +73,9 @@ func (l Launcher) Validate() error {
 	l.Kubernetes.validate(p)
 	if l.AgentConfigID != "" && !uuid(l.AgentConfigID) {
 		p.add("PREFECT_KEDA_AGENT_CONFIG_ID", "%q is not a UUID", l.AgentConfigID)
+	}
+	if agent, ops := l.AgentAddress, l.OpsListen; agent.Covers(ops) && !ops.Covers(agent) {
+		p.add("PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "is %s, which takes the port of PREFECT_KEDA_OPS_LISTEN (%s) on all addresses: give another port, or the same address", agent, ops)
 	}
 	if l.Agent.Name == "" {
 		p.add("PREFECT__CLOUD__AGENT__NAME", "is empty: give a name")
@@ -86,6 +98,9 @@ func (l Launcher) Validate() error {
 		p.add("PREFECT_KEDA_API_KEY_SECRET", "%q cannot be the name of a Secret", s.Name)
 	}
 	p.atLeast("PREFECT_KEDA_JOB_TTL", l.JobTTL, minJobTTL, "because a finished Job's name is what stops a late launcher from starting the run again")
+	if l.JobTTL > maxJobTTL {
+		p.add("PREFECT_KEDA_JOB_TTL", "is %s: give at most %s, or keep finished Jobs by DELETE_FINISHED_JOBS=False", l.JobTTL, maxJobTTL)
+	}
 	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", l.PollInterval, 100*time.Millisecond, "to spare the Prefect API")
 	if l.IdleTimeout <= l.PollInterval {
 		p.add("PREFECT_KEDA_IDLE_TIMEOUT", "is %s: give more than PREFECT_KEDA_POLL_INTERVAL (%s), or nothing is ever found before leaving", l.IdleTimeout, l.PollInterval)
@@ -93,8 +108,8 @@ func (l Launcher) Validate() error {
 	p.atLeast("PREFECT_KEDA_LOOKAHEAD", l.Lookahead, 0, "it cannot be negative")
 	p.atLeast("PREFECT_KEDA_CLAIM_GRACE", l.ClaimGrace, time.Second, "or launchers finish each other's work while it is being done")
 	p.atLeast("PREFECT_KEDA_DRAIN_TIMEOUT", l.DrainTimeout, time.Second, "to finish what is in hand")
-	if l.Concurrency < 1 {
-		p.add("PREFECT_KEDA_CONCURRENCY", "is %d: give at least 1", l.Concurrency)
+	if l.Concurrency < 1 || l.Concurrency > maxConcurrency {
+		p.add("PREFECT_KEDA_CONCURRENCY", "is %d: give 1 to %d", l.Concurrency, maxConcurrency)
 	}
 	return errors.Join(p.found...)
 }
@@ -121,8 +136,8 @@ func (s Scaler) Validate() error {
 	if s.TLSClientCAFile != "" && s.TLSCertFile == "" {
 		p.add("PREFECT_KEDA_TLS_CLIENT_CA_FILE", "asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too")
 	}
-	if port := s.Listen.Port(); port != "0" && port == s.OpsListen.Port() {
-		p.add("PREFECT_KEDA_LISTEN", "has the same port as PREFECT_KEDA_OPS_LISTEN (%s): give another one", port)
+	if s.Listen.Covers(s.OpsListen) || s.OpsListen.Covers(s.Listen) {
+		p.add("PREFECT_KEDA_LISTEN", "has the same port as PREFECT_KEDA_OPS_LISTEN (%s): give another one", s.OpsListen)
 	}
 	prefixes := map[string]string{}
 	for _, c := range s.Named {
@@ -136,7 +151,9 @@ func (s Scaler) Validate() error {
 		}
 		prefixes[prefix] = c.Name
 		checkNamespaces(p, prefix+"NAMESPACE", c.JobNamespaces)
-		checkAPI(p, prefix, "API_KEY", c.Backend, c.API, c.Key, c.TenantID)
+		checkURL(p, prefix+"API", c.API)
+		checkKey(p, c.Backend, prefix+"BACKEND", c.Key, prefix+"API_KEY")
+		checkTenant(p, prefix+"TENANT_ID", c.TenantID)
 		if c.API == "" && c.Backend == Server {
 			p.add(prefix+"API", "is not set: give the URL of that Prefect Server")
 		}
@@ -145,31 +162,51 @@ func (s Scaler) Validate() error {
 }
 
 func (f Prefect) validate(p *problems) {
-	checkAPI(p, "PREFECT__CLOUD__", "API_KEY", f.Backend, f.Address(), f.APIKey(), f.TenantID)
-	if f.RequestTimeout <= 0 {
+	address, variable := f.address()
+	switch outOfRange := f.ServerPort < 1 || f.ServerPort > 65535; {
+	case variable != serverHost:
+		checkURL(p, variable, address)
+	case outOfRange:
+		p.add("PREFECT__SERVER__PORT", "is %d: give 1 to 65535", f.ServerPort)
+		checkURL(p, variable, joinHostPort(f.ServerHost, 1))
+	default:
+		checkURL(p, variable, address)
+	}
+	checkKey(p, f.Backend, "PREFECT__BACKEND", f.APIKey(), "PREFECT__CLOUD__API_KEY")
+	checkTenant(p, "PREFECT__CLOUD__TENANT_ID", f.TenantID)
+	if f.RequestTimeout.Duration() < minRequestTimeout {
 		p.add("PREFECT__CLOUD__REQUEST_TIMEOUT", "is %s: give some seconds", f.RequestTimeout)
 	}
 }
 
-func checkAPI(p *problems, prefix, keyName string, backend Backend, api string, key Secret, tenant string) {
-	// The URL is not repeated: it may hold a password.
-	if u, err := url.Parse(api); api != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-		p.add(prefix+"API", "is not a URL: give one like http://host:4200 or https://api.prefect.io")
-	} else if api != "" && u.User != nil {
-		p.add(prefix+"API", "holds a user or password: take it out and give the API key instead")
+// checkURL does not repeat the URL: it may hold a password.
+func checkURL(p *problems, variable, api string) {
+	if api == "" {
+		return
 	}
+	example := "http://host:4200 or https://api.prefect.io"
+	if variable == serverHost {
+		example = "http://host, without the port"
+	}
+	if u, err := url.Parse(api); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		p.add(variable, "is not a URL: give one like %s", example)
+	} else if u.User != nil {
+		p.add(variable, "holds a user or password: take it out and give the API key instead")
+	}
+}
+
+func checkKey(p *problems, backend Backend, backendVariable string, key Secret, variable string) {
 	if backend == Cloud && key == "" {
-		name := prefix + "BACKEND"
-		if prefix == "PREFECT__CLOUD__" {
-			name = "PREFECT__BACKEND"
-		}
-		p.add(prefix+keyName, "is not set, and Prefect Cloud wants a key: give it, or set %s=server", name)
+		p.add(variable, "is not set, and Prefect Cloud wants a key: give it, or set %s=server", backendVariable)
 	}
 	if k := key.Reveal(); strings.TrimSpace(k) != k || strings.ContainsAny(k, "\r\n\x00") {
-		p.add(prefix+keyName, "has white space around it or control characters in it: paste it again (echo adds a line end; use printf or echo -n)")
+		p.add(variable, "has white space around it or control characters in it: paste it again (echo adds a line end; use printf or echo -n)")
 	}
+}
+
+func checkTenant(p *problems, variable, tenant string) {
 	if tenant != "" && !uuid(tenant) {
-		p.add(prefix+"TENANT_ID", "%q is not a UUID", tenant)
+		p.add(variable, "%q is not a UUID", tenant)
 	}
 }
 
@@ -187,10 +224,9 @@ func (o Process) validate(p *problems) {
 }
 
 func (k Kubernetes) validate(p *problems) {
-	if k.KubeQPS <= 0 {
-		p.add("PREFECT_KEDA_KUBE_QPS", "is %v: give a number above 0", k.KubeQPS)
-	}
-	if float32(k.KubeBurst) < k.KubeQPS {
+	if !(k.KubeQPS > 0 && k.KubeQPS <= maxKubeRate) { // NaN is neither
+		p.add("PREFECT_KEDA_KUBE_QPS", "is %v: give a number above 0, up to %d", k.KubeQPS, maxKubeRate)
+	} else if float32(k.KubeBurst) < k.KubeQPS {
 		p.add("PREFECT_KEDA_KUBE_BURST", "is %d: give at least PREFECT_KEDA_KUBE_QPS (%v)", k.KubeBurst, k.KubeQPS)
 	}
 }

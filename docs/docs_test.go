@@ -8,13 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/sethvargo/go-envconfig"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/prefect-keda/prefect-keda/config"
 )
 
 func read(t *testing.T, path string) string {
@@ -93,6 +97,84 @@ func TestTuningTable(t *testing.T) {
 	}
 }
 
+// What kubectl is told to look at or to run in is in the manifests, and the image
+// has the binary where it is called.
+func TestKubectlCommands(t *testing.T) {
+	kustomization := read(t, "manifests/base/kustomization.yaml")
+	deployments := map[string]deployment{}
+	for _, process := range []string{"scaler", "launcher"} {
+		var d deployment
+		if err := yaml.Unmarshal([]byte(read(t, "manifests/base/"+process+"/deployment.yaml")), &d); err != nil {
+			t.Fatal(err)
+		}
+		deployments[d.Metadata.Name] = d
+	}
+	named := regexp.MustCompile(`kubectl -n (\S+) [^\n]*?deploy(?:ment)?[/ ]([a-z][a-z0-9-]*)`)
+	binary := regexp.MustCompile(`/usr/local/bin/[a-z0-9-]+`)
+	seen := 0
+	for name, text := range documents(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			seen++
+			if m[2] == "prefect-agent" {
+				continue // where that is, its owner knows
+			}
+			if _, found := deployments[m[2]]; !found || !strings.Contains(kustomization, "\nnamespace: "+m[1]+"\n") {
+				t.Errorf("%s says %q, which the manifests do not have", name, m[0])
+			}
+		}
+		for _, path := range binary.FindAllString(text, -1) {
+			if !strings.Contains(read(t, "Dockerfile"), `ENTRYPOINT ["`+path+`"]`) {
+				t.Errorf("%s calls %s, which the image does not have", name, path)
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("found %d commands", seen)
+	}
+}
+
+// deployment is as much of one as the documents build on.
+type deployment struct {
+	Metadata struct{ Name string }
+	Spec     struct{ Template struct{ Spec podSpec } }
+}
+
+type podSpec struct {
+	ServiceAccountName           string
+	AutomountServiceAccountToken bool
+	Containers                   []struct {
+		Args          []string
+		LivenessProbe map[string]any
+		EnvFrom       []any
+	}
+}
+
+// The pod that checks as a launcher takes over from its Deployment what it needs
+// and changes what would be wrong for it.
+func TestCheckInACluster(t *testing.T) {
+	var d deployment
+	if err := yaml.Unmarshal([]byte(read(t, "manifests/base/launcher/deployment.yaml")), &d); err != nil {
+		t.Fatal(err)
+	}
+	pod := d.Spec.Template.Spec
+	if !pod.AutomountServiceAccountToken || pod.ServiceAccountName != d.Metadata.Name || len(pod.Containers) != 1 || len(pod.Containers[0].EnvFrom) == 0 {
+		t.Errorf("the launcher's pod does not bring what check needs: %+v", pod)
+	}
+	page := read(t, "docs/troubleshooting.md")
+	for part, there := range map[string]bool{
+		"{spec: .spec.template.spec}":                     true,
+		`.spec.containers[0].args = ["check"]`:            strings.Join(pod.Containers[0].Args, " ") == "launcher",
+		"del(.spec.containers[0].livenessProbe)":          pod.Containers[0].LivenessProbe != nil,
+		`--restart=Never`:                                 true,
+		`.spec.restartPolicy = "Never"`:                   true,
+		"get deploy " + d.Metadata.Name + " -o json | jq": true,
+	} {
+		if !strings.Contains(page, part) || !there {
+			t.Errorf("the page or the Deployment lacks what %s is about", part)
+		}
+	}
+}
+
 // Every variable of ours that a document names is a setting.
 func TestSettingsExist(t *testing.T) {
 	settings := read(t, "docs/settings.md")
@@ -108,21 +190,64 @@ func TestSettingsExist(t *testing.T) {
 	}
 }
 
-// The migration page leaves out nothing that the agent could be told.
+// agentSettings are all that the agent could be told: its flags (prefect1-spec
+// §5.1), its variables (§5.1, §5.2, §5.3), and those that its install wrote (§5.5).
+func agentSettings() (flags, variables []string) {
+	flags = []string{
+		"--key", "--tenant-id", "--api", "--agent-config-id", "--name", "--label", "--env", "--max-polls", "--agent-address", "--no-cloud-logs",
+		"--log-level", "--namespace", "--job-template", "--service-account-name", "--image-pull-secrets", "--disable-job-deletion",
+	}
+	variables = []string{
+		"PREFECT__CLOUD__API_KEY", "PREFECT__CLOUD__TENANT_ID", "PREFECT__CLOUD__API", "PREFECT__CLOUD__AGENT__NAME", "PREFECT__CLOUD__AGENT__LABELS",
+		"PREFECT__CLOUD__AGENT__ENV_VARS", "PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "PREFECT__CLOUD__SEND_FLOW_RUN_LOGS", "PREFECT__CLOUD__AGENT__LEVEL",
+		"NAMESPACE", "SERVICE_ACCOUNT_NAME", "IMAGE_PULL_SECRETS", "DELETE_FINISHED_JOBS",
+		"PREFECT__BACKEND", "PREFECT__LOGGING__LEVEL", "PREFECT__LOGGING__FORMAT", "PREFECT__CLOUD__REQUEST_TIMEOUT",
+		"PREFECT__CLOUD__RATE_LIMITING__BACKOFF_S", "PREFECT__CLOUD__RATE_LIMITING__BACKOFF_MULTIPLIER",
+		"PREFECT__CLOUD__RATE_LIMITING__BACKOFF_EXPONENT", "PREFECT__CLOUD__RATE_LIMITING__MAX_RETRIES",
+		"PREFECT__CLOUD__DIAGNOSTICS", "PREFECT__SERVER__HOST", "PREFECT__SERVER__PORT", "PREFECT__SERVER__ENDPOINT", "PREFECT__CLOUD__ENDPOINT",
+		"PREFECT__HOME_DIR", "PREFECT__USER_CONFIG_PATH", "PREFECT__BACKEND_CONFIG_PATH", "PREFECT__CLOUD__AGENT__AUTH_TOKEN",
+		"PREFECT__CLOUD__AGENT__KUBERNETES_KEEP_ALIVE",
+		"JOB_MEM_REQUEST", "JOB_MEM_LIMIT", "JOB_CPU_REQUEST", "JOB_CPU_LIMIT", "IMAGE_PULL_POLICY",
+	}
+	return flags, variables
+}
+
+// The migration page leaves out nothing that the agent could be told, nor what we
+// ignore or took over.
 func TestMigrationNamesEverySettingOfTheAgent(t *testing.T) {
 	page := read(t, "docs/migrate.md")
-	row := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| `(--[a-z-]+)")
-	seen := 0
-	for _, m := range row.FindAllStringSubmatch(read(t, "docs/settings.md"), -1) {
-		if name := m[1]; !strings.HasPrefix(name, "PREFECT_KEDA_") && name != "KUBECONFIG" {
-			seen++
-			if !strings.Contains(page, "`"+name+"`") {
-				t.Errorf("the migration page does not say what becomes of %s (%s)", name, m[2])
-			}
+	flags, variables := agentSettings()
+	for _, flag := range flags {
+		if !strings.Contains(page, "\n| `"+flag+"` | `") {
+			t.Errorf("the migration page has no row for %s", flag)
 		}
 	}
-	if seen < 15 {
-		t.Errorf("found only %d of the agent's settings in docs/settings.md", seen)
+	everything := envconfig.LookuperFunc(func(string) (string, bool) { return "x", true })
+	variables = append(variables, config.Ignored(everything)...)
+	for _, s := range config.Settings(config.Launcher{}) {
+		if !strings.HasPrefix(s.Variable, "PREFECT_KEDA_") {
+			variables = append(variables, s.Variable)
+		}
+	}
+	for _, name := range variables {
+		if !strings.Contains(page, "`"+name+"`") {
+			t.Errorf("the migration page does not say what becomes of %s", name)
+		}
+	}
+}
+
+// Whatever the agent could be told is read, or is known to have no effect.
+func TestEverySettingOfTheAgentIsKnown(t *testing.T) {
+	_, variables := agentSettings()
+	everything := envconfig.LookuperFunc(func(string) (string, bool) { return "x", true })
+	known := append(config.Ignored(everything), "PREFECT__HOME_DIR", "PREFECT__USER_CONFIG_PATH", "PREFECT__BACKEND_CONFIG_PATH") // config.WithFiles
+	for _, s := range config.Settings(config.Launcher{}) {
+		known = append(known, s.Variable)
+	}
+	for _, name := range variables {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s is neither read nor ignored", name)
+		}
 	}
 }
 

@@ -165,7 +165,12 @@ func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
 func TestCheckCommand(t *testing.T) {
 	b := newBench(t)
 	due := b.runs(prefecttest.Order{Count: 2, Labels: []string{"gpu"}})
-	cmd := exec.CommandContext(t.Context(), filepath.Join(suite.Root, "bin/prefect-keda"), "check", "-o", "json",
+	// Of this machine; the one in the image is of Linux.
+	binary := filepath.Join(t.TempDir(), "prefect-keda")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, "check", "-o", "json",
 		"--kubeconfig", suite.Kubeconfig, "--as", b.config.Impersonate.UserName, "--launcher-namespace", b.Namespace,
 		"--backend", "server", "--api", b.url, "--label", "gpu",
 		"--namespace", b.Namespace, "--service-account-name", product.Launcher)
@@ -307,7 +312,8 @@ func TestJobTheAPIServerRefuses(t *testing.T) {
 	}
 }
 
-// The API server takes every overlay as it is, KEDA's webhook included.
+// The API server takes every overlay as it is. (KEDA's own admission webhook is
+// not installed: config/minimal has none.)
 func TestEveryOverlayIsTaken(t *testing.T) {
 	t.Parallel()
 	overlays, err := filepath.Glob(filepath.Join(suite.Root, "manifests/overlays/*"))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the static binaries that the images hold. Reproducible: no paths, no build id.
+# Builds the static binaries into a folder (bin by default). Reproducible: no paths, no build id.
+# For images, which are of Linux wherever they are built:  GOOS=linux hack/build.sh bin/linux
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bin}

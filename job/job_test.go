@@ -1,6 +1,7 @@
 package job_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -109,7 +110,7 @@ func TestAuthorErrors(t *testing.T) {
 			if tc.core != "" {
 				r.Flow.CoreVersion = tc.core
 			}
-			_, err := job.Render(r, settings(), job.Template{YAML: []byte(tc.template)})
+			_, err := job.Render(r, settings(), inline(tc.template))
 			var author *prefect.AuthorError
 			if !errors.As(err, &author) {
 				t.Fatalf("error %v is not addressed to the author", err)
@@ -119,6 +120,76 @@ func TestAuthorErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the operator's template lacks fails no run, and is told apart from a
+// template server that is away.
+func TestOperatorsTemplate(t *testing.T) {
+	const (
+		good   = "spec: {template: {spec: {containers: [{name: flow}]}}}"
+		mend   = ": mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait"
+		ofRuns = `{"type":"KubernetesRun","job_template":{"spec":{"template":{"spec":{}}}}}`
+	)
+	for name, tc := range map[string]struct {
+		source    job.Source
+		runConfig string
+		check     string // what is wrong with the template; empty for nothing
+		render    string // what is wrong with the run's Job, and whose it is
+	}{
+		"good":                           {file(good), "", "", ""},
+		"good, and the run is wrong":     {file(good), `{"type":"KubernetesRun","cpu_limit":"many"}`, "", "author"},
+		"a typo":                         {file("spec: {templte: {}}"), "", `the launcher's job template https://templates/t.yaml has fields that no Job has: unknown field "spec.templte"` + mend, "operator"},
+		"a typo, and the run brings one": {file("spec: {templte: {}}"), ofRuns, `the launcher's job template https://templates/t.yaml has fields that no Job has: unknown field "spec.templte"` + mend, ""},
+		"a typo, and the run is wrong":   {file("spec: {templte: {}}"), `{"type":"LocalRun"}`, `the launcher's job template https://templates/t.yaml has fields that no Job has: unknown field "spec.templte"` + mend, "author"},
+		"another namespace":              {file("metadata: {namespace: other}\n" + good), "", `the launcher's job template https://templates/t.yaml names the namespace "other", but Jobs run in "flows": remove metadata.namespace` + mend, "operator"},
+		"empty":                          {file(""), "", "the job template https://templates/t.yaml is empty: it must hold one Kubernetes Job" + mend, "operator"},
+		"missing":                        {broken{&prefect.AuthorError{Message: "doesn't exist"}}, "", "doesn't exist" + mend, "operator"},
+		"away": {
+			broken{errors.New("503")}, "",
+			"read job template: 503: see that JOB_TEMPLATE (--job-template) can be reached from the launcher; runs without a template of their own wait", "passing",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := settings()
+			s.JobTemplate = "https://me:canary@templates/t.yaml?signature=canary"
+			r := job.Renderer{Settings: s, Source: tc.source}
+			got := ""
+			if err := r.CheckTemplate(t.Context()); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(tc.check, got); diff != "" {
+				t.Errorf("what the check says (-want +got):\n%s", diff)
+			}
+			_, err := r.Render(t.Context(), run(tc.runConfig))
+			if got := addressee(err); got != tc.render {
+				t.Errorf("rendering: %v is for %q, want %q", err, got, tc.render)
+			}
+		})
+	}
+}
+
+// broken is a source that has nothing.
+type broken struct{ err error }
+
+func (b broken) Read(context.Context, string) ([]byte, error) { return nil, b.err }
+
+// addressee is whom an error of rendering is for.
+func addressee(err error) string {
+	author, isAuthors := errors.AsType[*prefect.AuthorError](err)
+	template, isOperators := errors.AsType[*job.TemplateError](err)
+	switch {
+	case err == nil:
+		return ""
+	case isAuthors && isOperators:
+		return "two: " + author.Message
+	case isAuthors:
+		return "author"
+	case isOperators && template.Passing:
+		return "passing"
+	case isOperators:
+		return "operator"
+	}
+	return "nobody"
 }
 
 func TestWhoWins(t *testing.T) {

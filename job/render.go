@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,8 +25,9 @@ type Renderer struct {
 }
 
 // Render is the Job for a run's present attempt. An error is a
-// *prefect.AuthorError when the run or its template is at fault; any other
-// error is not the author's (a template server that is away) and may pass.
+// *prefect.AuthorError when the run or its own template is at fault, a *TemplateError
+// when the launcher's own template is; any other error is a template server's
+// that is away, and may pass.
 func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error) {
 	j, _, err := r.Explain(ctx, run)
 	return j, err
@@ -48,16 +50,37 @@ func (r Renderer) Explain(ctx context.Context, run prefect.FlowRun) (*batchv1.Jo
 // launcher's, the built-in one (prefect1-spec §4.1).
 func (r Renderer) template(ctx context.Context, rc RunConfig) (Template, error) {
 	switch {
-	case rc.JobTemplate != nil:
-		return Template{YAML: rc.JobTemplate, FromRun: true, Origin: "the run_config's job_template"}, nil
+	case rc.JobTemplate.isGiven():
+		return rc.JobTemplate, nil
 	case rc.JobTemplatePath != "":
 		text, err := r.read(ctx, rc.JobTemplatePath)
-		return Template{YAML: text, FromRun: true, Origin: "the job template " + rc.JobTemplatePath}, err
+		return Template{YAML: text, FromRun: true, Origin: "the job template " + shown(rc.JobTemplatePath)}, err
 	case r.Settings.JobTemplate != "":
-		text, err := r.read(ctx, r.Settings.JobTemplate)
-		return Template{YAML: text, Origin: "the launcher's job template " + r.Settings.JobTemplate}, err
+		return r.launchers(ctx)
 	}
 	return Template{}, nil
+}
+
+// launchers is the template for runs that bring none.
+func (r Renderer) launchers(ctx context.Context) (Template, error) {
+	t := Template{Origin: "the launcher's job template " + shown(r.Settings.JobTemplate)}
+	var err error
+	t.YAML, err = r.read(ctx, r.Settings.JobTemplate)
+	return t, t.addressed(err)
+}
+
+// CheckTemplate reads the launcher's own template, if there is one. An error is a
+// *TemplateError.
+func (r Renderer) CheckTemplate(ctx context.Context) error {
+	if r.Settings.JobTemplate == "" {
+		return nil
+	}
+	t, err := r.launchers(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = t.decode(r.Settings.Namespace)
+	return err
 }
 
 func (r Renderer) read(ctx context.Context, location string) ([]byte, error) {
@@ -67,9 +90,23 @@ func (r Renderer) read(ctx context.Context, location string) ([]byte, error) {
 	}
 	if len(text) == 0 {
 		// Without this an empty file would pass for "no template".
-		return nil, authorError("the job template %s is empty: it must hold one Kubernetes Job", location)
+		return nil, authorError("the job template %s is empty: it must hold one Kubernetes Job", shown(location))
 	}
 	return text, nil
+}
+
+// shown is a location without what may be secret in it: a signature, a password.
+func shown(location string) string {
+	if i := strings.IndexAny(location, "?#"); i >= 0 {
+		location = location[:i]
+	}
+	if scheme, rest, ok := strings.Cut(location, "://"); ok {
+		host, path, _ := strings.Cut(rest, "/")
+		if i := strings.LastIndex(host, "@"); i >= 0 {
+			location = scheme + "://" + host[i+1:] + "/" + path
+		}
+	}
+	return location
 }
 
 // Render puts a run into a template (prefect1-spec §4.2, in its order).
@@ -83,15 +120,12 @@ func render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, Origins,
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := t.decode()
+	d, err := t.decode(s.Namespace)
 	if err != nil {
 		return nil, nil, err
 	}
 	j, from := d.job, Origins{"": t.origin(), "apiVersion": always, "kind": always}
 	j.APIVersion, j.Kind = "batch/v1", "Job"
-	if j.Namespace != "" && j.Namespace != s.Namespace {
-		return nil, nil, authorError("the job template names the namespace %q, but Jobs run in %q: remove metadata.namespace", j.Namespace, s.Namespace)
-	}
 	name, identifier := Name(j.Name, run.ID, run.Attempt(), 0)
 	j.Name = name
 	from["metadata.name"] = "the template's name if it has one, and the attempt at the flow run"

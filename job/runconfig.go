@@ -13,7 +13,7 @@ import (
 // field that was absent or null.
 type RunConfig struct {
 	Env              []EnvVar
-	JobTemplate      []byte // inline, as YAML or JSON; nil when there is none
+	JobTemplate      Template // inline; empty when there is none
 	JobTemplatePath  string
 	Image            string
 	CPULimit         string
@@ -97,20 +97,27 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 		}
 	}
 	if raw := fields["job_template"]; isSet(raw) {
-		rc.JobTemplate = raw
+		rc.JobTemplate = Template{JSON: raw, FromRun: true, Origin: "the run_config's job_template"}
 		var text string
 		if json.Unmarshal(raw, &text) == nil {
-			rc.JobTemplate = []byte(text)
+			rc.JobTemplate.YAML, rc.JobTemplate.JSON = []byte(text), nil
 			// Text that says nothing is no template, as null is none.
-			if said := bytes.TrimSpace(withoutComments(rc.JobTemplate)); len(said) == 0 || string(said) == "null" {
-				rc.JobTemplate = nil
+			if documents, err := yamlDocuments(rc.JobTemplate.YAML); err == nil && len(documents) == 0 {
+				rc.JobTemplate = Template{}
 			}
 		}
 	}
-	if rc.JobTemplate != nil && rc.JobTemplatePath != "" {
+	if rc.JobTemplate.isGiven() && rc.JobTemplatePath != "" {
 		return authorError("Cannot provide both `job_template_path` and `job_template`")
 	}
 	return nil
+}
+
+// BringsTemplate reports whether a run has a Job template of its own. Of a run
+// config that does not decode it says that, too: the launcher's is not asked for.
+func BringsTemplate(run prefect.FlowRun) bool {
+	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
+	return err != nil || rc.JobTemplate.isGiven() || rc.JobTemplatePath != ""
 }
 
 func isSet(raw json.RawMessage) bool {

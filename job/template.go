@@ -1,22 +1,23 @@
 package job
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	kjson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 // Template is a Job template before a run is put into it.
 type Template struct {
-	// YAML is the text; empty means the built-in template.
+	// YAML is the text, or JSON is the object, which no YAML is read into. Both empty
+	// mean the built-in template.
 	YAML []byte
+	JSON json.RawMessage
 	// FromRun is set when the flow's author gave it, not the launcher's operator:
 	// it then outranks the launcher's service account and pull secrets.
 	FromRun bool
@@ -24,14 +25,52 @@ type Template struct {
 	Origin string
 }
 
+func (t Template) isGiven() bool { return len(t.YAML)+len(t.JSON) > 0 }
+
 func (t Template) origin() string {
 	switch {
-	case len(t.YAML) == 0:
+	case !t.isGiven():
 		return "the built-in job template"
 	case t.Origin == "":
 		return "the job template"
 	}
 	return t.Origin
+}
+
+// TemplateError is what is wrong with the launcher's own template. It is no run's
+// fault, so it fails none: they wait until the operator has mended it. (The agent
+// failed every run that came by meanwhile.)
+type TemplateError struct {
+	Err error
+	// Passing is set when the template may be well and cannot be read at the moment.
+	Passing bool
+}
+
+// Error says which setting it is.
+func (e *TemplateError) Error() string {
+	if e.Passing {
+		return fmt.Sprintf("%v: see that JOB_TEMPLATE (--job-template) can be reached from the launcher; runs without a template of their own wait", e.Err)
+	}
+	return fmt.Sprintf("%v: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait", e.Err)
+}
+
+// Unwrap is what is wrong, without whose it is: there is nothing in it for authors.
+func (e *TemplateError) Unwrap() error {
+	if wrong, ok := errors.AsType[*prefect.AuthorError](e.Err); ok {
+		return wrong.Err
+	}
+	return e.Err
+}
+
+// addressed sends what is wrong with a template to the one who gave it.
+func (t Template) addressed(err error) error {
+	if err == nil || t.FromRun {
+		return err
+	}
+	if wrong, ok := errors.AsType[*prefect.AuthorError](err); ok {
+		return &TemplateError{Err: wrong}
+	}
+	return &TemplateError{Err: err, Passing: true}
 }
 
 const builtin = `
@@ -54,18 +93,25 @@ type decoded struct {
 
 // decode reads a template strictly: the API server drops a misspelt field
 // silently, and its author then looks for days why it does nothing.
-func (t Template) decode() (decoded, error) {
-	text, origin := t.YAML, t.origin()
-	if len(text) == 0 {
-		text = []byte(builtin)
+func (t Template) decode(namespace string) (decoded, error) {
+	d, err := t.strictly()
+	if err == nil && d.job.Namespace != "" && d.job.Namespace != namespace {
+		err = authorError("%s names the namespace %q, but Jobs run in %q: remove metadata.namespace", t.origin(), d.job.Namespace, namespace)
 	}
-	document, err := onlyDocument(text)
-	if err != nil {
-		return decoded{}, authorError("%s %v", origin, err)
-	}
-	raw, err := yaml.YAMLToJSONStrict(document)
-	if err != nil {
-		return decoded{}, authorError("%s is not valid YAML: %v", origin, err)
+	return d, t.addressed(err)
+}
+
+func (t Template) strictly() (decoded, error) {
+	raw, origin := t.JSON, t.origin()
+	if len(raw) == 0 {
+		text := t.YAML
+		if len(text) == 0 {
+			text = []byte(builtin)
+		}
+		var err error
+		if raw, err = yamlToJSON(text); err != nil {
+			return decoded{}, authorError("%s %v", origin, err)
+		}
 	}
 	var tree any
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &tree); err != nil {
@@ -99,50 +145,6 @@ func (t Template) decode() (decoded, error) {
 	_, hasAccount := pod["serviceAccountName"]
 	_, hasSecrets := pod["imagePullSecrets"]
 	return decoded{job: j, hasServiceAccount: hasAccount, hasImagePullSecret: hasSecrets}, nil
-}
-
-var errEmpty = errors.New("is empty: it must hold one Kubernetes Job")
-
-// onlyDocument returns the one YAML document of a text.
-func onlyDocument(text []byte) ([]byte, error) {
-	reader := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(text)))
-	defer reader.Close()
-	var documents [][]byte
-	for {
-		document, err := readDocument(reader, len(text))
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("does not parse: %w", err)
-		}
-		if len(bytes.TrimSpace(withoutComments(document))) > 0 {
-			documents = append(documents, document)
-		}
-	}
-	switch len(documents) {
-	case 0:
-		return nil, errEmpty
-	case 1:
-		return documents[0], nil
-	}
-	return nil, fmt.Errorf("holds %d YAML documents: keep one, a Kubernetes Job", len(documents))
-}
-
-func readDocument(r io.Reader, size int) ([]byte, error) {
-	buf := make([]byte, size+1)
-	n, err := r.Read(buf)
-	return buf[:n], err
-}
-
-func withoutComments(document []byte) []byte {
-	var kept []byte
-	for line := range bytes.Lines(document) {
-		if trimmed := bytes.TrimSpace(line); !bytes.HasPrefix(trimmed, []byte("#")) && !bytes.Equal(trimmed, []byte("---")) {
-			kept = append(kept, line...)
-		}
-	}
-	return kept
 }
 
 // noTraps refuses what the agent stumbled over with a Python error: nulls

@@ -9,6 +9,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -31,6 +32,8 @@ const (
 	// notNow is when to look again at a run that could not be claimed, unless the
 	// backend says when.
 	notNow = 5 * time.Second
+	// beatRetry is when a heartbeat that failed is sent again.
+	beatRetry = 30 * time.Second
 	// handBackDelay gives the cause some time to pass.
 	handBackDelay = 30 * time.Second
 )
@@ -70,6 +73,8 @@ type outcome struct {
 	// err is what went wrong; blame is the upstream it belongs to, if any.
 	err   error
 	blame upstream
+	// quiet is how long Prefect asked to be left alone.
+	quiet time.Duration
 }
 
 // upstream is whose failure an outcome is.
@@ -79,6 +84,7 @@ const (
 	none upstream = iota
 	prefectAPI
 	kubernetesAPI
+	jobTemplate // the launcher's own
 )
 
 // Results, a closed set.
@@ -120,7 +126,7 @@ func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 		// that still is so is read below, always: nothing is confirmed.
 		e.claim, e.claimed = *e.Run.Claim, true
 	default:
-		e.confirmed = e.ReadAt
+		e.confirmed = e.Run.ReadAt
 	}
 	switch {
 	case e.failure != "" && e.claimed:
@@ -155,7 +161,8 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 			return o
 		}
 	}
-	if age(e.confirmed, time.Now()) > fresh {
+	// Of a Running run the look brought only one of the tasks that are due.
+	if e.Run.State.Type == prefect.Running || age(e.confirmed, time.Now()) > fresh {
 		if o, ok := l.readAgain(ctx, e); !ok {
 			return o
 		}
@@ -197,6 +204,8 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 	switch {
 	case errors.As(err, &wrong):
 		e.failure = wrong.Message
+	case isTemplate(err):
+		return l.tryLater(ctx, e, err, jobTemplate, 0), false
 	case err != nil:
 		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), none, 0), false
 	default:
@@ -208,6 +217,12 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 		}
 	}
 	return outcome{}, true
+}
+
+// isTemplate: the launcher's own template is wrong or away, which no run can help.
+func isTemplate(err error) bool {
+	_, ok := errors.AsType[*job.TemplateError](err)
+	return ok
 }
 
 // lookForJobs decides again what to do, by Jobs just listed.
@@ -251,7 +266,7 @@ func (l *Launcher) read(ctx context.Context, e *errand) (prefect.FlowRun, outcom
 	case errors.Is(err, prefect.ErrNotFound):
 		return run, outcome{errand: e, result: overtaken, err: err}, false
 	case err != nil && e.claimed:
-		return run, l.tryLater(ctx, e, err, prefectAPI, 0), false
+		return run, l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err)), false
 	case err != nil:
 		return run, outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(notNow)}, false
 	}
@@ -272,7 +287,11 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(handBackDelay)}, false
 	}
 	l.metrics.claims.WithLabelValues(r.Answer.String()).Inc()
-	if r.Answer == prefect.Unknown {
+	switch {
+	case r.Answer != prefect.Unknown:
+	case r.RetryAfter > 0:
+		r.Answer = prefect.NotNow // asking is what we were asked not to do; if it is ours, the next look at the claims tells
+	default:
 		r.Answer = l.readBack(ctx, e)
 	}
 	log := l.log.With("flow_run", e.Run.ID, "attempt", e.claim.Attempt, "answer", r.Answer.String(), "reason", r.Reason)
@@ -286,11 +305,7 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 		return outcome{errand: e, result: lost}, false
 	}
 	log.DebugContext(ctx, "not claimed")
-	hold := r.RetryAt
-	if hold.Before(began) {
-		hold = began.Add(notNow)
-	}
-	return outcome{errand: e, result: later, hold: hold}, false
+	return outcome{errand: e, result: later, hold: time.Now().Add(max(notNow, r.RetryAfter)), quiet: r.RetryAfter}, false
 }
 
 // readBack finds out what came of a claim whose answer was lost.
@@ -321,7 +336,7 @@ func (l *Launcher) fail(ctx context.Context, e *errand) outcome {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := l.backend.Fail(ctx, e.Run, e.failure); err != nil {
-		return l.tryLater(ctx, e, err, prefectAPI, 0)
+		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
 	}
 	text := e.failure
 	if e.job != nil {
@@ -355,7 +370,7 @@ func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
 		at = at.Add(handBackDelay)
 	}
 	if err := l.backend.HandBack(ctx, e.Run, at, e.handBack); err != nil {
-		return l.tryLater(ctx, e, err, prefectAPI, 0)
+		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
 	}
 	l.lines.add(e.Run.ID, prefect.Warning, e.handBack)
 	l.metrics.totals.handedBack.Add(1)
@@ -398,7 +413,8 @@ func (l *Launcher) heartbeat(ctx context.Context, e *errand) outcome {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := l.backend.Heartbeat(ctx, e.Run.ID); err != nil {
-		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(notNow)}
+		// Soon: it may be the only one before Prefect loses patience.
+		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(beatRetry)}
 	}
 	return outcome{errand: e, result: done}
 }

@@ -324,7 +324,7 @@ func (s *store) change(ctx context.Context, j *batchv1.Job, do func(*batchv1.Job
 // passOnce is one pass of a launcher, with its tries one after another.
 func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	y.at("look", false)
-	w := World{Now: time.Now(), DueRead: time.Now(), ClaimedRead: time.Now(), Jobs: map[string][]Job{}}
+	w := World{Now: time.Now(), Jobs: map[string][]Job{}}
 	var errs [2]error
 	w.Due, errs[0] = y.memory.Due(ctx, nil, w.Now, 10)
 	w.Claimed, errs[1] = y.memory.Claimed(ctx, nil)

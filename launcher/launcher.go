@@ -17,9 +17,10 @@ import (
 // writes never are, because an error does not prove that nothing was written.
 type Backend interface {
 	// Due returns up to limit runs that a launcher with these labels could claim
-	// by until, in due order.
+	// by until, in due order; of a Running run only the task that fell due first.
 	Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error)
-	// Claimed returns the Submitted runs that carry a Claim of ours, oldest first.
+	// Claimed returns the Submitted runs that carry a Claim of ours, oldest first: of
+	// each the id, labels, state and claim.
 	Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error)
 	// FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
 	FlowRun(ctx context.Context, id string) (prefect.FlowRun, error)
@@ -42,7 +43,8 @@ type Backend interface {
 }
 
 // Renderer makes the Job for a run's present attempt, named for that attempt.
-// A *prefect.AuthorError is the author's fault; any other error may pass.
+// A *prefect.AuthorError is the author's fault, a *job.TemplateError the
+// operator's; any other error may pass.
 type Renderer interface {
 	Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error)
 }

@@ -81,8 +81,8 @@ func TestMetrics(t *testing.T) {
 	want := map[string]float64{
 		"start_delay_seconds count": 1, "start_delay_seconds sum": 0,
 		"actions_total launch done": 1, "actions_total launch failed": 1,
-		"claims_total won":                2,
-		"consecutive_failures kubernetes": 0, "consecutive_failures prefect": 0, "consecutive_failures prefect_claims": 0, "consecutive_failures prefect_jobs": 0,
+		"claims_total won":                  2,
+		"consecutive_failures job_template": 0, "consecutive_failures kubernetes": 0, "consecutive_failures prefect": 0, "consecutive_failures prefect_claims": 0, "consecutive_failures prefect_jobs": 0,
 		"in_hand_runs": 0, "log_lines_dropped_total": 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -136,7 +136,7 @@ func TestStaleReadIsReadAgain(t *testing.T) {
 			m, st := newMemory(tc.now), emptyStore()
 			y := &eyes{memory: m, store: st, actor: "me"}
 			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").FlowRun, ReadAt: time.Now().Add(-tc.age)}})
+			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now().Add(-tc.age)).FlowRun}})
 			if o.result != tc.want {
 				t.Errorf("%s: %s, want %s", tc.name, o.result, tc.want)
 			}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -34,6 +35,7 @@ type loop struct {
 	looks    chan look
 	asks     [questions]streak
 	kube     streak
+	template streak
 
 	asking [questions]bool
 	next   [questions]time.Time
@@ -51,7 +53,7 @@ type loop struct {
 	beating int                // heartbeats among them
 
 	due         []prefect.FlowRun
-	dueRead     time.Time
+	dueAsked    int // how many were asked for at the most
 	claimed     []prefect.FlowRun
 	claimedRead time.Time
 	jobRuns     prefect.Supervision
@@ -62,6 +64,7 @@ type loop struct {
 	turn        int
 	busyAt      time.Time
 	claimsFrom  time.Time // nothing is claimed before, because Kubernetes fails
+	quietUntil  time.Time // nothing is begun or asked before, because Prefect wants to be left alone
 	draining    bool
 	drainBy     time.Time
 	left        int // claims left for others to finish
@@ -75,6 +78,7 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		looks:    make(chan look, questions),
 		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
 		kube:     l.streak("kubernetes"),
+		template: l.streak("job_template"),
 		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
 		next: [questions]time.Time{now, now, now}, busyAt: now,
 	}
@@ -116,7 +120,7 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 
 // startLook asks Prefect, beside the loop, when it is time.
 func (s *loop) startLook(ctx context.Context, now time.Time) error {
-	if s.draining || s.polledEnough() {
+	if s.draining || s.polledEnough() || now.Before(s.quietUntil) {
 		return nil
 	}
 	var ask []question
@@ -147,8 +151,9 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 			// The interval begins with the request, so it is what Prefect sees.
 			s.next[q] = now.Add(spread(s.PollInterval))
 		}
+		limit := s.dueLimit() + len(s.notBefore) // what is held back hides nothing behind it
 		s.workers.Go(func() error {
-			s.looks <- s.observe(ctx, q)
+			s.looks <- s.observe(ctx, q, limit)
 			return nil
 		})
 	}
@@ -182,7 +187,7 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	case howJobsAre:
 		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
 	default:
-		s.due, s.dueRead = k.runs, k.read
+		s.due, s.dueAsked = k.runs, k.limit
 		if len(s.due) > 0 {
 			s.busyAt = now
 		}
@@ -208,12 +213,28 @@ func (s *loop) unanswered(ctx context.Context, now time.Time, k look) error {
 	if k.question == whatIsDue {
 		s.next[k.question], s.busyAt = now.Add(backoff(s.asks[k.question].failures)), now
 	}
+	s.leaveAlone(ctx, now, prefect.RetryAfter(k.err))
 	return nil
+}
+
+// leaveAlone keeps everything from Prefect that is not begun. What was planned is
+// looked at again afterwards; errands in hand have had their own answer.
+func (s *loop) leaveAlone(ctx context.Context, now time.Time, wish time.Duration) {
+	until := now.Add(wish)
+	if wish <= 0 || !until.After(s.quietUntil) {
+		return
+	}
+	if !now.Before(s.quietUntil) {
+		s.log.WarnContext(ctx, "Prefect asks to be left alone; nothing is claimed meanwhile", "duration", wish)
+	}
+	s.quietUntil = until
+	s.pending, s.beats, s.full = nil, nil, false
+	s.ahead.clear()
 }
 
 func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
-		Now: now, Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
+		Now: now, Due: s.due, Claimed: s.claimed,
 		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
 	}
@@ -239,7 +260,7 @@ func (s *loop) replan(ctx context.Context, now time.Time) {
 	for _, a := range plan.Ahead {
 		s.ahead.put(a.Run.Due(), a)
 	}
-	s.full = len(s.due) >= s.dueLimit() && len(s.pending) > 0
+	s.full = len(s.due) >= s.dueAsked && len(s.pending) > 0
 	if len(plan.Actions)+len(plan.Ahead) > 0 {
 		s.log.DebugContext(ctx, "planned", "actions", len(plan.Actions), "ahead", len(plan.Ahead), "due", len(s.due), "claimed", len(s.claimed))
 	}
@@ -278,6 +299,8 @@ func (s *loop) dispatch(now time.Time) {
 			e := s.ready[0]
 			s.ready = s.ready[1:]
 			s.begin(e)
+		case now.Before(s.quietUntil):
+			return
 		case len(s.beats) > 0 && (s.beating == 0 || len(s.pending) == 0 && s.beating < max(1, s.Concurrency/4)):
 			a := s.beats[0]
 			s.beats = s.beats[1:]
@@ -328,6 +351,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.beating--
 	}
 	s.report(ctx, now, o)
+	s.leaveAlone(ctx, now, max(o.quiet, prefect.RetryAfter(o.err)))
 	switch {
 	case o.blame == kubernetesAPI:
 		s.kube.fail(ctx, now, o.err)
@@ -335,6 +359,12 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	case o.result == done && o.Kind != Heartbeat:
 		s.kube.succeed(ctx, now)
 		s.claimsFrom = time.Time{}
+	}
+	switch {
+	case o.blame == jobTemplate:
+		s.template.fail(ctx, now, o.err)
+	case s.template.failures > 0 && o.job != nil && o.tries == 1 && !job.BringsTemplate(o.Run):
+		s.template.succeed(ctx, now)
 	}
 	switch {
 	case o.again.IsZero():
@@ -350,10 +380,10 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	delete(s.hand, id)
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	switch {
-	case o.Kind == Heartbeat:
-		s.beatAt[id] = now // a failed one as well: the next but one is still in time
-	default:
+	case o.Kind != Heartbeat:
 		s.settled[id] = now
+	case o.result == done:
+		s.beatAt[id] = now
 	}
 	if o.hold.After(now) {
 		s.notBefore[o.holdKey()] = o.hold
@@ -390,7 +420,7 @@ func (s *loop) over(now time.Time) string {
 		}
 		return ""
 	}
-	if s.isBusy() {
+	if s.isBusy() || now.Before(s.quietUntil) {
 		s.busyAt = now
 	}
 	switch {
@@ -423,7 +453,11 @@ func (s *loop) nextEvent(now time.Time) time.Time {
 		return next
 	}
 	for q := range questions {
-		at(s.next[q], !s.asking[q] && !s.polledEnough())
+		next := s.next[q]
+		if next.Before(s.quietUntil) {
+			next = s.quietUntil
+		}
+		at(next, !s.asking[q] && !s.polledEnough())
 	}
 	at(s.busyAt.Add(s.IdleTimeout), !slices.Contains(s.asking[:], true) && s.working == 0 && !s.isBusy())
 	at(s.claimsFrom, len(s.pending) > 0 && now.Before(s.claimsFrom))

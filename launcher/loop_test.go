@@ -236,6 +236,59 @@ func TestPrefectAway(t *testing.T) {
 	})
 }
 
+// Prefect's wish is one for all we ask of it, not one for each run.
+func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
+	for _, first := range []string{"claim", "due", "claimed", "read"} {
+		t.Run(first, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory()
+				m.slow(100 * time.Millisecond)
+				for i := range 50 {
+					m.set(run(fmt.Sprintf("r%02d", i)).due(time.Now()))
+				}
+				began, refused := time.Now(), 0
+				m.fault = func(op, _ string, _ bool) error {
+					if op == "announce" || time.Since(began) > 10*time.Minute || refused == 0 && op != first {
+						return nil
+					}
+					refused++
+					return throttled(time.Minute)
+				}
+				b := start(t, m, func(o *Options, _ *fake.Clientset) {
+					if first == "read" { // runs wait and have to be read again
+						o.Concurrency, o.PollInterval = 1, 5*time.Second
+					}
+				})
+				time.Sleep(50 * time.Second)
+				synctest.Wait()
+				m.mu.Lock()
+				atOnce := refused
+				m.mu.Unlock()
+				if atOnce < 1 || atOnce > 16+int(questions) {
+					t.Errorf("refused %d times at first, want no more than were under way", atOnce)
+				}
+				time.Sleep(9 * time.Minute)
+				synctest.Wait()
+				m.mu.Lock()
+				again := refused - atOnce
+				m.mu.Unlock()
+				if again < 8 || again > 9*int(questions) {
+					t.Errorf("refused %d times in 9 minutes, want one look a minute", again)
+				}
+				time.Sleep(90 * time.Second)
+				synctest.Wait()
+				if n := len(b.jobs()); n != 50 {
+					t.Errorf("%d Jobs after the last wish was over, want 50\n%s", n, b.logs)
+				}
+				if n := b.logs.count("left alone"); n < 9 || n > 10 {
+					t.Errorf("%d lines say why nothing happens, want one a pause", n)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
 func TestKeyIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory()
@@ -307,6 +360,64 @@ func TestAuthorsErrorFailsOneRun(t *testing.T) {
 	})
 }
 
+// One bad roll-out of the operator's template used to fail a whole backlog: every
+// run without a template of its own was claimed to be set Failed.
+func TestOperatorsTemplateFailsNoRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const backlog = 150 // more than one look brings
+		m := newMemory()
+		for i := range backlog {
+			m.set(run(fmt.Sprintf("r%03d", i)).due(time.Now().Add(-time.Hour)))
+		}
+		own := run("own").due(time.Now())
+		own.RunConfig = []byte(`{"type": "KubernetesRun", "job_template": {}}`)
+		m.set(own)
+		repaired := run("repaired").claimedBy("other", "v1", "prefect-job-repaired", time.Now().Add(-time.Hour))
+		m.set(repaired)
+
+		b := &bench{t: t, m: m, client: fake.NewClientset(), logs: &logBuffer{}, began: time.Now(), ended: make(chan error, 1)}
+		o := options("me")
+		o.Concurrency = 2
+		o.Logger = slog.New(slog.NewTextHandler(b.logs, nil))
+		b.Launcher = mustNew(t, o, m, b.client)
+		b.renderer = mendable{wrong: func() error {
+			if time.Since(b.began) < time.Minute {
+				return errors.New("it is a Pod")
+			}
+			return nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		b.cancel = cancel
+		go func() { b.ended <- b.Run(ctx) }()
+
+		time.Sleep(50 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"own": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run while the template is wrong (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(prefect.Scheduled, m.get("r000").State.Type); diff != "" {
+			t.Errorf("the state of a run that waits (-want +got):\n%s", diff)
+		}
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if got := len(b.jobs()); got != backlog+2 {
+			t.Errorf("%d Jobs once the template is mended, want %d", got, backlog+2)
+		}
+		if n := b.logs.count("level=ERROR") + b.logs.count("level=WARN"); n != 1 {
+			t.Errorf("%d complaints, want one:\n%s", n, b.logs)
+		}
+		for text, want := range map[string]int{
+			`level=ERROR msg="upstream fails; trying on" upstream=job_template err="it is a Pod: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait"`: 1,
+			`msg="upstream answers again" upstream=job_template`: 1,
+		} {
+			if got := b.logs.count(text); got != want {
+				t.Errorf("%q is logged %d times, want %d", text, got, want)
+			}
+		}
+	})
+}
+
 func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -357,6 +468,29 @@ func TestInvalidJobFailsItsRunWithTheServersWords(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAllDueTasksOfARunAreClaimed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := run("r")
+		for i, task := range []string{"c", "a", "b"} {
+			r = r.retrying(task, 4, time.Now().Add(-time.Duration(i)*time.Minute))
+		}
+		m := newMemory(r)
+		b := start(t, m)
+		time.Sleep(2 * time.Second)
+		b.stop()
+		if left := m.get("r").DueTasks; len(left) > 0 {
+			t.Errorf("not claimed: %v; a look brings the first task only", left)
+		}
+		var attempts []string
+		for _, j := range b.jobs() {
+			attempts = append(attempts, j.Labels[job.LabelAttempt])
+		}
+		if diff := cmp.Diff([]string{"retry-b-v4"}, attempts); diff != "" {
+			t.Errorf("Jobs by attempt (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestQuotaForAWhileHoldsUpNobodyElse(t *testing.T) {
@@ -627,6 +761,53 @@ func TestHeartbeatsWhileAPodWaits(t *testing.T) {
 		}
 		b.stop()
 	})
+}
+
+// A launcher that is woken for a heartbeat sends it at once, again soon if it was
+// lost, and does not stay for it.
+func TestWokenLauncherBeatsAndLeaves(t *testing.T) {
+	for name, lost := range map[string]int{"at once": 0, "the first one is lost": 1} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				began, ago := time.Now(), time.Now().Add(-8*time.Minute)
+				m := newMemory(
+					run("waits").version(2).claimedBy("gone", "v1", "prefect-job-waits", ago),
+					run("waits-2").version(2).claimedBy("gone", "v1", "prefect-job-waits-2", ago),
+					run("seen-to").version(2).claimedBy("gone", "v1", "prefect-job-seen-to", ago).beaten(began.Add(-time.Minute)),
+				)
+				var sent []string
+				m.fault = func(op, id string, _ bool) error {
+					if op != "heartbeat" {
+						return nil
+					}
+					sent = append(sent, fmt.Sprintf("%s after %s", id, time.Since(began).Round(10*time.Second)))
+					if len(sent) <= lost {
+						return errLost
+					}
+					return nil
+				}
+				client := fake.NewClientset()
+				for _, id := range []string{"waits", "waits-2", "seen-to"} {
+					add(t, client, jobOfRun(id))
+				}
+				// One worker, so that the heartbeats come one after another.
+				b := startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.IdleTimeout, o.Concurrency = 40*time.Second, 1 })
+				if err := b.leave(); err != nil {
+					t.Fatal(err)
+				}
+				want := []string{"waits after 0s", "waits-2 after 0s"}
+				if lost > 0 {
+					want = append(want, "waits after 30s")
+				}
+				if diff := cmp.Diff(want, sent); diff != "" {
+					t.Errorf("heartbeats (-want +got):\n%s", diff)
+				}
+				if stayed := time.Since(began); stayed > time.Minute {
+					t.Errorf("stayed for %s", stayed)
+				}
+			})
+		})
+	}
 }
 
 func TestClaimOfADeadLauncherIsRepaired(t *testing.T) {

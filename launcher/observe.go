@@ -39,8 +39,10 @@ const (
 // look is what one reading of Prefect brought.
 type look struct {
 	question question
-	runs     []prefect.FlowRun
-	jobs     prefect.Supervision
+	// limit is how many due runs were asked for.
+	limit int
+	runs  []prefect.FlowRun
+	jobs  prefect.Supervision
 	// read is when it was asked, took how long the answer took.
 	read time.Time
 	took time.Duration
@@ -52,17 +54,17 @@ func (o Options) dueLimit() int { return max(100, duePerWorker*o.Concurrency) }
 
 // observe asks Prefect. It runs beside the loop, and the questions beside each
 // other, so that a slow answer does not delay what is due meanwhile.
-func (l *Launcher) observe(ctx context.Context, q question) look {
+func (l *Launcher) observe(ctx context.Context, q question, limit int) look {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	k := look{question: q, read: time.Now()}
+	k := look{question: q, limit: limit, read: time.Now()}
 	switch q {
 	case whatIsClaimed:
 		k.runs, k.err = l.backend.Claimed(ctx, l.Labels)
 	case howJobsAre:
 		k.jobs, k.err = l.backend.Supervise(ctx, nil, l.jobs.active())
 	default:
-		k.runs, k.err = l.backend.Due(ctx, l.Labels, k.read.Add(l.Lookahead), l.dueLimit())
+		k.runs, k.err = l.backend.Due(ctx, l.Labels, k.read.Add(l.Lookahead), limit)
 	}
 	k.took = time.Since(k.read)
 	return k

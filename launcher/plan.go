@@ -60,8 +60,6 @@ type Action struct {
 	Job string
 	// Finding is what is wrong with it; of Run then only the ID is known.
 	Finding trouble.Finding
-	// ReadAt is when Run was read, taken before the request was sent.
-	ReadAt time.Time
 }
 
 // Job is what planning needs of a Kubernetes Job.
@@ -78,11 +76,9 @@ type Job struct {
 // World is all that a plan depends on.
 type World struct {
 	Now time.Time
-	// Due and Claimed are what the backend answered, and when it was asked.
-	Due         []prefect.FlowRun
-	DueRead     time.Time
-	Claimed     []prefect.FlowRun
-	ClaimedRead time.Time
+	// Due and Claimed are what the backend answered.
+	Due     []prefect.FlowRun
+	Claimed []prefect.FlowRun
 	// Jobs by flow run.
 	Jobs map[string][]Job
 	// Troubled are the Jobs in trouble, and SupervisedRead when Prefect was asked
@@ -96,7 +92,7 @@ type World struct {
 	Settled map[string]time.Time
 	// NotBefore is when a run, or a Job in trouble, may be looked at again.
 	NotBefore map[string]time.Time
-	// Beats is when a run last got a heartbeat from us.
+	// Beats is when a run last got a heartbeat from us, by our own clock.
 	Beats map[string]time.Time
 	// Turn counts plans.
 	Turn int
@@ -111,7 +107,8 @@ type Plan struct {
 }
 
 // beatInterval: Prefect reschedules a run whose heartbeat is 10 minutes old
-// (prefect1-server-facts f), so one may be lost.
+// (prefect1-server-facts f), so one may be lost. The scaler wakes a launcher when
+// there has been none for longer.
 const beatInterval = 3 * time.Minute
 
 // NewPlan decides. It is a pure function:
@@ -126,7 +123,7 @@ const beatInterval = 3 * time.Minute
 //	run ahead                 |                               | the same, later
 //	claimed run               | no Job, claim older than grace or our own | Repair
 //	                          | no Job, younger claim         | nothing: its launcher is at it
-//	                          | an active Job                 | Heartbeat, every 3 minutes
+//	                          | an active Job                 | Heartbeat, 3 minutes after the last, whoever sent it
 //	Job in trouble            | whose time has come           | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
@@ -134,14 +131,13 @@ const beatInterval = 3 * time.Minute
 func NewPlan(o Options, w World) Plan {
 	var p Plan
 	// A run that changed between the two reads is in both; the later read counts.
-	isDue, isClaimed := ids(w.Due), ids(w.Claimed)
-	dueFirst := w.DueRead.Before(w.ClaimedRead)
+	dueRead, claimedRead := reads(w.Due), reads(w.Claimed)
 	for _, run := range w.Claimed {
-		if w.skips(run.ID, w.ClaimedRead) || isDue[run.ID] && !dueFirst {
+		if due, isDue := dueRead[run.ID]; w.skips(run) || isDue && !due.Before(run.ReadAt) {
 			continue
 		}
 		if kind := claimedAction(o, w, run); kind != 0 {
-			p.Actions = append(p.Actions, Action{Kind: kind, Run: run, ReadAt: w.ClaimedRead})
+			p.Actions = append(p.Actions, Action{Kind: kind, Run: run})
 		}
 	}
 	slices.SortStableFunc(p.Actions, func(a, b Action) int {
@@ -154,14 +150,14 @@ func NewPlan(o Options, w World) Plan {
 
 	var due []Action
 	for _, run := range w.Due {
-		if w.skips(run.ID, w.DueRead) || isClaimed[run.ID] && dueFirst || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
+		if w.skips(run) || run.ReadAt.Before(claimedRead[run.ID]) || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
 			continue
 		}
 		kind, adopted := dueAction(run, w.Jobs[run.ID])
 		if kind == 0 {
 			continue
 		}
-		a := Action{Kind: kind, Run: run, Job: adopted, ReadAt: w.DueRead}
+		a := Action{Kind: kind, Run: run, Job: adopted}
 		if run.Due().After(w.Now) {
 			p.Ahead = append(p.Ahead, a)
 		} else {
@@ -174,20 +170,21 @@ func NewPlan(o Options, w World) Plan {
 	return p
 }
 
-func ids(runs []prefect.FlowRun) map[string]bool {
-	set := make(map[string]bool, len(runs))
+// reads are when runs were read.
+func reads(runs []prefect.FlowRun) map[string]time.Time {
+	at := make(map[string]time.Time, len(runs))
 	for _, r := range runs {
-		set[r.ID] = true
+		at[r.ID] = r.ReadAt
 	}
-	return set
+	return at
 }
 
-// skips reports whether nothing may be decided about a run that was read then.
-func (w World) skips(id string, read time.Time) bool {
-	if settled, ok := w.Settled[id]; ok && !read.After(settled) {
+// skips reports whether nothing may be decided about a run as it was read.
+func (w World) skips(run prefect.FlowRun) bool {
+	if settled, ok := w.Settled[run.ID]; ok && !run.ReadAt.After(settled) {
 		return true
 	}
-	return w.Busy[id] || w.NotBefore[id].After(w.Now)
+	return w.Busy[run.ID] || w.NotBefore[run.ID].After(w.Now)
 }
 
 func dueAction(run prefect.FlowRun, jobs []Job) (kind Kind, adopted string) {
@@ -236,10 +233,7 @@ func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
 	}
 	switch {
 	case active:
-		last := run.StateAt
-		if beat := w.Beats[run.ID]; beat.After(last) {
-			last = beat
-		}
+		last := slices.MaxFunc([]time.Time{run.StateAt, run.Heartbeat, w.Beats[run.ID]}, time.Time.Compare)
 		if w.Now.Sub(last) >= beatInterval {
 			return Heartbeat
 		}

@@ -83,17 +83,30 @@ func TestPlan(t *testing.T) {
 		{name: "claim without a Job of its attempt", claimed: run("r").version(4).claimedBy("other", "v3", "j3", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
 		{name: "claim whose pod waits long", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(3*time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"}},
 		{name: "claim whose pod waits long, with a heartbeat of late", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{active("j", "v1")}, world: func(w *World) { w.Beats = map[string]time.Time{"r": ago(2 * time.Minute)} }},
+		{
+			name:    "claim whose pod waits long, with a heartbeat of another launcher's",
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3*time.Minute - 1)), jobs: []Job{active("j", "v1")},
+		},
+		{
+			name:    "claim whose pod waits long, with an old heartbeat",
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3 * time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"},
+		},
 		{name: "submitted by somebody else", claimed: func() *runBuilder { r := run("r"); r.State.Type = prefect.Submitted; return r }()},
 
 		{name: "in both reads, due the later one", due: run("r").version(3).due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), want: []string{"launch r"}},
 		{
 			name: "in both reads, claimed the later one",
-			due:  run("r").due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)),
-			world: func(w *World) { w.ClaimedRead = noon.Add(1) }, want: []string{"repair r"},
+			due:  run("r").due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).readAt(noon.Add(1)),
+			want: []string{"repair r"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := World{Now: noon, DueRead: noon, ClaimedRead: noon, Jobs: map[string][]Job{"r": tc.jobs}}
+			w := World{Now: noon, Jobs: map[string][]Job{"r": tc.jobs}}
+			for _, r := range []*runBuilder{tc.due, tc.claimed} {
+				if r != nil && r.ReadAt.IsZero() {
+					r.ReadAt = noon
+				}
+			}
 			if tc.due != nil {
 				w.Due = []prefect.FlowRun{tc.due.FlowRun}
 			}
@@ -116,7 +129,7 @@ func TestPlan(t *testing.T) {
 
 func TestPlanOrder(t *testing.T) {
 	w := World{
-		Now: noon, DueRead: noon, ClaimedRead: noon,
+		Now: noon,
 		Claimed: []prefect.FlowRun{
 			run("waits").version(2).claimedBy("other", "v1", "w", noon.Add(-time.Hour)).FlowRun,
 			run("younger").version(2).claimedBy("other", "v1", "y", noon.Add(-time.Minute)).FlowRun,
@@ -152,7 +165,7 @@ func TestPlanOrder(t *testing.T) {
 func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := planOptions()
-		w := World{Now: noon, DueRead: noon, ClaimedRead: noon, Jobs: map[string][]Job{}, Beats: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
+		w := World{Now: noon, Jobs: map[string][]Job{}, Beats: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
 		second := func(label string, from, to int) time.Time {
 			return noon.Add(time.Duration(rapid.IntRange(from, to).Draw(t, label)) * time.Second)
 		}

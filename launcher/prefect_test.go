@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,9 @@ func run(id string) *runBuilder {
 	}}
 }
 
-func (b *runBuilder) due(at time.Time) *runBuilder { b.State.StartTime = at; return b }
-func (b *runBuilder) version(v int) *runBuilder    { b.Version = v; return b }
+func (b *runBuilder) due(at time.Time) *runBuilder    { b.State.StartTime = at; return b }
+func (b *runBuilder) readAt(at time.Time) *runBuilder { b.ReadAt = at; return b }
+func (b *runBuilder) version(v int) *runBuilder       { b.Version = v; return b }
 func (b *runBuilder) labels(l ...string) *runBuilder {
 	b.Labels = l
 	return b
@@ -51,6 +53,9 @@ func (b *runBuilder) claimedBy(launcher string, attempt prefect.Attempt, jobName
 	b.StateAt = at
 	return b
 }
+
+// beaten gives the run a heartbeat.
+func (b *runBuilder) beaten(at time.Time) *runBuilder { b.Heartbeat = at; return b }
 
 // memory is a Prefect Server in memory, with its weaknesses (prefect1-server-facts
 // a–c): versions are ignored, Submitted is accepted in any state, and the only
@@ -75,6 +80,12 @@ type memory struct {
 	logs   []prefect.LogEntry
 	asked  map[string]int
 }
+
+// throttled is an API that asks to be left alone.
+type throttled time.Duration
+
+func (t throttled) Error() string             { return "HTTP 429" }
+func (t throttled) RetryAfter() time.Duration { return time.Duration(t) }
 
 var errLost = errors.New("the answer was lost")
 
@@ -155,11 +166,20 @@ func (m *memory) matching(labels []string, want func(prefect.FlowRun) bool) []pr
 }
 
 func (m *memory) Due(ctx context.Context, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
+	at := time.Now()
 	if err := m.begin(ctx, "due", ""); err != nil {
 		return nil, err
 	}
 	due := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claimable(until) })
 	slices.SortStableFunc(due, func(a, b prefect.FlowRun) int { return a.Due().Compare(b.Due()) })
+	for i := range due {
+		due[i].ReadAt = at
+		if tasks := due[i].DueTasks; len(tasks) > 0 {
+			due[i].DueTasks = []prefect.TaskRun{slices.MinFunc(tasks, func(a, b prefect.TaskRun) int {
+				return cmp.Or(a.State.StartTime.Compare(b.State.StartTime), cmp.Compare(a.ID, b.ID))
+			})}
+		}
+	}
 	if m.lag > 0 {
 		time.Sleep(m.lag)
 	}
@@ -167,10 +187,14 @@ func (m *memory) Due(ctx context.Context, labels []string, until time.Time, limi
 }
 
 func (m *memory) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error) {
+	at := time.Now()
 	if err := m.begin(ctx, "claimed", ""); err != nil {
 		return nil, err
 	}
 	claimed := m.matching(labels, func(r prefect.FlowRun) bool { return r.Claim != nil })
+	for i, r := range claimed {
+		claimed[i] = prefect.FlowRun{ID: r.ID, Labels: r.Labels, State: r.State, Claim: r.Claim, StateAt: r.StateAt, ReadAt: at, Heartbeat: r.Heartbeat}
+	}
 	if m.claimsLag > 0 {
 		time.Sleep(m.claimsLag)
 	}
@@ -178,6 +202,7 @@ func (m *memory) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 }
 
 func (m *memory) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error) {
+	at := time.Now()
 	if err := m.begin(ctx, "read", id); err != nil {
 		return prefect.FlowRun{}, err
 	}
@@ -187,6 +212,7 @@ func (m *memory) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error
 	if !ok {
 		return r, prefect.ErrNotFound
 	}
+	r.ReadAt = at
 	return r, nil
 }
 
@@ -207,6 +233,9 @@ func (m *memory) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.C
 	if err := m.begin(ctx, "claim", run.ID); err != nil {
 		if errors.Is(err, prefect.ErrAuth) {
 			return prefect.ClaimResult{}, err
+		}
+		if wish := prefect.RetryAfter(err); wish > 0 {
+			return prefect.ClaimResult{Answer: prefect.NotNow, Reason: err.Error(), RetryAfter: wish}, nil
 		}
 		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: err.Error()}, nil
 	}
@@ -270,7 +299,16 @@ func (m *memory) Log(ctx context.Context, entries []prefect.LogEntry) error {
 }
 
 func (m *memory) Heartbeat(ctx context.Context, id string) error {
-	return m.begin(ctx, "heartbeat", id)
+	if err := m.begin(ctx, "heartbeat", id); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r, ok := m.runs[id]; ok {
+		r.Heartbeat = time.Now()
+		m.runs[id] = r
+	}
+	return nil
 }
 
 // Supervise takes every running run with a claim on record for silent.
@@ -315,6 +353,20 @@ func (m *memory) linesOf(id string) []string {
 // template renders every run's Job the same; a run config of "wrong" is its
 // author's error.
 type template struct{}
+
+// mendable renders as the operator's template, which is wrong for a while, lets
+// it: runs that bring their own do not mind.
+type mendable struct {
+	template
+	wrong func() error
+}
+
+func (m mendable) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
+	if err := m.wrong(); err != nil && !job.BringsTemplate(r) {
+		return nil, &job.TemplateError{Err: err}
+	}
+	return m.template.Render(ctx, r)
+}
 
 func (template) Render(_ context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
 	if string(r.RunConfig) == "wrong" {

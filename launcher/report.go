@@ -28,7 +28,7 @@ func (s *loop) report(ctx context.Context, now time.Time, o outcome) {
 		level, message = slog.LevelInfo, "handed the run back"
 	}
 	// While an upstream is away, its streak has said so; not once more per run.
-	away := o.blame == prefectAPI && s.asks[whatIsDue].failures > 0 || o.blame == kubernetesAPI && s.kube.failures > 0
+	away := o.blame == prefectAPI && s.asks[whatIsDue].failures > 0 || o.blame == kubernetesAPI && s.kube.failures > 0 || o.blame == jobTemplate
 	if o.err != nil && !away {
 		level = slog.LevelWarn
 	}

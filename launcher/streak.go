@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -52,7 +53,7 @@ func (s *streak) fail(ctx context.Context, now time.Time, err error) {
 	}
 	s.since = now
 	level := slog.LevelWarn
-	if errors.Is(err, prefect.ErrAuth) {
+	if wrong, ok := errors.AsType[*job.TemplateError](err); errors.Is(err, prefect.ErrAuth) || ok && !wrong.Passing {
 		level = slog.LevelError // it does not pass by itself
 	}
 	s.log.Log(ctx, level, "upstream fails; trying on", "upstream", s.upstream, "err", err)

@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -127,6 +129,26 @@ func TestTLS(t *testing.T) {
 		container := ours(t, objects)["scaler"].spec.Containers[0]
 		if tls := settings.TLSCertFile != ""; tls != (container.ReadinessProbe.GRPC == nil) || tls != (container.LivenessProbe.GRPC == nil) {
 			t.Errorf("%s: the kubelet's gRPC probes speak no TLS", overlay)
+		}
+		var given []string
+		for _, o := range objects {
+			if o.GetKind() != "TriggerAuthentication" {
+				continue
+			}
+			parameters, _, _ := unstructured.NestedSlice(o.Object, "spec", "secretTargetRef")
+			for _, p := range parameters {
+				given = append(given, fmt.Sprint(p.(map[string]any)["parameter"]))
+			}
+		}
+		var want []string
+		if settings.TLSCertFile != "" {
+			want = append(want, "caCert")
+		}
+		if settings.TLSClientCAFile != "" {
+			want = append(want, "tlsClientCert", "tlsClientKey")
+		}
+		if diff := cmp.Diff(want, given); diff != "" {
+			t.Errorf("%s: KEDA is given other certificates than the scaler asks for (-want +got):\n%s", overlay, diff)
 		}
 		for _, o := range objects {
 			if kind := o.GetKind(); kind != "ScaledObject" && kind != "ScaledJob" {

@@ -93,7 +93,11 @@ func buildWith(t *testing.T, overlay string, files map[string]string) []*unstruc
 		t.Fatal(err)
 	}
 	if one, two, combined := strings.Cut(overlay, " and "); combined {
-		text := "resources: [../../base]\ncomponents: [../../components/" + one + ", ../../components/" + two + "]\n"
+		listed := []string{one, two}
+		if slices.Contains(listed, "mtls") { // it is for what tls brings
+			listed = append([]string{"tls"}, slices.DeleteFunc(listed, func(c string) bool { return c == "tls" })...)
+		}
+		text := "resources: [../../base]\ncomponents: [../../components/" + strings.Join(listed, ", ../../components/") + "]\n"
 		overlay = "overlays/of-somebody"
 		if err := memory.WriteFile("manifests/"+overlay+"/kustomization.yaml", []byte(text)); err != nil {
 			t.Fatal(err)

@@ -47,8 +47,9 @@ func (a Answer) String() string {
 // ClaimResult is an Answer with its circumstances.
 type ClaimResult struct {
 	Answer Answer
-	// RetryAt is when to look again after NotNow; zero leaves it to the caller.
-	RetryAt time.Time
+	// RetryAfter is how long the API asked to be left alone, as in the function of
+	// this name; zero when it did not.
+	RetryAfter time.Duration
 	// Reason is the backend's own wording, for logs; may be empty.
 	Reason string
 }

@@ -18,6 +18,16 @@ type ClaimedRun struct {
 	Claim  Claim
 	// ClaimedAt is when the claim was written.
 	ClaimedAt time.Time
+	// Heartbeat is the last one the backend got; zero when none.
+	Heartbeat time.Time
+}
+
+// LastSign is when the run last gave a sign of life, or had one given for it.
+func (r ClaimedRun) LastSign() time.Time {
+	if r.Heartbeat.After(r.ClaimedAt) {
+		return r.Heartbeat
+	}
+	return r.ClaimedAt
 }
 
 // Observation is one consistent look at what waits in Prefect.

@@ -24,13 +24,19 @@ type FlowRun struct {
 	// Empty or JSON null means the defaults.
 	RunConfig json.RawMessage
 	// DueTasks are the task runs of a Running flow run whose retry time has
-	// come. They are what makes such a run claimable; empty for all others.
+	// come. They are what makes such a run claimable; empty for all others. Of a
+	// run that was read among many it is only the one that fell due first, which
+	// is all that Due and Attempt depend on.
 	DueTasks []TaskRun
 	// Claim is what a launcher of ours wrote into the Submitted state; nil when
 	// the run is not Submitted or was submitted by somebody else.
 	Claim *Claim
 	// StateAt is when the present state was written; zero when unknown.
 	StateAt time.Time
+	// ReadAt is when the API was asked for this, by our own clock.
+	ReadAt time.Time
+	// Heartbeat is the last one the backend got; zero when none.
+	Heartbeat time.Time
 }
 
 // Flow is the registered flow a run executes.

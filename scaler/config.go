@@ -55,7 +55,7 @@ type Options struct {
 	// PollInterval is the pause between two looks; 1 s by default. It grows
 	// fivefold while nobody asks.
 	PollInterval time.Duration
-	// PollTimeout bounds one look; 10 s by default.
+	// PollTimeout bounds one look; 15 s by default, as the agent had it.
 	PollTimeout time.Duration
 	// MaxStaleness is how long an answer is served after Prefect went away,
 	// before KEDA is given an error, which freezes it; 2 m by default.
@@ -87,7 +87,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.PollInterval, time.Second)
-	set(&o.PollTimeout, 10*time.Second)
+	set(&o.PollTimeout, 15*time.Second)
 	set(&o.MaxStaleness, 2*time.Minute)
 	set(&o.WarmUpLead, 10*time.Second)
 	set(&o.ClaimGrace, 5*time.Second)

@@ -33,6 +33,7 @@ type objectReport struct {
 	Due          int64      `json:"due"`
 	DueWithin    int64      `json:"due_within_lead"`
 	Missing      int64      `json:"claims_without_job"`
+	Silent       int64      `json:"heartbeats_due,omitempty"`
 	Troubled     kindCounts `json:"jobs_in_trouble,omitempty"`
 	WarmUpLead   string     `json:"warm_up_lead"`
 	FirstRuns    []string   `json:"first_runs"`
@@ -52,6 +53,7 @@ type connectionReport struct {
 	Truncated bool          `json:"truncated"`
 	Unserved  []labelReport `json:"unserved"`
 	Missing   []claimReport `json:"claims_without_job"`
+	Silent    []claimReport `json:"heartbeats_due,omitempty"`
 	Troubled  []jobReport   `json:"jobs_in_trouble"`
 	Unsynced  []string      `json:"job_namespaces_not_listed,omitempty"`
 }
@@ -98,10 +100,39 @@ func (s *Server) Debug() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
+		rep.list()
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		_ = e.Encode(rep)
 	})
+}
+
+// list makes lists of what is nil, which JSON would call null.
+func (r *report) list() {
+	for i := range r.ScaledObjects {
+		o := &r.ScaledObjects[i]
+		o.Labels, o.FirstRuns, o.MetadataSeen = list(o.Labels), list(o.FirstRuns), list(o.MetadataSeen)
+	}
+	for i := range r.Connections {
+		c := &r.Connections[i]
+		c.Unserved, c.Missing, c.Troubled = list(c.Unserved), list(c.Missing), list(c.Troubled)
+		for j := range c.Unserved {
+			c.Unserved[j].Labels, c.Unserved[j].FirstRuns = list(c.Unserved[j].Labels), list(c.Unserved[j].FirstRuns)
+		}
+		for j := range c.Missing {
+			c.Missing[j].Labels = list(c.Missing[j].Labels)
+		}
+		for j := range c.Troubled {
+			c.Troubled[j].Labels = list(c.Troubled[j].Labels)
+		}
+	}
+}
+
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
 }
 
 func (s *service) report(now time.Time) report {
@@ -144,6 +175,7 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 	}
 	o.Active, o.Value, o.Demand = v.Active, v.Value, v.Demand()
 	o.Due, o.DueWithin, o.Missing, o.Troubled = v.Due, v.Ahead, v.Missing, v.Troubled
+	o.Silent = v.Silent
 	o.Reason = v.reason(t)
 	if !v.NextWake.IsZero() {
 		o.NextWake = &v.NextWake
@@ -173,12 +205,19 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 		}
 	}
 	for _, m := range s.Missing {
-		c.Missing = append(c.Missing, claimReport{
-			m.ID, m.Labels, m.Claim.Launcher, m.Claim.Namespace, m.Claim.Job, string(m.Claim.Attempt), m.CountsFrom,
-		})
+		c.Missing = append(c.Missing, reportClaim(m.ID, m.Labels, m.Claim, m.CountsFrom))
+	}
+	for _, w := range s.Waiting {
+		if !w.CountsFrom.After(now) {
+			c.Silent = append(c.Silent, reportClaim(w.ID, w.Labels, w.Claim, w.CountsFrom))
+		}
 	}
 	for _, d := range s.Troubled {
 		c.Troubled = append(c.Troubled, jobReport{d.Run, d.Labels, d.Namespace, d.Job, d.Kind, d.Message, d.From})
 	}
 	return c
+}
+
+func reportClaim(run string, labels []string, c prefect.Claim, from time.Time) claimReport {
+	return claimReport{run, labels, c.Launcher, c.Namespace, c.Job, string(c.Attempt), from}
 }

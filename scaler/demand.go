@@ -19,6 +19,8 @@ type verdict struct {
 	// Due runs are claimable now, Ahead ones within the lead; Missing are claims
 	// without a Job.
 	Due, Ahead, Missing int64
+	// Silent are claims whose Job waits and whose heartbeat is overdue.
+	Silent int64
 	// Troubled are Jobs in trouble, by kind; nil when there are none.
 	Troubled map[trouble.Kind]int64
 	// AtLeast is set when more runs wait than one look returns.
@@ -39,9 +41,10 @@ type verdict struct {
 	NextWake time.Time
 }
 
-// Demand is the number of things a launcher would have to do.
+// Demand is the number of things a launcher would have to do. Sending heartbeats
+// is one thing, however many they are.
 func (v verdict) Demand() int64 {
-	sum := v.Due + v.Ahead + v.Missing
+	sum := v.Due + v.Ahead + v.Missing + min(v.Silent, 1)
 	for _, n := range v.Troubled {
 		sum += n
 	}
@@ -77,6 +80,19 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 			v.Missing++
 		}
 	}
+	var silentFrom time.Time
+	for _, w := range s.Waiting {
+		switch {
+		case !prefect.LabelsMatch(t.Labels, w.Labels):
+		case w.CountsFrom.After(now):
+			silentFrom = earliest(silentFrom, w.CountsFrom)
+		default:
+			v.Silent++
+		}
+	}
+	if v.Silent == 0 {
+		v.NextWake = earliest(v.NextWake, silentFrom)
+	}
 	for _, d := range s.Troubled {
 		switch {
 		case !prefect.LabelsMatch(t.Labels, d.Labels):
@@ -96,8 +112,9 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 		// nothing to do than a run that waits for other people's backlog.
 		value = max(value, 1)
 	}
-	// A lower bound proves nothing about being below the threshold.
-	above := value > t.ActivationThreshold || v.AtLeast
+	// A lower bound proves nothing about being below the threshold, and a run that
+	// waits for its heartbeat cannot wait for others to fall due.
+	above := value > t.ActivationThreshold || v.AtLeast || v.Silent > 0
 	v.Held = !above && wasActive && value > 0
 	v.Active = above || v.Held
 	if !v.Active {
@@ -167,6 +184,7 @@ func (v verdict) reason(t trigger) string {
 	add(v.Due, "%d due")
 	add(v.Ahead, "%d due within %s", t.WarmUpLead)
 	add(v.Missing, "%d claimed without a Job")
+	add(v.Silent, "%d whose Job waits need a heartbeat")
 	for _, k := range trouble.Kinds() {
 		add(v.Troubled[k], "%d in trouble (%s)", k)
 	}

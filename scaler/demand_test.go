@@ -32,12 +32,16 @@ func TestDecide(t *testing.T) {
 	threshold := func(t *trigger) { t.ActivationThreshold = 2 }
 	look := func(runs ...prefect.DueRun) *snapshot { return newSnapshot(prefect.Observation{Due: runs}, noon) }
 	lacking := func(from time.Duration, labels ...string) *snapshot {
-		return look().with([]missing{{ID: "c", Labels: labels, CountsFrom: at(from)}}, nil)
+		return look().with([]missing{{ID: "c", Labels: labels, CountsFrom: at(from)}}, nil, nil)
 	}
 	truncated := func(runs ...prefect.DueRun) *snapshot {
 		return newSnapshot(prefect.Observation{Due: runs, Truncated: true}, noon)
 	}
-	jobs := func(jobs ...troubled) *snapshot { return look().with(nil, jobs) }
+	jobs := func(jobs ...troubled) *snapshot { return look().with(nil, nil, jobs) }
+	silent := func(w ...waiting) *snapshot { return look().with(nil, w, nil) }
+	waits := func(from time.Duration, labels ...string) waiting {
+		return waiting{ID: "w", Labels: labels, CountsFrom: at(from)}
+	}
 	three := look(run("1", at(-time.Second), "a"), run("2", at(-time.Minute), "a", "b"), run("3", at(-time.Hour), "b"))
 
 	for name, tc := range map[string]struct {
@@ -78,6 +82,13 @@ func TestDecide(t *testing.T) {
 		},
 		"claim in its grace":     {lacking(time.Second, "a"), tr(), false, verdict{NextWake: at(time.Second)}, "no run with these labels is due"},
 		"claim of somebody else": {lacking(-time.Second, "c"), tr(), false, verdict{}, "no run with these labels is due"},
+		"Jobs that wait":         {silent(waits(time.Hour, "a"), waits(time.Minute, "b"), waits(time.Second, "c")), tr(), false, verdict{NextWake: at(time.Minute)}, "no run with these labels is due"},
+		"heartbeats are one thing to do": {
+			silent(waits(0, "a"), waits(-time.Minute, "b"), waits(time.Minute, "b"), waits(0, "c")), tr(), false,
+			verdict{Silent: 2, Active: true, Value: 1},
+			"2 whose Job waits need a heartbeat",
+		},
+		"a heartbeat does not wait for the threshold": {silent(waits(0, "a")), tr(threshold), false, verdict{Silent: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
 		"Jobs in trouble": {
 			jobs(troubledJob(trouble.Failed, at(-time.Hour), "a"), troubledJob(trouble.ImagePull, noon, "b"), troubledJob(trouble.Failed, at(-1), "c")), tr(), false,
 			verdict{Troubled: map[trouble.Kind]int64{trouble.Failed: 1, trouble.ImagePull: 1}, Active: true, Value: 2},
@@ -148,7 +159,11 @@ func TestVerdictProperties(t *testing.T) {
 			kind := rapid.SampledFrom(trouble.Kinds()).Draw(t, "kind")
 			jobs = append(jobs, troubledJob(kind, at(time.Duration(offset.Draw(t, "from"))*time.Second), labels.Draw(t, "labels")...))
 		}
-		s := newSnapshot(prefect.Observation{Due: runs, Truncated: rapid.Bool().Draw(t, "truncated")}, noon).with(lacking, jobs)
+		var waits []waiting
+		for range rapid.IntRange(0, 3).Draw(t, "waits") {
+			waits = append(waits, waiting{Labels: labels.Draw(t, "labels"), CountsFrom: at(time.Duration(offset.Draw(t, "from")) * time.Second)})
+		}
+		s := newSnapshot(prefect.Observation{Due: runs, Truncated: rapid.Bool().Draw(t, "truncated")}, noon).with(lacking, waits, jobs)
 		tr := trigger{
 			Labels:              labels.Draw(t, "ours"),
 			RunsPerLauncher:     rapid.Int64Range(1, 5).Draw(t, "runsPerLauncher"),

@@ -30,16 +30,24 @@ type fakeSource struct {
 
 	supervision prefect.Supervision
 	supervised  []asked
+	// mute has Supervise hang.
+	mute bool
 }
 
 // asked is what a call of Supervise asked about.
 type asked struct{ troubled, active []string }
 
 // Supervise answers of the runs in supervision what was asked for.
-func (f *fakeSource) Supervise(_ context.Context, troubled, active []string) (prefect.Supervision, error) {
+func (f *fakeSource) Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.supervised = append(f.supervised, asked{troubled, active})
+	if f.mute {
+		f.mu.Unlock()
+		<-ctx.Done()
+		f.mu.Lock()
+		return prefect.Supervision{}, ctx.Err()
+	}
 	if f.err != nil {
 		return prefect.Supervision{}, f.err
 	}

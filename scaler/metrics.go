@@ -37,7 +37,7 @@ func newMetrics() *metrics {
 		poll: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "prefect_keda_scaler_poll_duration_seconds", Help: "How long a look at Prefect took.",
 			// Around the default timeout, so that time-outs show.
-			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 9.9, 11},
+			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 14.9, 16},
 		}, []string{"connection"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "prefect_keda_scaler_streams", Help: "Open StreamIsActive calls.",
@@ -85,8 +85,8 @@ func (m *metrics) pushed(k kind, since, now time.Time) {
 type gauges struct {
 	service *service
 
-	age, failures, due, lacking, troubled *prometheus.Desc
-	demand, value, active, asking         *prometheus.Desc
+	age, failures, due, lacking, silent, troubled *prometheus.Desc
+	demand, value, active, asking                 *prometheus.Desc
 }
 
 func newGauges(s *service) *gauges {
@@ -99,6 +99,7 @@ func newGauges(s *service) *gauges {
 		failures: desc("poll_consecutive_failures", "Looks at Prefect that failed since the last success.", "connection"),
 		due:      desc("due_runs", "Due runs, whatever their labels.", "connection"),
 		lacking:  desc("claims_without_job", "Claims whose Job is missing, the grace for creating it included.", "connection"),
+		silent:   desc("heartbeats_due", "Claims whose Job waits and that need a heartbeat, which wakes a launcher.", "connection"),
 		troubled: desc("jobs_in_trouble", "Jobs that want or will want a launcher to see to them.", "connection", "kind"),
 		demand:   desc("demand", "Runs and claims that want a launcher.", "scaled_object"),
 		value:    desc("metric_value", "The metric as told to KEDA.", "scaled_object"),
@@ -109,7 +110,7 @@ func newGauges(s *service) *gauges {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.lacking, g.troubled, g.demand, g.value, g.active, g.asking} {
+	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.lacking, g.silent, g.troubled, g.demand, g.value, g.active, g.asking} {
 		c <- d
 	}
 }
@@ -133,6 +134,13 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		gauge(g.age, now.Sub(s.At).Seconds(), name)
 		gauge(g.due, float64(due), name)
 		gauge(g.lacking, float64(len(s.Missing)), name)
+		silent := 0
+		for _, w := range s.Waiting {
+			if !w.CountsFrom.After(now) {
+				silent++
+			}
+		}
+		gauge(g.silent, float64(silent), name)
 		kinds := map[trouble.Kind]int{}
 		for _, d := range s.Troubled {
 			kinds[d.Kind]++

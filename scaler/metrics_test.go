@@ -117,8 +117,12 @@ func TestDebugTellsWhy(t *testing.T) {
 			return w.Body.String()
 		}
 		var got report
-		if err := json.Unmarshal([]byte(ask("*/*")), &got); err != nil {
+		text := ask("*/*")
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
 			t.Fatal(err)
+		}
+		if strings.Contains(strings.ReplaceAll(text, `"next_wake": null`, ""), "null") {
+			t.Errorf("an empty list is []:\n%s", text)
 		}
 		want := report{
 			ScaledObjects: []objectReport{
@@ -143,6 +147,7 @@ func TestDebugTellsWhy(t *testing.T) {
 			}},
 		}
 		ignore := cmp.Options{
+			cmpopts.EquateEmpty(),
 			cmpopts.IgnoreTypes(time.Time{}),
 			cmpopts.IgnoreFields(connectionReport{}, "Age", "Failures"),
 		}

@@ -65,13 +65,8 @@ func (p *htmlPage) connection(c connectionReport) {
 		}
 		p.end()
 	}
-	if len(c.Missing) > 0 {
-		p.table("claimed without a Job", "labels", "launcher", "Job", "attempt", "counts from")
-		for _, m := range c.Missing {
-			p.row(m.FlowRun, labelText(m.Labels), m.Launcher, m.Namespace+"/"+m.Job, m.Attempt, m.CountsFrom.Format(clock))
-		}
-		p.end()
-	}
+	p.claims("claimed without a Job", c.Missing)
+	p.claims("Job waits, heartbeat due", c.Silent)
 	if len(c.Troubled) > 0 {
 		p.table("Job in trouble", "kind", "flow run", "labels", "what is wrong", "counts from")
 		for _, d := range c.Troubled {
@@ -79,6 +74,17 @@ func (p *htmlPage) connection(c connectionReport) {
 		}
 		p.end()
 	}
+}
+
+func (p *htmlPage) claims(what string, claims []claimReport) {
+	if len(claims) == 0 {
+		return
+	}
+	p.table(what, "labels", "launcher", "Job", "attempt", "counts from")
+	for _, c := range claims {
+		p.row(c.FlowRun, labelText(c.Labels), c.Launcher, c.Namespace+"/"+c.Job, c.Attempt, c.CountsFrom.Format(clock))
+	}
+	p.end()
 }
 
 func labelText(labels []string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +18,11 @@ const (
 	// KEDA asks every 30 s by default, and an open stream counts as asking.
 	idleFactor = 5
 	idleAfter  = 2 * time.Minute
-	// maxBackoff is how late recovery may be noticed.
-	maxBackoff = 10 * time.Second
+	// maxBackoff is how late recovery may be noticed, unless Prefect itself says
+	// when to ask again. One request every few seconds keeps nobody down.
+	maxBackoff = 3 * time.Second
+	// maxTurn is how often the loop comes round at least, however long it pauses.
+	maxTurn = 10 * time.Second
 	// horizon is how far beyond the lead runs are asked for, so that their time
 	// is known before it comes, also when a few looks fail.
 	horizon = time.Minute
@@ -49,9 +53,13 @@ type poller struct {
 	jobChanges chan struct{}
 
 	// Only the loop's own:
+	quietUntil  time.Time // Prefect asked to be left alone until then
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
-	supervision *supervision // nil when no namespace is watched
+	signs       signs
+	supervision *supervision   // nil when no namespace is watched
+	beside      sync.WaitGroup // the question about Jobs that is under way
+	replies     chan reply
 }
 
 type claimKey struct {
@@ -73,6 +81,7 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 		settle:     settle,
 		pokes:      make(chan struct{}, 1),
 		jobChanges: make(chan struct{}, 1),
+		replies:    make(chan reply, 1),
 	}
 	p.lead.Store(int64(o.WarmUpLead))
 	p.current.Store(&snapshot{superseded: make(chan struct{})})
@@ -90,18 +99,25 @@ func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller
 
 // run looks again and again until ctx ends.
 func (p *poller) run(ctx context.Context) {
+	defer p.beside.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	turn := time.NewTicker(maxTurn)
+	defer turn.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-turn.C:
 		case <-timer.C:
 			p.look(ctx)
-			timer.Reset(p.pause())
+			p.supervise(ctx, time.Now())
+			timer.Reset(p.pause(time.Now()))
+		case r := <-p.replies:
+			p.learn(ctx, r)
 		case <-p.pokes:
 			// Trouble upstream is not mended by asking more often.
-			if p.current.Load().Failures == 0 {
+			if p.current.Load().Failures == 0 && !time.Now().Before(p.quietUntil) {
 				timer.Reset(0)
 			}
 		case <-p.jobChanges:
@@ -125,6 +141,7 @@ func (p *poller) look(ctx context.Context) {
 		if before.Failures == 0 {
 			p.complain(ctx, err)
 		}
+		p.leaveAlone(err)
 		p.publish(before.failed(err))
 		return
 	}
@@ -134,27 +151,41 @@ func (p *poller) look(ctx context.Context) {
 	if o.Truncated && !before.Truncated {
 		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
 	}
-	p.claimed = o.Claimed
 	now := time.Now()
-	p.publish(newSnapshot(o, began).with(p.missing(now), p.supervision.troubled(now)))
-	p.supervise(ctx, now)
+	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
+	p.publish(newSnapshot(o, began).with(p.missing(now), p.waiting(now), p.supervision.troubled(now)))
 }
 
-// supervise follows the runs of Jobs, after what is due was published: it is not
-// to delay that.
+// supervise asks what the runs of Jobs are at, beside the loop: what is due is not
+// to wait for that. One such question is under way at a time.
 func (p *poller) supervise(ctx context.Context, now time.Time) {
-	if p.supervision == nil || !p.supervision.due(now) {
+	if p.supervision == nil || p.current.Load().Failures > 0 || !p.supervision.due(now) {
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	if err := p.supervision.ask(bounded, p.connection.Source, now); err != nil {
-		if ctx.Err() == nil {
-			p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", err)
-		}
+	q := p.supervision.ask(now)
+	p.beside.Go(func() {
+		bounded, cancel := context.WithTimeout(ctx, p.timeout)
+		defer cancel()
+		answer, err := p.connection.Source.Supervise(bounded, q.troubled, q.active)
+		p.replies <- reply{q, answer, err}
+	})
+}
+
+func (p *poller) learn(ctx context.Context, r reply) {
+	p.supervision.learn(r)
+	if r.err != nil {
+		p.leaveAlone(r.err)
+		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
 		return
 	}
 	p.recount(time.Now())
+}
+
+// leaveAlone heeds what Prefect asked for with err, if it did.
+func (p *poller) leaveAlone(err error) {
+	if wish := prefect.RetryAfter(err); wish > 0 {
+		p.quietUntil = time.Now().Add(wish)
+	}
 }
 
 func (p *poller) complain(ctx context.Context, err error) {
@@ -169,7 +200,7 @@ func (p *poller) complain(ctx context.Context, err error) {
 func (p *poller) recount(now time.Time) {
 	current, troubled := p.current.Load(), p.supervision.troubled(now)
 	if len(p.claimed)+len(current.Troubled)+len(troubled) > 0 {
-		p.publish(current.with(p.missing(now), troubled))
+		p.publish(current.with(p.missing(now), p.waiting(now), troubled))
 	}
 }
 
@@ -206,9 +237,9 @@ func (p *poller) publish(next *snapshot) {
 
 // pause is the time to the next look, with some jitter so that several scalers
 // do not ask in step.
-func (p *poller) pause() time.Duration {
+func (p *poller) pause(now time.Time) time.Duration {
 	pause := p.interval
-	if p.idle(time.Now()) {
+	if p.idle(now) {
 		pause *= idleFactor
 	}
 	for range p.current.Load().Failures {
@@ -217,7 +248,7 @@ func (p *poller) pause() time.Duration {
 		}
 		pause = min(2*pause, maxBackoff)
 	}
-	return jitter(pause, 0.1)
+	return max(jitter(pause, 0.1), p.quietUntil.Sub(now))
 }
 
 func (p *poller) idle(now time.Time) bool {
@@ -248,9 +279,9 @@ func (p *poller) want(lead time.Duration) {
 }
 
 // longestTurn is how long the loop can take to come round while all is well,
-// an upstream that hangs on both its questions included.
+// an upstream that hangs included.
 func (p *poller) longestTurn() time.Duration {
-	return 3 * (2*p.timeout + max(idleFactor*p.interval, maxBackoff)) / 2
+	return 3 * (p.timeout + maxTurn) / 2
 }
 
 // jitter is d, give or take the share.

@@ -111,24 +111,61 @@ func TestPollerBacksOffAndRecovers(t *testing.T) {
 	f := &fakeSource{err: errors.New("502")}
 	inBubble(t, bubbleOptions(f), func(t *testing.T, s *Server) {
 		pass(3 * time.Minute)
+		for range 100 { // KEDA asks again, and the last of the slow looks is over
+			_, _ = active(t, s)
+			pass(100 * time.Millisecond)
+		}
 		before := f.asked()
 		for range 600 {
 			_, _ = active(t, s)
 			pass(100 * time.Millisecond)
 		}
-		if n := f.asked() - before; n < 5 || n > 7 {
-			t.Errorf("%d looks in a minute of failures, want about 6, however often KEDA asks", n)
+		if n := f.asked() - before; n < 18 || n > 23 {
+			t.Errorf("%d looks in a minute of failures, want about 20, however often KEDA asks", n)
 		}
 		if s.Live() != nil {
 			t.Error("a failing upstream is not a reason to restart: ", s.Live())
 		}
 		f.change(func(f *fakeSource) { f.err = nil })
-		pass(maxBackoff + maxBackoff/10)
+		pass(3300 * time.Millisecond)
 		wantActive(t, s, false)
 		if s.service.pollers["default"].current.Load().Failures != 0 {
 			t.Error("failures are remembered after a success")
 		}
 	})
+}
+
+// wish is an API that asks to be left alone.
+type wish time.Duration
+
+func (w wish) Error() string             { return "HTTP 429" }
+func (w wish) RetryAfter() time.Duration { return time.Duration(w) }
+
+func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
+	for name, since := range map[string]time.Duration{"while somebody asks": 0, "after nobody asked": 3 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeSource{}
+			inBubble(t, bubbleOptions(f), func(t *testing.T, s *Server) {
+				pass(since)
+				f.change(func(f *fakeSource) { f.err = wish(time.Minute) })
+				pass(6 * time.Second)
+				before := f.asked()
+				for range 600 {
+					_, _ = active(t, s)
+					pass(time.Second)
+				}
+				if n := f.asked() - before; n != 10 {
+					t.Errorf("%d looks in 10 minutes in which Prefect says each time to wait for one", n)
+				}
+				if err := s.Live(); err != nil {
+					t.Errorf("waiting is taken for standing still: %v", err)
+				}
+				f.change(func(f *fakeSource) { f.err = nil })
+				pass(time.Minute)
+				wantActive(t, s, false)
+			})
+		})
+	}
 }
 
 func TestLastKnownIsServedUntilItIsStale(t *testing.T) {

@@ -24,6 +24,8 @@ type snapshot struct {
 	Groups []group
 	// Missing are the claims whose Job is not there.
 	Missing []missing
+	// Waiting are the claims whose Job waits for its pod.
+	Waiting []waiting
 	// Troubled are the Jobs a launcher has to see to.
 	Troubled  []troubled
 	Truncated bool
@@ -100,10 +102,10 @@ func (s *snapshot) failed(err error) *snapshot {
 	return &next
 }
 
-// with is the same snapshot with other lists of missing and troubled Jobs.
-func (s *snapshot) with(m []missing, t []troubled) *snapshot {
+// with is the same snapshot with other lists of missing, waiting and troubled Jobs.
+func (s *snapshot) with(m []missing, w []waiting, t []troubled) *snapshot {
 	next := *s
-	next.Missing, next.Troubled = m, t
+	next.Missing, next.Waiting, next.Troubled = m, w, t
 	next.superseded = make(chan struct{})
 	return &next
 }

@@ -1,7 +1,7 @@
 package scaler
 
 import (
-	"context"
+	"slices"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -24,14 +24,28 @@ type supervision struct {
 	namespaces []string
 
 	next   time.Time
-	asked  map[string]bool
+	asking bool
+	asked  map[string]bool           // nil when the last question was not answered
 	runs   map[string]prefect.JobRun // of the troubled, those there are
 	answer prefect.Supervision
 	gone   map[string]time.Time // since when, by run
 }
 
+// question is about the runs of Jobs in trouble and of Jobs that have not ended.
+type question struct{ troubled, active []string }
+
+// reply is what came of a question.
+type reply struct {
+	question
+	answer prefect.Supervision
+	err    error
+}
+
 // due reports whether it is time to ask Prefect.
 func (s *supervision) due(now time.Time) bool {
+	if s.asking {
+		return false
+	}
 	if !now.Before(s.next) {
 		return true
 	}
@@ -43,26 +57,31 @@ func (s *supervision) due(now time.Time) bool {
 	return false
 }
 
-func (s *supervision) ask(ctx context.Context, source Source, now time.Time) error {
-	s.next = now.Add(superviseEvery)
-	var troubled []string
-	asked := map[string]bool{}
+// ask is the question to ask now.
+func (s *supervision) ask(now time.Time) question {
+	s.asking, s.next = true, now.Add(superviseEvery)
+	q := question{active: s.watch.active(s.namespaces)}
 	for _, f := range s.watch.troubled(s.namespaces) {
-		if !asked[f.Run] {
-			asked[f.Run] = true
-			troubled = append(troubled, f.Run)
-		}
+		q.troubled = append(q.troubled, f.Run)
 	}
-	answer, err := source.Supervise(ctx, troubled, s.watch.active(s.namespaces))
-	if err != nil {
-		s.asked = nil // new trouble waits for the next turn as well
-		return err
+	slices.Sort(q.troubled)
+	q.troubled = slices.Compact(q.troubled)
+	return q
+}
+
+// learn takes in what came of it.
+func (s *supervision) learn(r reply) {
+	s.asking, s.asked = false, nil // without an answer, new trouble waits for the next turn as well
+	if r.err != nil {
+		return
 	}
-	s.asked, s.answer, s.runs = asked, answer, map[string]prefect.JobRun{}
-	for _, r := range answer.Troubled {
-		s.runs[r.ID] = r
+	s.asked, s.answer, s.runs = map[string]bool{}, r.answer, map[string]prefect.JobRun{}
+	for _, id := range r.troubled {
+		s.asked[id] = true
 	}
-	return nil
+	for _, run := range r.answer.Troubled {
+		s.runs[run.ID] = run
+	}
 }
 
 // troubled are the Jobs whose runs want a launcher, now or later.

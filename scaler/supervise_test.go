@@ -237,6 +237,47 @@ func TestPrefectIsAskedRarely(t *testing.T) {
 	})
 }
 
+// A slow answer about Jobs holds up nothing: neither what is due nor what became
+// of Jobs meanwhile, and there are never two such questions under way.
+func TestSlowSupervisionHoldsNothingUp(t *testing.T) {
+	f, kube := &fakeSource{mute: true}, fakeKube(kubeJob("job-0", "r0", "v1"))
+	o := withJobs(f, kube)
+	o.PollTimeout = 45 * time.Second
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		open(t, s, func(st *fakeStream) {
+			pass(5 * time.Second)
+			if n := len(f.supervised); n != 1 {
+				t.Fatalf("%d questions about Jobs, want the 1 that hangs", n)
+			}
+			began := time.Now()
+			f.set(run("1", began, "etl"))
+			f.change(func(f *fakeSource) { f.claim = []prefect.ClaimedRun{claimed("r1", "job-1", "v3")} })
+			pass(1200 * time.Millisecond)
+			if got := st.got(); len(got) != 1 {
+				t.Errorf("messages %v in the interval after a run fell due at %s, want 1", got, began)
+			}
+			pass(6 * time.Second)
+			reason := s.service.report(time.Now()).ScaledObjects[0].Reason
+			if want := "1 due, 1 claimed without a Job"; reason != want {
+				t.Errorf("counted %s, want %s", reason, want)
+			}
+			put(t, kube, kubeJob("job-1", "r1", "v3"))
+			pass(time.Millisecond)
+			if got := s.service.report(time.Now()).ScaledObjects[0].Reason; got != "1 due" {
+				t.Errorf("counted %s once the Job is there", got)
+			}
+			pass(30 * time.Second) // time to ask again, if it could
+			if n := len(f.supervised); n != 1 {
+				t.Errorf("%d questions about Jobs, want the 1 that hangs", n)
+			}
+			pass(5 * time.Second)
+			if n := len(f.supervised); n != 2 {
+				t.Errorf("%d questions about Jobs after the first timed out, want 2", n)
+			}
+		}, "labels=etl")
+	})
+}
+
 // Without the right to see pods the rest goes on.
 func TestPodsCannotBeWatched(t *testing.T) {
 	f, kube := &fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}, fakeKube()

@@ -30,10 +30,13 @@ type stamp struct {
 	size int64
 }
 
+// ErrCertificate is in New's error when the files of Options.TLS cannot be used.
+var ErrCertificate = errors.New("the certificate cannot be used")
+
 func newCertificates(files TLS, log *slog.Logger) (*certificates, error) {
 	c := &certificates{files: files, log: log}
 	if err := c.load(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	return c, nil
 }

@@ -319,6 +319,13 @@ func (w *watch) lacksJob(run prefect.ClaimedRun) bool {
 	})
 }
 
+// jobWaits reports whether a claimed run has a Job that has not ended. It is false
+// while that is not known.
+func (w *watch) jobWaits(run prefect.ClaimedRun) bool {
+	p := w.namespaces[run.Claim.Namespace]
+	return p != nil && p.jobs.HasSynced() && slices.ContainsFunc(p.jobsOf(run.ID), func(j *batchv1.Job) bool { return !trouble.Finished(j) })
+}
+
 // unsynced are the namespaces whose Jobs could not be listed yet.
 func (w *watch) unsynced(namespaces []string) []string {
 	var out []string

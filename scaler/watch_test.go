@@ -112,7 +112,7 @@ func TestJobsChangesAreSeenBetweenLooks(t *testing.T) {
 	o := withJobs(f, kube)
 	o.PollInterval, o.MaxStaleness = time.Hour, 24*time.Hour
 	inBubble(t, o, func(t *testing.T, s *Server) {
-		pass(10 * time.Minute)
+		pass(time.Minute)
 		// The first look was before the first list; this Job has the claim noticed.
 		if err := kube.Tracker().Create(jobsResource, kubeJob("other", "r2", "v1"), "flows"); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 )
@@ -22,6 +23,8 @@ type reached struct {
 	Jobs     job.Settings
 	Agent    config.Address
 	Level    slog.Level
+	// Kubernetes is how its API is reached.
+	Kubernetes kube.Options
 }
 
 // settled parses a launcher's command line and environment as the launcher does.
@@ -34,7 +37,7 @@ func settled(t *testing.T, environ, args []string) reached {
 		s, err := loadLauncher(c, env)
 		got = reached{
 			apiOptions(s.Prefect, "launcher", nil, nil, s.Agent), launcherOptions(s, "pod", nil, nil),
-			jobSettings(s), s.AgentAddress, s.LogLevel.Level(),
+			jobSettings(s), s.AgentAddress, s.LogLevel.Level(), kubeOptions(s.Kubernetes, "launcher"),
 		}
 		return err
 	}
@@ -84,6 +87,13 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--service-account-name", "flows"}}, "SERVICE_ACCOUNT_NAME=flows", "x", func(r *reached) { r.Jobs.ServiceAccountName = "flows" }},
 		{[][]string{{"--image-pull-secrets", "a, b"}}, "IMAGE_PULL_SECRETS=a,b", "x", func(r *reached) { r.Jobs.ImagePullSecrets = []string{"a", "b"} }},
 		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs, r.Launcher.DeleteFinished = false, false }},
+		// Those the agent had no flag for (prefect1-spec §5.2, §5.3).
+		{[][]string{{"--flow-log-level", "DEBUG"}}, "PREFECT__LOGGING__LEVEL=DEBUG", "ERROR", func(r *reached) { r.Jobs.LoggingLevel = "DEBUG" }},
+		{[][]string{{"--request-timeout", "20"}, {"--request-timeout", "20s"}}, "PREFECT__CLOUD__REQUEST_TIMEOUT=20", "30", func(r *reached) { r.API.RequestTimeout = 20 * time.Second }},
+		{[][]string{{"--server-endpoint", "http://h:1"}}, "PREFECT__SERVER__ENDPOINT=http://h:1", "http://i:1", func(r *reached) { r.API.API, r.Jobs.API = "http://h:1", "http://h:1" }},
+		{[][]string{{"--server-host", "http://h"}}, "PREFECT__SERVER__HOST=http://h", "http://i", func(r *reached) { r.API.API, r.Jobs.API = "http://h:4200", "http://h:4200" }},
+		{[][]string{{"--server-port", "1"}}, "PREFECT__SERVER__PORT=1", "2", func(r *reached) { r.API.API, r.Jobs.API = "http://localhost:1", "http://localhost:1" }},
+		{[][]string{{"--keep-alive"}}, "PREFECT__CLOUD__AGENT__KUBERNETES_KEEP_ALIVE=true", "false", func(r *reached) { r.Kubernetes.KeepAlive = true }},
 		// Ours, of which the agent had none.
 		{[][]string{{"--pod-grace", "3m"}}, "PREFECT_KEDA_POD_GRACE=3m", "5m", func(r *reached) { r.Launcher.Rules.Grace = 3 * time.Minute }},
 		{[][]string{{"--pending-timeout", "1h"}}, "PREFECT_KEDA_PENDING_TIMEOUT=1h", "2h", func(r *reached) { r.Launcher.Rules.PendingFor = time.Hour }},

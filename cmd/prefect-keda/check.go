@@ -36,8 +36,10 @@ each tells what was found, and for a failure what to do next. What depends on a 
 It changes nothing: the one Job it sends is a dry run. What its user may not look at is skipped and said so; for the
 launcher's permissions as seen from somebody else's terminal give --as. In the cluster, where the scaler always is:
   kubectl -n prefect-keda exec deploy/prefect-keda-scaler -- /usr/local/bin/app check --scaler
+docs/troubleshooting.md has the command that does it in a pod like the launcher's.
 
-Every setting of the launcher has an environment variable, named in brackets with its default; the flag wins.`,
+It takes every flag and variable of the launcher, with --scaler of the scaler; shown below are those that matter here.
+The variable is in brackets, with its default; the flag wins.`,
 		Example: `  prefect-keda check
   prefect-keda check --backend server --api http://localhost:4200 --namespace flows --label gpu
   prefect-keda check --namespace flows --as system:serviceaccount:prefect-keda:prefect-keda-launcher
@@ -54,17 +56,15 @@ Every setting of the launcher has an environment variable, named in brackets wit
 		if err != nil {
 			return err
 		}
-		settings, err := loadLauncher(c, env)
+		of := launcherChecks
+		if o.scaler {
+			of = scalerChecks
+		}
+		checks, secrets, err := of(c, env, o, io.err)
 		if err != nil {
 			return err
 		}
-		log := newLogger(io.err, settings.Process)
-		adoptLibraries(log)
-		checks, err := checksOf(o, settings, log)
-		if err != nil {
-			return err
-		}
-		return runChecks(c.Context(), o, checks, hiding(settings), io.out)
+		return runChecks(c.Context(), o, checks, hiding(secrets), io.out)
 	}
 	return c
 }
@@ -74,7 +74,7 @@ func checkFlags() config.Group {
 	fs.StringP("output", "o", "text", "text, or json")
 	fs.Duration("timeout", 10*time.Second, "time for each check")
 	fs.String("as", "", "act as this user where the launcher acts (permissions, the trial Job), for example\nsystem:serviceaccount:prefect-keda:prefect-keda-launcher; takes the permission to impersonate")
-	fs.Bool("scaler", false, "ask for the scaler's permissions instead of the launcher's")
+	fs.Bool("scaler", false, "test what the scaler needs, with its settings: all namespaces (--namespace a,b) and connections")
 	fs.String("launcher-namespace", install.Namespace, "namespace of scaler and launcher, where the ScaledObject is")
 	return config.Group{Title: "Checking", Flags: fs}
 }
@@ -101,29 +101,88 @@ func checkFlagsOf(c *cobra.Command) (checkOptions, error) {
 	return o, nil
 }
 
-func checksOf(o checkOptions, s config.Launcher, log *slog.Logger) ([]check.Check, error) {
-	client, err := prefect1.New(apiOptions(s.Prefect, "check", log, nil, s.Agent))
+// launcherChecks are for a launcher with these flags and this environment, and
+// what must not be printed of its settings.
+func launcherChecks(c *cobra.Command, env environment, o checkOptions, logTo io.Writer) (checks []check.Check, secrets []string, err error) {
+	s, err := loadLauncher(c, env)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := newLogger(logTo, s.Process)
+	adoptLibraries(log)
+	hintAtCommas(log, c)
+	jobs := jobSettings(s)
+	checks, err = prefectChecks(connection{prefect: s.Prefect}, log, check.PrefectOptions{Labels: s.Labels})
+	if err != nil {
+		return nil, nil, err
+	}
+	cluster := check.OfCluster(check.ClusterOptions{
+		Connect:    func() (check.Cluster, error) { return connect(o, s.Kubernetes, s.Namespace, log) },
+		Namespaces: []string{s.Namespace}, Home: o.home,
+		Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
+		Launching: &check.LaunchingOptions{
+			Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate, KeySecret: jobs.APIKeySecret,
+		},
+	})
+	secrets = []string{s.APIKey().Reveal()}
+	if u, err := url.Parse(s.JobTemplate); err == nil {
+		secrets = append(secrets, u.User.String(), u.RawQuery) // they let one read the template
+	}
+	return append(checks, cluster...), secrets, nil
+}
+
+// scalerChecks are for a scaler: all its connections, and the namespaces of their
+// Jobs.
+func scalerChecks(c *cobra.Command, env environment, o checkOptions, logTo io.Writer) (checks []check.Check, secrets []string, err error) {
+	s, err := loadScaler(c, env)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := newLogger(logTo, s.Process)
+	adoptLibraries(log)
+	for i, conn := range connections(s) {
+		options := check.PrefectOptions{AllLabels: true}
+		if len(s.Named) > 0 {
+			options.Connection = conn.name
+		}
+		if i > 0 {
+			options.Settings = check.PrefectSettings{
+				API: conn.variable("API"), Key: conn.variable("API_KEY"), TenantID: conn.variable("TENANT_ID"), Backend: conn.variable("BACKEND"),
+			}
+		}
+		asked, err := prefectChecks(conn, log, options)
+		if err != nil {
+			return nil, nil, err
+		}
+		checks = append(checks, asked...)
+		secrets = append(secrets, conn.prefect.APIKey().Reveal())
+	}
+	return append(checks, check.OfCluster(check.ClusterOptions{
+		Connect:    func() (check.Cluster, error) { return connect(o, s.Kubernetes, "", log) },
+		Namespaces: namespacesOf(connections(s)), Home: o.home,
+		Role: "prefect-keda-scaler", Permissions: kube.ScalerPermissions(),
+	})...), secrets, nil
+}
+
+// prefectChecks are a connection's; the settings are the default one's unless
+// they are said.
+func prefectChecks(c connection, log *slog.Logger, o check.PrefectOptions) ([]check.Check, error) {
+	client, err := prefect1.New(apiOptions(c.prefect, "check", log, nil, config.Agent{}))
 	if err != nil {
 		return nil, misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
 	}
-	jobs := jobSettings(s)
-	cluster := check.ClusterOptions{
-		Connect:   func() (check.Cluster, error) { return connect(o, s, log) },
-		Namespace: s.Namespace, Home: o.home,
-		Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(), CreatesJobs: true,
-		Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate, KeySecret: jobs.APIKeySecret,
+	if o.Settings == (check.PrefectSettings{}) {
+		o.Settings = check.PrefectSettings{
+			API: settingName(apiVariable), Key: settingName(keyVariable), TenantID: settingName("PREFECT__CLOUD__TENANT_ID"), Backend: settingName("PREFECT__BACKEND"),
+		}
 	}
-	if o.scaler {
-		cluster.Role, cluster.Permissions, cluster.CreatesJobs = "prefect-keda-scaler", kube.ScalerPermissions(), false
-	}
-	return append(check.OfPrefect(check.PrefectOptions{
-		Address: jobs.API, Client: client, Backend: string(s.Backend), HasKey: s.APIKey() != "", Labels: s.Labels,
-	}), check.OfCluster(cluster)...), nil
+	o.Address, o.Client, o.Backend, o.HasKey = strings.TrimRight(c.prefect.Address(), "/"), client, string(c.prefect.Backend), c.prefect.APIKey() != ""
+	return check.OfPrefect(o), nil
 }
 
 // connect makes two clients: one for whoever asks, and one for whom is asked.
-func connect(o checkOptions, s config.Launcher, log *slog.Logger) (check.Cluster, error) {
-	cfg, source, err := kubeConfig(log, s.Kubernetes, "check")
+func connect(o checkOptions, k config.Kubernetes, jobNamespace string, log *slog.Logger) (check.Cluster, error) {
+	cfg, source, err := kubeConfig(log, k, "check")
 	if err != nil {
 		return check.Cluster{}, err
 	}
@@ -140,7 +199,7 @@ func connect(o checkOptions, s config.Launcher, log *slog.Logger) (check.Cluster
 	}
 	return check.Cluster{
 		Address: cfg.Host, Source: source, Objects: ours,
-		Reviews: theirs.Reviews(), Jobs: theirs.Jobs(s.Namespace), Warnings: func() []string { return *warned },
+		Reviews: theirs.Reviews(), Jobs: theirs.Jobs(jobNamespace), Warnings: func() []string { return *warned },
 	}, nil
 }
 
@@ -152,13 +211,8 @@ func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, t
 	*w = append(*w, text)
 }
 
-// hiding takes out what may be secret and other people's error texts may repeat:
-// the key, and what lets one read the template.
-func hiding(s config.Launcher) *strings.Replacer {
-	secrets := []string{s.APIKey().Reveal()}
-	if u, err := url.Parse(s.JobTemplate); err == nil {
-		secrets = append(secrets, u.User.String(), u.RawQuery)
-	}
+// hiding takes out what is secret and other people's error texts may repeat.
+func hiding(secrets []string) *strings.Replacer {
 	var pairs []string
 	for _, secret := range secrets {
 		if secret != "" {

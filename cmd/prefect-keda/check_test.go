@@ -82,14 +82,14 @@ func TestCheckFailures(t *testing.T) {
 	if got.Code != exitFailed || got.Err != "" || strings.Contains(got.Out, canary) {
 		t.Errorf("%+v", got)
 	}
-	inJSON := w.page(t, "-o", "json", "--launcher-namespace", "etl", "--scaler")
+	inJSON := w.page(t, "-o", "json", "--launcher-namespace", "etl")
 	var results []check.Result
 	if err := json.Unmarshal([]byte(inJSON.Out), &results); err != nil || inJSON.Code != exitFailed {
 		t.Fatalf("%v: %+v", err, inJSON)
 	}
 	if !slices.ContainsFunc(results, func(r check.Result) bool {
 		return r.Check == "Job template" && r.Status == check.Fail && r.Detail != "" && r.Advice != ""
-	}) || !slices.Contains(results, check.Result{Check: "permissions", Status: check.OK, Detail: "all 4 of the Role prefect-keda-scaler in flows"}) {
+	}) {
 		t.Errorf("%+v", results)
 	}
 	if strings.Contains(inJSON.Out, canary) {
@@ -116,11 +116,38 @@ func TestCheckHidesSecrets(t *testing.T) {
 	}
 }
 
+// The scaler's side: its flags and all of its connections and namespaces.
+func TestCheckOfTheScaler(t *testing.T) {
+	w := newWorld(t, "")
+	other := prefecttest.New(prefecttest.Options{Key: "other"})
+	w.env = append(w.env, "PREFECT_KEDA_CONNECTIONS=team-a", "PREFECT_KEDA_CONNECTION_TEAM_A_BACKEND=server",
+		"PREFECT_KEDA_CONNECTION_TEAM_A_API="+other.Start(t), "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY="+canary)
+	w.prefect.CreateRuns(prefecttest.Order{Count: 3, Labels: []string{"gpu"}})
+	got := w.page(t, "--scaler", "--namespace", "flows,elsewhere", "--warm-up-lead", "20s", "--launcher-namespace", "etl")
+	for _, want := range []string{
+		"ok default: due flow runs 3, whatever their labels",
+		"FAIL team-a: API key",
+		"→ set PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY to a key that has not been revoked, and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID to one",
+		"FAIL permissions the service account lacks permissions in namespace elsewhere: list jobs.batch",
+		"ok namespace flows flows",
+		"FAIL namespace elsewhere there is no namespace elsewhere",
+		"ok ScaledObject",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(got.Out), " "), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if got.Code != exitFailed || got.Err != "" || strings.Contains(got.Out, canary) || strings.Contains(got.Out, "trial Job") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestCheckMisconfigured(t *testing.T) {
 	w := newWorld(t, "")
 	for _, tc := range []struct{ args, want string }{
 		{"-o yaml", `--output: "yaml" is no format: give text or json`},
 		{"--timeout 0s", `--timeout: is 0s: give some seconds`},
+		{"--scaler --connections a --idle-timeout x", "settings:\n  PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server"},
 		{"--namespace A", "settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace"},
 	} {
 		got := w.page(t, strings.Fields(tc.args)...)

@@ -26,11 +26,13 @@ type apiServer struct {
 	jobs []*batchv1.Job
 	// users are who reads, asks for reviews and creates Jobs.
 	users map[string]string
+	// failing are requests with the status they get.
+	failing map[string]int
 }
 
 func newAPIServer(t *testing.T, deny string) *apiServer {
 	t.Helper()
-	a := &apiServer{deny: deny, users: map[string]string{}}
+	a := &apiServer{deny: deny, users: map[string]string{}, failing: map[string]int{}}
 	mux := http.NewServeMux()
 	for path, object := range map[string]string{
 		"/version":                 `{"gitVersion": "v1.34.4"}`,
@@ -69,7 +71,17 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 	})
 	mux.HandleFunc("GET /apis/batch/v1/namespaces/flows/jobs", none("batch/v1", "Job"))
 	mux.HandleFunc("GET /api/v1/namespaces/flows/pods", none("v1", "Pod"))
-	a.Server = httptest.NewServer(mux)
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		code := a.failing[r.Method+" "+r.URL.Path]
+		a.mu.Unlock()
+		if code == 0 {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		reason := map[int]string{http.StatusForbidden: "Forbidden", http.StatusInternalServerError: "InternalError"}[code]
+		answer(w, code, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no"})
+	}))
 	t.Cleanup(a.Close)
 	return a
 }
@@ -102,6 +114,13 @@ func (a *apiServer) kubeconfig(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// fail has a kind of request refused from now on.
+func (a *apiServer) fail(request string, code int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failing[request] = code
 }
 
 func (a *apiServer) saw(what string, r *http.Request) {

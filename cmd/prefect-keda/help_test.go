@@ -56,6 +56,10 @@ func TestExamples(t *testing.T) {
 					_, err := loadLauncher(c, parseEnviron(environ))
 					return err
 				}
+				if c.Name() == "scaler" {
+					_, err := loadScaler(c, parseEnviron(environ))
+					return err
+				}
 				return nil
 			}
 			root.SetArgs(append([]string{called.Name()}, rest...))
@@ -148,7 +152,7 @@ func TestDocumentedFlagsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := regexp.MustCompile(`(?:prefect-keda|--) (check|completion|install|launcher|render|scaler|version)\b([^` + "`" + `|\n]*)`)
+	shown := regexp.MustCompile(`(?:prefect-keda|--|/usr/local/bin/app) (check|completion|install|launcher|render|scaler|version)\b([^` + "`" + `|\n]*)`)
 	seen := 0
 	for _, file := range append(files, "../../README.md") {
 		text, err := os.ReadFile(file)

@@ -193,7 +193,7 @@ func TestInstallElsewhere(t *testing.T) {
 			[]string{"--job-ttl", "1m", "--warm-up-lead", "1h"},
 		},
 		{"settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace\n", []string{"-n", "A"}},
-		{"settings:\n  PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 1 has no =: give KEY=VALUE; where a value has a comma, use {'KEY': 'VALUE'}\n", []string{"-e", "A"}},
+		{"settings:\n  PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 1 has no =: give KEY=VALUE\n", []string{"-e", "A"}},
 		{"--max-launchers: is 0: give at least 1\n", []string{"--max-launchers", "0"}},
 		{"--key -: standard input is empty: pipe the API key into it\n", []string{"-k", "-"}},
 		{"--idle-timeout (PREFECT_KEDA_IDLE_TIMEOUT) is no flag of install: print the manifests, and change it there together with cooldownPeriod of the ScaledObject, which stays below it\n", []string{"--idle-timeout", "1h"}},

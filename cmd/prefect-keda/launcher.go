@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/job"
@@ -52,37 +54,28 @@ Every flag has an environment variable, named in brackets with its default; the 
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
-		announce(log, env, "launcher", settings)
-		return runLauncher(c.Context(), log, settings)
+		announce(log, c, env, settings)
+		hintAtCommas(log, c)
+		return ended(c.Context(), log, runLauncher(c.Context(), log, settings))
 	}
 	return c
 }
 
 func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error {
+	log.Info("the Prefect API to ask", "api", s.Address(), "setting", s.AddressSetting())
 	registry := newRegistry()
-	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
-	if err != nil {
-		return misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
-	}
 	cfg, _, err := kubeConfig(log, s.Kubernetes, "launcher")
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(cfg)
+	l, renderer, err := buildLauncher(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
-	name, err := os.Hostname() // a pod's name
-	if err != nil {
-		return fmt.Errorf("find this launcher's name: %w", err)
+	if err := checkTemplate(ctx, log, renderer); err != nil {
+		return err
 	}
-	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}, launcher.Kubernetes{
-		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
-	})
-	if err != nil {
-		return misconfigured{err}
-	}
-	sites, err := launcherSites(ctx, s, registry, l)
+	sites, err := launcherSites(ctx, log, s, registry, l)
 	if err != nil {
 		return err
 	}
@@ -92,36 +85,56 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	return serveBeside(ctx, l.Run, sites...)
 }
 
+// checkTemplate fails when the launcher's own template can never work. One that
+// cannot be read at the moment is no reason not to start: runs may bring theirs.
+func checkTemplate(ctx context.Context, log *slog.Logger, renderer job.Renderer) error {
+	err := renderer.CheckTemplate(ctx)
+	if wrong, ok := errors.AsType[*job.TemplateError](err); ok && wrong.Passing {
+		log.Warn("cannot read the job template yet; going on without", "err", err)
+		return nil
+	}
+	if err != nil {
+		return misconfigured{err}
+	}
+	return nil
+}
+
+// buildLauncher makes no request.
+func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*launcher.Launcher, job.Renderer, error) {
+	backend, err := prefect1.New(apiOptions(s.Prefect, "launcher", log, registry, s.Agent))
+	if err != nil {
+		return nil, job.Renderer{}, fmt.Errorf("set up the Prefect client: %w", err)
+	}
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return nil, job.Renderer{}, err
+	}
+	name, err := os.Hostname() // a pod's name
+	if err != nil {
+		return nil, job.Renderer{}, fmt.Errorf("find this launcher's name: %w", err)
+	}
+	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
+	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
+		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
+	})
+	return l, renderer, err
+}
+
 // launcherSites is the operators' port, and the agent's address when there is
 // one: an agent's environment often has it on the same port, and then both are
 // one.
-func launcherSites(ctx context.Context, s config.Launcher, registry *prometheus.Registry, l *launcher.Launcher) ([]site, error) {
+func launcherSites(ctx context.Context, log *slog.Logger, s config.Launcher, registry *prometheus.Registry, l *launcher.Launcher) ([]site, error) {
 	main := ops.Handler(registry, l.Live, l.Live)
-	agent := main
-	handlers := map[string]http.Handler{string(s.OpsListen): main}
-	if s.AgentAddress != "" && s.AgentAddress.Port() != s.OpsListen.Port() {
-		agent = http.NewServeMux()
-		handlers[string(s.AgentAddress)] = agent
-	}
+	places := []place{{opsVariable, s.OpsListen, main}}
 	if s.AgentAddress != "" {
+		agent := main
+		if !s.OpsListen.Covers(s.AgentAddress) {
+			agent = http.NewServeMux()
+			places = append(places, place{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", s.AgentAddress, agent})
+		}
 		ops.HandleAgent(agent, l.Live, l.Poke)
 	}
-	return listen(ctx, handlers)
-}
-
-func listen(ctx context.Context, handlers map[string]http.Handler) ([]site, error) {
-	var sites []site
-	for address, handler := range handlers {
-		listener, err := ops.Listen(ctx, address)
-		if err != nil {
-			for _, s := range sites {
-				s.listener.Close()
-			}
-			return nil, misconfigured{err}
-		}
-		sites = append(sites, site{listener, handler})
-	}
-	return sites, nil
+	return listen(ctx, log, places...)
 }
 
 func apiOptions(p config.Prefect, process string, log *slog.Logger, registry prometheus.Registerer, agent config.Agent) prefect1.Options {

@@ -15,11 +15,20 @@ import (
 
 // newLogger writes JSON for machines, text for a terminal.
 func newLogger(out io.Writer, p config.Process) *slog.Logger {
-	options := &slog.HandlerOptions{Level: p.LogLevel}
+	options := &slog.HandlerOptions{Level: p.LogLevel, ReplaceAttr: readable}
 	if p.LogFormat == config.Text || p.LogFormat == config.Auto && isTerminal(out) {
 		return slog.New(slog.NewTextHandler(out, options))
 	}
 	return slog.New(slog.NewJSONHandler(out, options))
+}
+
+// readable writes durations as 15m0s, which in JSON would be a number of
+// nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(out io.Writer) bool {

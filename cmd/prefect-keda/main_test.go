@@ -2,7 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -145,6 +151,41 @@ func TestLauncherLaunchesAndLeaves(t *testing.T) {
 	}
 }
 
+// A template server that is away keeps no launcher from its start, and no run with a
+// template of its own from its Job; the others wait.
+func TestTemplateServerIsAway(t *testing.T) {
+	w := newWorld(t, "")
+	waits := w.prefect.CreateRuns(prefecttest.Order{})[0]
+	own := w.prefect.CreateRuns(prefecttest.Order{RunConfig: map[string]any{
+		"type": "KubernetesRun", "labels": []any{}, "job_template": map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{}}}},
+	}})[0]
+	code, out := w.run(t, "launcher", "--job-template", "http://127.0.0.1:1/job.yaml", "--max-polls", "3", "--poll-interval", "100ms")
+	var launched []string
+	for _, j := range w.kube.created() {
+		launched = append(launched, j.Labels[job.LabelFlowRunID])
+	}
+	if diff := cmp.Diff([]string{own}, launched); diff != "" || code != exitOK {
+		t.Errorf("exit code %d, launched (-want +got):\n%s\n%s", code, diff, out)
+	}
+	if r := w.prefect.Runs(waits)[0]; r.State != "Scheduled" {
+		t.Errorf("the run that waits is %s: %s", r.State, r.Message)
+	}
+	if !strings.Contains(out, "see that JOB_TEMPLATE (--job-template) can be reached") {
+		t.Errorf("nobody is told:\n%s", out)
+	}
+}
+
+// A comma in a label is most likely two labels, but the agent's flag had it so.
+func TestLabelWithAComma(t *testing.T) {
+	const hint = "this --label is one label with a comma in it"
+	for args, want := range map[string]bool{"-l a,b": true, "-l a -l b": false, "-l ['a,b']": false} {
+		_, out := newWorld(t, "").run(t, append([]string{"launcher", "--max-polls", "1"}, strings.Fields(args)...)...)
+		if strings.Contains(out, hint) != want {
+			t.Errorf("%s: want a hint: %v, got:\n%s", args, want, out)
+		}
+	}
+}
+
 // A SIGTERM that drained is a success.
 func TestScalerStopsCleanly(t *testing.T) {
 	w := newWorld(t, "")
@@ -167,40 +208,182 @@ func TestMisconfigured(t *testing.T) {
 		want string
 	}{
 		{"an unknown flag", "", nil, []string{"launcher", "--idel-timeout=1m"}, "prefect-keda: unknown flag: --idel-timeout; see prefect-keda launcher --help\n"},
+		{"a flag's value", "", nil, []string{"launcher", "--pod-retries=maybe"}, "prefect-keda: --pod-retries: \"maybe\" is neither true nor false; see prefect-keda launcher --help\n"},
+		{"a duration without a unit", "", nil, []string{"check", "--timeout", "10"}, "prefect-keda: --timeout: \"10\" has no unit: give for example 90s, 15m or 1h; see prefect-keda check --help\n"},
 		{"an unknown command", "", nil, []string{"luncher"}, "prefect-keda: there is no command \"luncher\"; see prefect-keda --help\n"},
+		{"help for an unknown command", "", nil, []string{"help", "bogus"}, "prefect-keda: there is no command \"bogus\"; see prefect-keda --help\n"},
+		{"help for too much", "", nil, []string{"help", "render", "x"}, "prefect-keda: there is no command \"render x\"; see prefect-keda --help\n"},
 		{"an argument", "", nil, []string{"scaler", "now"}, "prefect-keda: prefect-keda scaler takes no arguments, only flags, and got [\"now\"]\n"},
 		{
 			"settings, all at once", "",
 			[]string{"PREFECT_KEDA_CONCURRENCY=many", "PREFECT_KEDA_JOB_TTL=1m"},
 			[]string{"launcher"},
 			"prefect-keda: settings:\n" +
-				"  PREFECT_KEDA_CONCURRENCY (--concurrency): \"many\" is not a number: invalid syntax\n" +
+				"  PREFECT_KEDA_CONCURRENCY (--concurrency): \"many\" is not a whole number\n" +
 				"  PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again\n",
 		},
 		{
 			"a permission", "create", nil,
 			[]string{"launcher"},
-			"prefect-keda: the service account lacks permissions in namespace flows: create jobs.batch (to launch flow runs). Add them to its Role\n",
+			"logged: the service account lacks permissions in namespace flows: create jobs.batch (to launch flow runs). Add them to its Role",
+		},
+		{
+			"no kubeconfig", "",
+			[]string{"KUBECONFIG=/nowhere"},
+			[]string{"launcher"},
+			"logged: KUBECONFIG (--kubeconfig), PREFECT_KEDA_KUBE_CONTEXT (--context): no way to Kubernetes: this is not a pod with a service account token, and kubeconfig /nowhere is not there or empty; set KUBECONFIG or --kubeconfig",
+		},
+		{
+			"no certificate", "", nil,
+			[]string{"scaler", "--tls-cert-file", "/nowhere.crt", "--tls-key-file", "/nowhere.key"},
+			"logged: PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE: the certificate cannot be used: load certificate /nowhere.crt and key /nowhere.key: open /nowhere.crt: no such file or directory",
+		},
+		{
+			"a Job template that is not there", "",
+			[]string{"JOB_TEMPLATE=/nowhere/job.yaml"},
+			[]string{"launcher"},
+			"logged: Job template doesn't exist at /nowhere/job.yaml: the path is looked up in the launcher's container: mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait",
+		},
+		{
+			"a Job template with a typo", "", nil,
+			[]string{"launcher", "--job-template", "testdata/typo.yaml"},
+			"logged: the launcher's job template testdata/typo.yaml has fields that no Job has: unknown field \"spec.templte\": mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait",
 		},
 		{
 			"a permission in one of two namespaces", "", nil,
 			[]string{"scaler", "--namespace", "flows,elsewhere"},
-			"prefect-keda: the service account lacks permissions in namespace elsewhere: list jobs.batch (to count claims that lack their Job and Jobs in trouble), watch jobs.batch (to count claims that lack their Job and Jobs in trouble), list pods (to count Jobs in trouble), watch pods (to count Jobs in trouble). Add them to its Role\n",
+			"logged: the service account lacks permissions in namespace elsewhere: list jobs.batch (to count claims that lack their Job and Jobs in trouble), watch jobs.batch (to count claims that lack their Job and Jobs in trouble), list pods (to count Jobs in trouble), watch pods (to count Jobs in trouble). Add them to its Role",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, tc.deny)
 			w.env = append(w.env, tc.env...)
 			code, out := w.run(t, tc.args...)
-			// What the process logged before is not its last word.
-			if i := strings.LastIndex(out, "prefect-keda: "); i > 0 {
-				out = out[strings.Index(out, "prefect-keda: "):]
+			if last, logged := lastLogged(t, out); logged {
+				out = last
 			}
 			if d := cmp.Diff(tc.want, out); d != "" || code != exitMisconfigured {
 				t.Errorf("exit code %d, -want +got:\n%s", code, d)
 			}
 		})
 	}
+}
+
+// lastLogged is the error of the log's last line, with which a process ended.
+func lastLogged(t *testing.T, out string) (text string, logged bool) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var line struct {
+		Level, Err string
+		ExitCode   int `json:"exit_code"`
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil || line.ExitCode == exitOK {
+		return "", false
+	}
+	if line.Level != "ERROR" || strings.Count(out, "\nprefect-keda: ") > 0 {
+		t.Errorf("the last line is not an error, or not the only one of its kind:\n%s", out)
+	}
+	return "logged: " + line.Err, true
+}
+
+// Whichever port is in use, its setting is named, and nothing but a change helps.
+func TestPortsInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for setting, args := range map[string]string{
+		"PREFECT_KEDA_OPS_LISTEN (--ops-listen)":                 "launcher --ops-listen ",
+		"PREFECT__CLOUD__AGENT__AGENT_ADDRESS (--agent-address)": "launcher --agent-address ",
+		"PREFECT_KEDA_LISTEN (--listen)":                         "scaler --listen ",
+	} {
+		code, out := newWorld(t, "").run(t, strings.Fields(args+l.Addr().String())...)
+		got, _ := lastLogged(t, out)
+		want := "logged: " + setting + ": cannot listen there: bind: address already in use: give another address, or stop who has it"
+		if code != exitMisconfigured || got != want {
+			t.Errorf("%s: exit code %d, %s", args, code, got)
+		}
+	}
+}
+
+// An API server that cannot be asked for our permissions stops nobody; one that
+// refuses the watch of Jobs later does, as a permission that is missing.
+func TestRefusedByKubernetes(t *testing.T) {
+	w := newWorld(t, "")
+	w.kube.fail("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", http.StatusInternalServerError)
+	code, out := w.run(t, "launcher", "--max-polls", "1")
+	if code != exitOK || !strings.Contains(out, "cannot check our permissions; going on without") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	w.kube.fail("GET /apis/batch/v1/namespaces/flows/jobs", http.StatusForbidden)
+	code, out = w.run(t, "launcher", "--max-polls", "1")
+	if got, _ := lastLogged(t, out); code != exitMisconfigured || !strings.Contains(got, "flows") {
+		t.Errorf("exit code %d: %s\n%s", code, got, out)
+	}
+}
+
+// The agent's two pages are served where the agent's setting says, on the
+// operators' port if that is the same.
+func TestAgentPages(t *testing.T) {
+	const created = `"msg":"created the Job","action":"launch","flow_run":"`
+	served := regexp.MustCompile(`"msg":"serving pages","address":"([^"]+)","setting":"([A-Z_]+)"`)
+	for _, tc := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--agent-address", "http://127.0.0.1:0"}, []string{"PREFECT_KEDA_OPS_LISTEN", "PREFECT__CLOUD__AGENT__AGENT_ADDRESS"}},
+		{nil, []string{"PREFECT_KEDA_OPS_LISTEN"}},
+	} {
+		w := newWorld(t, "")
+		first := w.prefect.CreateRuns(prefecttest.Order{})[0]
+		out, stop := w.start(t, append([]string{"launcher", "--poll-interval", "1h", "--idle-timeout", "2h"}, tc.args...)...)
+		out.await(t, "launcher begins")
+		var settings []string
+		address := map[string]string{}
+		for _, m := range served.FindAllStringSubmatch(out.String(), -1) {
+			settings = append(settings, m[2])
+			address[m[2]] = m[1]
+		}
+		if d := cmp.Diff(tc.want, settings); d != "" {
+			t.Fatalf("%q: -want +got:\n%s\n%s", tc.args, d, out)
+		}
+		if tc.args == nil {
+			if got := get(t, address[opsVariable], "/api/health"); got != "404 404 page not found\n" {
+				t.Errorf("nobody asked for the agent's pages: %s", got)
+			}
+			stop()
+			continue
+		}
+		agent := address["PREFECT__CLOUD__AGENT__AGENT_ADDRESS"]
+		if got := get(t, agent, "/api/health"); got != "200 {}" {
+			t.Errorf("/api/health: %s", got)
+		}
+		// Of the second run it hears by being poked only: the interval is long.
+		out.await(t, created+first)
+		second := w.prefect.CreateRuns(prefecttest.Order{})[0]
+		if got := get(t, agent, "/api/poke"); got != "200 " {
+			t.Errorf("/api/poke: %s", got)
+		}
+		out.await(t, created+second)
+		if code := stop(); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+	}
+}
+
+func get(t *testing.T, address, path string) string {
+	t.Helper()
+	response, err := http.Get("http://" + address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(response.StatusCode, " ", string(body))
 }
 
 // A refused key ends the launcher with the code for what only an operator mends.
@@ -232,10 +415,33 @@ func TestHelp(t *testing.T) {
 			t.Errorf("the key is on the help page:\n%s", out)
 		}
 	}
+	// Those that take a launcher's flags show the ones they use.
+	for command, hidden := range map[string]string{
+		"check":  "--idle-timeout --pod-grace --keep-failed-jobs --ops-listen --max-polls --warm-up-lead --listen Launching: gRPC:",
+		"render": "--idle-timeout --pod-grace --keep-failed-jobs --ops-listen --max-polls --kubeconfig --connections Launching:",
+	} {
+		_, out := newWorld(t, "").run(t, command, "--help")
+		for _, shown := range []string{"--api ", "--namespace ", "--label ", "--job-template ", "--log-level "} {
+			if !strings.Contains(out, shown) {
+				t.Errorf("%s --help does not show %s", command, shown)
+			}
+		}
+		for text := range strings.FieldsSeq(hidden) {
+			if strings.Contains(out, text) {
+				t.Errorf("%s --help shows %s", command, text)
+			}
+		}
+	}
 	if code, out := newWorld(t, "").run(t); code != exitOK || !strings.Contains(out, "launcher   Claim due flow runs") {
 		t.Errorf("without a command: exit code %d:\n%s", code, out)
 	}
 	if code, out := newWorld(t, "").run(t, "version"); code != exitOK || !strings.HasPrefix(out, "prefect-keda ") || strings.TrimSpace(out) == "prefect-keda" {
 		t.Errorf("version: exit code %d, %q", code, out)
+	} else if code, flag := newWorld(t, "").run(t, "--version"); code != exitOK || flag != out {
+		t.Errorf("--version: exit code %d, %q", code, flag)
+	}
+	_, page := newWorld(t, "").run(t, "render", "--help")
+	if code, out := newWorld(t, "").run(t, "help", "render"); code != exitOK || out != page {
+		t.Errorf("help render: exit code %d, %q", code, out)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"k8s.io/client-go/rest"
@@ -29,6 +31,8 @@ const checkTimeout = 15 * time.Second
 // flagGroups are the headings of a command's flags.
 func flagGroups(c *cobra.Command) []config.Group {
 	switch c.Name() {
+	case "prefect-keda":
+		return []config.Group{rootFlags()}
 	case "scaler":
 		return config.Flags(config.Scaler{})
 	case "launcher":
@@ -36,11 +40,43 @@ func flagGroups(c *cobra.Command) []config.Group {
 	case "install":
 		return installFlags()
 	case "render":
-		return append([]config.Group{renderFlags()}, config.Flags(config.Launcher{})...)
+		return append([]config.Group{renderFlags()}, showing(config.Flags(config.Launcher{}), config.Prefect{}, config.Jobs{})...)
 	case "check":
-		return append([]config.Group{checkFlags()}, config.Flags(config.Launcher{})...)
+		groups := append(config.Flags(config.Launcher{}), without(config.Flags(config.Scaler{}), config.Launcher{})...)
+		return append([]config.Group{checkFlags()}, showing(groups, config.Prefect{}, config.Jobs{}, config.Kubernetes{})...)
 	}
 	return nil
+}
+
+// showing hides the flags that a command takes, so that a launcher's command line
+// may be pasted behind it, and does not use. Shown are those of some groups of
+// settings and the few others.
+func showing(groups []config.Group, used ...any) []config.Group {
+	shown := []string{"label", "connections", "log-level", "log-format"}
+	for _, of := range used {
+		for _, s := range config.Settings(of) {
+			shown = append(shown, s.Flag)
+		}
+	}
+	for _, g := range groups {
+		g.Flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
+	}
+	return groups
+}
+
+// without are the groups without the flags that another process has too.
+func without(groups []config.Group, other any) []config.Group {
+	var rest []config.Group
+	for _, g := range groups {
+		own := pflag.NewFlagSet(g.Title, pflag.ContinueOnError)
+		g.Flags.VisitAll(func(f *pflag.Flag) {
+			if !slices.ContainsFunc(config.Settings(other), func(s config.Setting) bool { return s.Flag == f.Name }) {
+				own.AddFlag(f)
+			}
+		})
+		rest = append(rest, config.Group{Title: g.Title, Flags: own})
+	}
+	return rest
 }
 
 func addFlags(c *cobra.Command) {
@@ -76,6 +112,29 @@ func loadLauncher(c *cobra.Command, env environment) (config.Launcher, error) {
 	return settings, wrongSettings(problems, err)
 }
 
+func loadScaler(c *cobra.Command, env environment) (config.Scaler, error) {
+	given, problems := lookup(c, env, config.Scaler{})
+	settings, err := config.LoadScaler(c.Context(), given)
+	return settings, wrongSettings(problems, err)
+}
+
+const (
+	apiVariable = "PREFECT__CLOUD__API"
+	keyVariable = "PREFECT__CLOUD__API_KEY"
+
+	secretKeyVariable = "PREFECT_KEDA_API_KEY" //nolint:gosec // a name
+)
+
+// settingName is a variable with its flag.
+func settingName(variable string) string {
+	for _, s := range allSettings() {
+		if s.Variable == variable {
+			return s.Name()
+		}
+	}
+	return variable
+}
+
 // wrongSettings is nil when there is nothing wrong.
 func wrongSettings(problems ...error) error {
 	if err := errors.Join(problems...); err != nil {
@@ -85,14 +144,26 @@ func wrongSettings(problems ...error) error {
 }
 
 // announce says once what runs here and which variables say nothing to it.
-func announce(log *slog.Logger, env environment, process string, settings slog.LogValuer) {
+func announce(log *slog.Logger, c *cobra.Command, env environment, settings slog.LogValuer) {
+	process := c.Name()
 	log.Info("starting "+process, "version", currentVersion()) //nolint:sloglint // two processes, two constants
 	log.Debug("effective settings", "settings", settings)
 	if ignored := config.Ignored(env); len(ignored) > 0 {
 		log.Info("these variables of the Prefect agent have no effect here and can be removed", "variables", strings.Join(ignored, ", "))
 	}
-	if unknown := config.Unknown(env.names); len(unknown) > 0 {
+	if unknown := config.Unknown(config.Override(env, config.Scaler{}, c.Flags()), env.names); len(unknown) > 0 {
 		log.Warn("these variables begin like ours and are not known; are they misspelt?", "variables", strings.Join(unknown, ", "))
+	}
+}
+
+// hintAtCommas: to the agent, and so to us, --label a,b is one label, while in the
+// variable it is two.
+func hintAtCommas(log *slog.Logger, c *cobra.Command) {
+	given, _ := c.Flags().GetStringArray("label")
+	for _, label := range given {
+		if strings.Contains(label, ",") && !strings.HasPrefix(label, "[") {
+			log.Warn("this --label is one label with a comma in it; for several labels give the flag several times", "label", label)
+		}
 	}
 }
 
@@ -108,15 +179,22 @@ func newRegistry() *prometheus.Registry {
 
 // kubeConfig is how to reach Kubernetes, and in words where that came from.
 func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (cfg *rest.Config, source string, err error) {
-	cfg, source, err = kube.Config(kube.Options{
-		Kubeconfig: k.Kubeconfig, Context: k.KubeContext, QPS: k.KubeQPS, Burst: k.KubeBurst,
-		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
-	})
+	cfg, source, err = kube.Config(kubeOptions(k, process))
 	if err != nil {
+		if k.Kubeconfig != "" || k.KubeContext != "" {
+			err = fmt.Errorf("%s, %s: %w", settingName("KUBECONFIG"), settingName("PREFECT_KEDA_KUBE_CONTEXT"), err)
+		}
 		return nil, "", misconfigured{err}
 	}
 	log.Debug("reaching Kubernetes", "reason", "by "+source)
 	return cfg, source, nil
+}
+
+func kubeOptions(k config.Kubernetes, process string) kube.Options {
+	return kube.Options{
+		Kubeconfig: k.Kubeconfig, Context: k.KubeContext, QPS: k.KubeQPS, Burst: k.KubeBurst,
+		UserAgent: userAgent(process), KeepAlive: bool(k.KeepAlive),
+	}
 }
 
 // checkAccess fails when permissions are missing. An API server that is away is
@@ -136,6 +214,50 @@ func checkAccess(ctx context.Context, log *slog.Logger, cfg *rest.Config, permis
 		log.Warn("cannot check our permissions; going on without", "err", err)
 	}
 	return nil
+}
+
+const opsVariable = "PREFECT_KEDA_OPS_LISTEN"
+
+// place is where to serve what, and the setting that says so.
+type place struct {
+	variable string
+	address  config.Address
+	handler  http.Handler
+}
+
+// listen opens all places or none.
+func listen(ctx context.Context, log *slog.Logger, places ...place) ([]site, error) {
+	var sites []site
+	for _, p := range places {
+		listener, err := ops.Listen(ctx, string(p.address))
+		if err != nil {
+			for _, s := range sites {
+				s.listener.Close()
+			}
+			return nil, notListening(err, p.variable)
+		}
+		log.Info("serving pages", "address", listener.Addr().String(), "setting", p.variable)
+		sites = append(sites, site{listener, p.handler})
+	}
+	return sites, nil
+}
+
+// notListening is err, and if that is about an address, with the setting that has
+// to change.
+func notListening(err error, variable string) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
+		return misconfigured{config.Problem{Setting: settingName(variable), Text: fmt.Sprintf("cannot listen there: %v: give another address, or stop who has it", op.Err)}}
+	}
+	return err
+}
+
+// ended has what ends a process be its log's last line, in the log's own form.
+func ended(ctx context.Context, log *slog.Logger, err error) error {
+	if err == nil || !log.Enabled(ctx, slog.LevelError) {
+		return err
+	}
+	log.ErrorContext(ctx, "ended by an error", "err", err, "exit_code", exitCode(err))
+	return reported{err}
 }
 
 // site is a handler and where it is served.

@@ -36,7 +36,8 @@ each value is from.
 What would fail the run is printed as the launcher would log it. The API key is shown as ` + hiddenKey + ` unless --show-key is
 given.
 
-Every setting of the launcher has an environment variable, named in brackets with its default; the flag wins.`,
+It takes every flag and variable of the launcher; shown below are those that matter here. The variable is in brackets,
+with its default; the flag wins.`,
 		Example: `  prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001
   prefect-keda render -f run.json --backend server --namespace flows --job-template job.yaml
   prefect-keda render -f - -o json --env A=1 < run.json | kubectl create --dry-run=server -f -`,
@@ -66,7 +67,11 @@ Every setting of the launcher has an environment variable, named in brackets wit
 			return err
 		}
 		log := newLogger(io.err, settings.Process)
+		hintAtCommas(log, c)
 		run, err := runToRender(c.Context(), settings, log, row, args)
+		if err != nil && row == nil {
+			return fmt.Errorf("%w (asked %s, which %s says)", err, settings.Address(), settings.AddressSetting())
+		}
 		if err != nil {
 			return err
 		}
@@ -77,6 +82,9 @@ Every setting of the launcher has an environment variable, named in brackets wit
 		}
 		if err != nil {
 			return fmt.Errorf("render the Job of flow run %s: %w", run.ID, err)
+		}
+		if j.Namespace == "" { // the launcher says it in the request
+			j.Namespace, from["metadata.namespace"] = settings.Namespace, "NAMESPACE"
 		}
 		return write(io.out, j, from)
 	}
@@ -94,10 +102,12 @@ func renderFlags() config.Group {
 	return config.Group{Title: "Rendering", Flags: fs}
 }
 
-// renderSettings are the launcher's. Without an API nobody asks for a key.
+// renderSettings are the launcher's. Without an API nobody asks for a key; only
+// Prefect Cloud's launcher cannot be without, so there one is made up.
 func renderSettings(c *cobra.Command, env environment, offline bool) (config.Launcher, error) {
 	given, problems := lookup(c, env, config.Launcher{})
-	if offline {
+	backend, _ := given.Lookup("PREFECT__BACKEND")
+	if offline && (backend == "" || backend == string(config.Cloud)) {
 		given = withSomeKey(given)
 	}
 	settings, err := config.LoadLauncher(c.Context(), given)
@@ -120,11 +130,6 @@ func withSomeKey(given envconfig.Lookuper) envconfig.Lookuper {
 	}
 	return envconfig.MultiLookuper(envconfig.MapLookuper(map[string]string{variable: hiddenKey}), given)
 }
-
-const (
-	keyVariable       = "PREFECT__CLOUD__API_KEY"
-	secretKeyVariable = "PREFECT_KEDA_API_KEY" //nolint:gosec // a name
-)
 
 // printer is how the Job is written.
 func printer(c *cobra.Command) (func(io.Writer, *batchv1.Job, job.Origins) error, error) {

@@ -69,6 +69,7 @@ func TestRenderIsWhatIsCreated(t *testing.T) {
 	if len(created) != 1 {
 		t.Fatalf("%d Jobs were created", len(created))
 	}
+	created[0].Namespace = "flows" // it was created there
 	for _, p := range printed {
 		if d := cmp.Diff(*created[0], p); d != "" {
 			t.Errorf("-created +printed:\n%s", d)
@@ -96,6 +97,21 @@ func TestRenderOffline(t *testing.T) {
 		if d := cmp.Diff(want, command(t.Context(), offline(), text, "render", "-f", "-")); d != "" {
 			t.Errorf("-want +got:\n%s", d)
 		}
+	}
+}
+
+// A launcher for a Prefect Server has no key unless it is given one, and neither
+// has what its pods are told.
+func TestRenderMakesUpNoKey(t *testing.T) {
+	args := []string{"render", "-f", "-", "--backend", "server", "--api-key-secret", "prefect-api-key/api-key"}
+	got := command(t.Context(), offline(), rowWith("2"), args...)
+	if got.Code != exitOK || strings.Contains(got.Out, "[hidden]") || strings.Contains(got.Out, "secretKeyRef") {
+		t.Errorf("%+v", got)
+	}
+	// Where it has one, it shows.
+	got = command(t.Context(), offline("PREFECT_KEDA_API_KEY="+canary), rowWith("2"), args...)
+	if got.Code != exitOK || !strings.Contains(got.Out, "secretKeyRef") {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -147,7 +163,12 @@ func TestRenderFailures(t *testing.T) {
 			result{exitFailed, "", `{"level":"INFO","msg":"failed the run","action":"launch","flow_run":"` + id + `","flow":"hello-flow","attempt":"v1",` +
 				`"reason":"cpu_limit of the run_config is \"much\", which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory"}` + "\n"},
 		},
-		{"no such run", "", []string{id}, result{exitFailed, "", "prefect-keda: read flow run " + id + ": not found in Prefect\n"}},
+		{"no such run", "", []string{id}, result{exitFailed, "", "prefect-keda: read flow run " + id + ": not found in Prefect (asked API, which PREFECT__CLOUD__API (--api) says)\n"}},
+		{
+			"nobody there", "",
+			[]string{"--api", "", "--server-host", "http://127.0.0.1", "--server-port", "1", "--tenant-id", id, id},
+			result{exitFailed, "", "prefect-keda: read flow run " + id + ": flowRun: no answer from the Prefect API: dial tcp 127.0.0.1:1: connect: connection refused (asked http://127.0.0.1:1, which PREFECT__SERVER__HOST (--server-host) says)\n"},
+		},
 		{"no run", "", nil, result{exitMisconfigured, "", "prefect-keda: say which flow run: give either its id, or -f FILE with the run as the API returns it\n"}},
 		{"two ways", "", []string{"-f", "-", id}, result{exitMisconfigured, "", "prefect-keda: say which flow run: give either its id, or -f FILE with the run as the API returns it\n"}},
 		{"no file", "", []string{"-f", "/nowhere"}, result{exitMisconfigured, "", "prefect-keda: --filename: open /nowhere: no such file or directory\n"}},
@@ -161,6 +182,11 @@ func TestRenderFailures(t *testing.T) {
 			got := command(t.Context(), w.env, tc.stdin, append([]string{"render"}, tc.args...)...)
 			if _, rest, timed := strings.Cut(got.Err, `,"level"`); timed {
 				got.Err = `{"level"` + rest
+			}
+			for _, entry := range w.env {
+				if api, ok := strings.CutPrefix(entry, "PREFECT__CLOUD__API="); ok {
+					got.Err = strings.ReplaceAll(got.Err, api, "API")
+				}
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("-want +got:\n%s", d)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/kube"
@@ -37,6 +39,9 @@ func exits(ok, failed, misconfigured string) map[string]string {
 // reported is an error whose text has been printed already.
 type reported struct{ error }
 
+// Unwrap is the cause, which has the exit code.
+func (r reported) Unwrap() error { return r.error }
+
 // misconfigured is an error only a changed setting can mend.
 type misconfigured struct{ error }
 
@@ -52,7 +57,7 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 		return exitOK
 	}
 	if _, said := errors.AsType[reported](err); said {
-		return exitFailed
+		return exitCode(err)
 	}
 	fmt.Fprintln(io.err, "prefect-keda: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	return exitCode(err)
@@ -61,7 +66,8 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 func exitCode(err error) int {
 	_, setting := errors.AsType[misconfigured](err)
 	_, missing := errors.AsType[*kube.MissingError](err)
-	if setting || missing || errors.Is(err, prefect.ErrAuth) {
+	// Refusals that may pass (a quota) end no process.
+	if setting || missing || errors.Is(err, prefect.ErrAuth) || apierrors.IsForbidden(err) {
 		return exitMisconfigured
 	}
 	return exitFailed
@@ -88,12 +94,22 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root.SetErr(io.err)
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return misconfigured{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		return misconfigured{fmt.Errorf("%w; see %s --help", config.FlagProblem(err), c.CommandPath())}
 	})
 	env := parseEnviron(environ)
 	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newVersion())
 	addCompletion(root)
-	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	addHelp(root)
+	for _, g := range flagGroups(root) {
+		root.Flags().AddFlagSet(g.Flags)
+	}
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if asked, _ := c.Flags().GetBool("version"); asked {
+			printVersion(c.OutOrStdout())
+			return nil
+		}
+		return c.Help()
+	}
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return misconfigured{fmt.Errorf("there is no command %q; see %s --help", args[0], c.CommandPath())}
@@ -120,13 +136,45 @@ func addCompletion(root *cobra.Command) {
 	}
 }
 
+// addHelp is cobra's own command, which shrugs at commands that are not there.
+func addHelp(root *cobra.Command) {
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [command]",
+		Short: "Show the page of a command, as its --help does",
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			for _, c := range root.Commands() {
+				names = append(names, c.Name())
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return misconfigured{fmt.Errorf("there is no command %q; see %s --help", strings.Join(args, " "), root.Name())}
+			}
+			return c.Help()
+		},
+	})
+}
+
+func rootFlags() config.Group {
+	fs := pflag.NewFlagSet("root", pflag.ContinueOnError)
+	fs.Bool("version", false, "print the version, as the command does")
+	return config.Group{Title: "Flags", Flags: fs}
+}
+
+func printVersion(out io.Writer) {
+	fmt.Fprintln(out, "prefect-keda", currentVersion(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			fmt.Fprintln(c.OutOrStdout(), "prefect-keda", currentVersion(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+			printVersion(c.OutOrStdout())
 			return nil
 		},
 	}
@@ -185,6 +233,9 @@ func help(c *cobra.Command, _ []string) {
 		}
 	}
 	for _, g := range flagGroups(c) {
+		if !g.Flags.HasAvailableFlags() {
+			continue
+		}
 		fmt.Fprintf(out, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth))
 	}
 }

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime/debug"
 	"slices"
 
@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/kube"
@@ -27,7 +28,7 @@ func newScaler(io streams, env environment) *cobra.Command {
 		Use:   "scaler [flags]",
 		Short: "Tell KEDA how many launchers are wanted",
 		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due, at the cost of one
-request to the Prefect API per interval, however many ScaledObjects ask.
+request to the Prefect API per interval and one about Jobs every 30 s, however many ScaledObjects ask.
 
 Every flag has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda scaler
@@ -41,16 +42,15 @@ Every flag has an environment variable, named in brackets with its default; the 
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		given, problems := lookup(c, env, config.Scaler{})
-		settings, err := config.LoadScaler(c.Context(), given)
-		if err := wrongSettings(problems, err); err != nil {
+		settings, err := loadScaler(c, env)
+		if err != nil {
 			return err
 		}
 		log := newLogger(io.err, settings.Process)
 		adoptLibraries(log)
-		announce(log, env, "scaler", settings)
+		announce(log, c, env, settings)
 		thrift(env)
-		return runScaler(c.Context(), log, settings)
+		return ended(c.Context(), log, runScaler(c.Context(), log, settings))
 	}
 	return c
 }
@@ -68,20 +68,38 @@ func thrift(env environment) {
 
 func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 	registry := newRegistry()
-	connections, namespaces, err := connections(s, log, registry)
-	if err != nil {
-		return misconfigured{err}
-	}
 	cfg, _, err := kubeConfig(log, s.Kubernetes, "scaler")
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(cfg)
+	server, err := buildScaler(s, cfg, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
+	mux := ops.Handler(registry, server.Live, server.Ready)
+	mux.Handle("GET /debug/demand", server.Debug())
+	sites, err := listen(ctx, log, place{opsVariable, s.OpsListen, mux})
+	if err != nil {
+		return err
+	}
+	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespacesOf(connections(s))); err != nil {
+		return err
+	}
+	return notListening(serveBeside(ctx, server.Run, sites...), "PREFECT_KEDA_LISTEN")
+}
+
+// buildScaler makes no request.
+func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*scaler.Server, error) {
+	clients, err := connected(connections(s), log, registry)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
 	options := scaler.Options{
-		Listen: string(s.Listen), Connections: connections,
+		Listen: string(s.Listen), Connections: clients,
 		Kubernetes: scaler.Kubernetes{
 			Jobs: func(namespace string) scaler.Lister[*batchv1.JobList] { return client.Jobs(namespace) },
 			Pods: func(namespace string) scaler.Lister[*corev1.PodList] { return client.Pods(namespace) },
@@ -93,45 +111,58 @@ func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
 		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile}
 	}
 	server, err := scaler.New(options)
-	if err != nil {
-		return misconfigured{err}
+	if errors.Is(err, scaler.ErrCertificate) {
+		return nil, config.Problem{Setting: "PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE", Text: err.Error()}
 	}
-	mux := ops.Handler(registry, server.Live, server.Ready)
-	mux.Handle("GET /debug/demand", server.Debug())
-	sites, err := listen(ctx, map[string]http.Handler{string(s.OpsListen): mux})
-	if err != nil {
-		return err
-	}
-	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespaces); err != nil {
-		return err
-	}
-	return serveBeside(ctx, server.Run, sites...)
+	return server, err
 }
 
-// connections are the default one and the named ones, and the namespaces of all
-// their Jobs.
-func connections(s config.Scaler, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, []string, error) {
-	all := map[string]scaler.Connection{}
-	var namespaces []string
-	add := func(name string, p config.Prefect, in []string) error {
-		client, err := prefect1.New(apiOptions(p, "scaler", log.With("connection", name), registry, config.Agent{}))
-		if err != nil {
-			return fmt.Errorf("set up the Prefect client of connection %s: %w", name, err)
-		}
-		all[name] = scaler.Connection{Source: client, JobNamespaces: in}
-		namespaces = append(namespaces, in...)
-		return nil
-	}
-	if err := add("default", s.Prefect, s.JobNamespaces); err != nil {
-		return nil, nil, err
-	}
+// connection is one of the scaler's Prefect APIs, and where its runs become Jobs.
+type connection struct {
+	name       string
+	prefect    config.Prefect
+	namespaces []string
+	variable   func(string) string // of a further one
+}
+
+// connections are the default one and the named ones.
+func connections(s config.Scaler) []connection {
+	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.JobNamespaces}}
 	for _, c := range s.Named {
 		p := s.Prefect
 		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID = c.Backend, c.API, c.Key, "", c.TenantID
-		if err := add(c.Name, p, c.JobNamespaces); err != nil {
-			return nil, nil, err
-		}
+		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, variable: c.Variable})
+	}
+	return all
+}
+
+// addressSetting is what says where the API is.
+func (c connection) addressSetting() string {
+	if c.variable != nil && c.prefect.API != "" {
+		return c.variable("API")
+	}
+	return c.prefect.AddressSetting()
+}
+
+func namespacesOf(all []connection) []string {
+	var namespaces []string
+	for _, c := range all {
+		namespaces = append(namespaces, c.namespaces...)
 	}
 	slices.Sort(namespaces)
-	return all, slices.Compact(namespaces), nil
+	return slices.Compact(namespaces)
+}
+
+// connected are the connections with their clients.
+func connected(all []connection, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, error) {
+	clients := map[string]scaler.Connection{}
+	for _, c := range all {
+		log.Info("the Prefect API to ask", "connection", c.name, "api", c.prefect.Address(), "setting", c.addressSetting())
+		client, err := prefect1.New(apiOptions(c.prefect, "scaler", log.With("connection", c.name), registry, config.Agent{}))
+		if err != nil {
+			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
+		}
+		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces}
+	}
+	return clients, nil
 }

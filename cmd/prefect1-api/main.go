@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -17,22 +18,40 @@ import (
 )
 
 func main() {
-	api := flag.String("api", ":4200", "address of the GraphQL API")
-	control := flag.String("control", ":4280", "address of the control side: create runs, break things, look at states (see package control)")
-	key := flag.String("key", "", "demand this API key, as Prefect Cloud does")
-	replicas := flag.Int("replicas", 1, "API processes to stand in for; each remembers submissions on its own")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "prefect1-api stands in for a Prefect 1.x API: in memory, for demos and tests only.")
-		flag.PrintDefaults()
-	}
-	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	code := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run serves until ctx ends and returns the exit code: 2 for a wrong command
+// line, as package flag has it.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("prefect1-api", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	api := flags.String("api", ":4200", "address of the GraphQL API")
+	control := flags.String("control", ":4280", "address of the control side: create runs, break things, look at states (see package control)")
+	key := flags.String("key", "", "demand this API key, as Prefect Cloud does")
+	replicas := flags.Int("replicas", 1, "API processes to stand in for; each remembers submissions on its own")
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "prefect1-api stands in for a Prefect 1.x API: in memory, for demos and tests only.")
+		flags.PrintDefaults()
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "prefect1-api: takes no arguments, only flags, and got %q\n", flags.Args())
+		return 2
+	}
 	a := prefecttest.New(prefecttest.Options{Key: *key, Replicas: *replicas})
 	if err := serve(ctx, map[string]http.Handler{*api: a, *control: a.Control()}); err != nil {
-		fmt.Fprintln(os.Stderr, "prefect1-api:", err)
-		os.Exit(1) //nolint:gocritic // nothing is deferred that matters
+		fmt.Fprintln(stderr, "prefect1-api:", err)
+		return 1
 	}
+	return 0
 }
 
 // serve listens on every address until ctx ends, then drains.

@@ -28,7 +28,9 @@ type env struct {
 	root      string // of the repository
 	cache     string
 	goVersion string
-	say       *progress
+	// registries are asked before anything is pulled.
+	registries []string
+	say        *progress
 }
 
 // Cluster is a kind cluster that answers and has KEDA.
@@ -36,7 +38,6 @@ type Cluster struct {
 	// Kubeconfig is the path of a kubeconfig for it; ~/.kube/config is never touched.
 	Kubeconfig string
 	env        *env
-	kubectl    string
 	pulls      bool
 }
 
@@ -49,7 +50,10 @@ func newEnv(ctx context.Context, out io.Writer) (*env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the repository: %w", err)
 	}
-	return &env{root: strings.TrimSpace(root), cache: dir, goVersion: runtime.Version(), say: newProgress(out)}, nil
+	return &env{
+		root: strings.TrimSpace(root), cache: dir, goVersion: runtime.Version(), say: newProgress(out),
+		registries: []string{"https://registry-1.docker.io/v2/", "https://ghcr.io/v2/"},
+	}, nil
 }
 
 // Up brings the cluster up, or uses the one that is up, and says on out what it
@@ -60,6 +64,10 @@ func Up(ctx context.Context, out io.Writer) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.up(ctx)
+}
+
+func (e *env) up(ctx context.Context) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, upLimit)
 	defer cancel()
 	unlock, err := e.lock(ctx)
@@ -70,7 +78,7 @@ func Up(ctx context.Context, out io.Writer) (*Cluster, error) {
 	if err := e.sweep(); err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(out, "==> kind cluster "+Name+" with KEDA "+kedaVersion)
+	e.say.say("==> kind cluster %s with KEDA %s", Name, kedaVersion)
 	if err := e.ensureDocker(ctx); err != nil {
 		return nil, err
 	}
@@ -82,32 +90,39 @@ func Up(ctx context.Context, out io.Writer) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	pulls, err := e.pullsImages(ctx, image)
+	c := &Cluster{Kubeconfig: e.kubeconfig(), env: e, pulls: true}
+	config := kindConfig(string(base), true)
+	print := fingerprint{Image: image, Config: key(config), KEDA: kedaVersion}
+	mode, err := imagesMode()
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Kubeconfig: e.kubeconfig(), env: e, pulls: pulls}
-	if c.kubectl, err = e.build(ctx, kubectlCommand()); err != nil {
+	// A cluster that is there decides before any registry is asked: one that does
+	// not answer today is no reason to build what was pulled yesterday, nor one
+	// that answers to pull what was built.
+	var why string
+	if mode != "build" {
+		if why = c.stale(ctx, print); why == "" {
+			return c, c.found()
+		}
+	}
+	if mode == "auto" && e.built(ctx) {
+		mode = "build"
+	}
+	if c.pulls, err = e.pullsImages(ctx, mode, image); err != nil {
 		return nil, err
 	}
-	kind, err := e.build(ctx, kindCommand())
-	if err != nil {
-		return nil, err
-	}
-	if !pulls {
+	if !c.pulls {
 		if image, err = e.nodeImage(ctx); err != nil {
 			return nil, err
 		}
+		config = kindConfig(string(base), false)
+		print = fingerprint{Image: image, Config: key(config), KEDA: kedaVersion}
+		if why = c.stale(ctx, print); why == "" {
+			return c, c.found()
+		}
 	}
-	config := kindConfig(string(base), pulls)
-	print := fingerprint{Image: image, Config: key(config), KEDA: kedaVersion}
-	why := c.stale(ctx, print)
-	if why == "" {
-		e.say.cached()
-		e.say.summary("the cluster was up already, checked")
-		return c, nil
-	}
-	if err := c.create(ctx, kind, image, config, why); err != nil {
+	if err := c.create(ctx, image, config, why); err != nil {
 		return nil, err
 	}
 	if err := c.installKEDA(ctx); err != nil {
@@ -120,6 +135,16 @@ func Up(ctx context.Context, out io.Writer) (*Cluster, error) {
 	e.removeOthers(ctx, image)
 	e.say.summary("the cluster is up, made")
 	return c, nil
+}
+
+// Step does something that belongs to the cluster's preparation, and says so.
+func (c *Cluster) Step(what string, do func() error) error { return c.env.say.step(what, do) }
+
+// found is how a run ends that had nothing to make.
+func (c *Cluster) found() error {
+	c.env.say.cached()
+	c.env.say.summary("the cluster was up already, checked")
+	return nil
 }
 
 // Reserve keeps those apart who show or measure something on the cluster: a demo
@@ -175,9 +200,6 @@ func Status(ctx context.Context, out io.Writer) error {
 	}
 	e.say.note("node: %s", strings.TrimSpace(state))
 	c := &Cluster{Kubeconfig: e.kubeconfig(), env: e}
-	if c.kubectl, err = e.build(ctx, kubectlCommand()); err != nil {
-		return err
-	}
 	if err := c.kedaAvailable(ctx, "5s"); err != nil {
 		e.say.note("KEDA %s: %v", kedaVersion, err)
 		return nil
@@ -189,7 +211,11 @@ func Status(ctx context.Context, out io.Writer) error {
 
 func (e *env) kubeconfig() string { return filepath.Join(e.cache, "kubeconfig") }
 
-func (c *Cluster) create(ctx context.Context, kind, image, config, why string) error {
+func (c *Cluster) create(ctx context.Context, image, config, why string) error {
+	kind, err := c.env.build(ctx, kindCommand())
+	if err != nil {
+		return err
+	}
 	path := filepath.Join(c.env.cache, "kind-config.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
 		return err
@@ -212,19 +238,6 @@ func (c *Cluster) create(ctx context.Context, kind, image, config, why string) e
 		return err
 	})
 }
-
-// Kubectl runs kubectl against the cluster and returns its standard output.
-func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
-	return run(ctx, command{name: c.kubectl, args: append([]string{"--kubeconfig", c.Kubeconfig}, args...)})
-}
-
-// KubectlInput is Kubectl with something to read.
-func (c *Cluster) KubectlInput(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	return run(ctx, command{name: c.kubectl, args: append([]string{"--kubeconfig", c.Kubeconfig}, args...), stdin: stdin})
-}
-
-// KubectlPath is where the kubectl of the cluster's version is.
-func (c *Cluster) KubectlPath() string { return c.kubectl }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 

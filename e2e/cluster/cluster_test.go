@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -276,6 +277,32 @@ func TestSummary(t *testing.T) {
 	if !strings.HasPrefix(got, "    it is up in ") || !strings.HasSuffix(got, "; pieces there already: 1; slowest: long 1m0s, short 1s\n") {
 		t.Errorf("summary = %q", got)
 	}
+}
+
+// Who waits for long hears of it, from the innermost step.
+func TestStepsThatTakeMinutesSaySo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := newProgress(&out)
+		err := p.step("outer", func() error {
+			time.Sleep(61 * time.Second)
+			return p.step("inner", func() error { time.Sleep(125 * time.Second); return nil })
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := `  • outer …
+    outer: at work for 1m0s
+  • inner …
+    inner: at work for 1m0s
+    inner: at work for 2m0s
+    inner: done in 2m5s
+    outer: done in 3m6s
+`
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestWriteLayout(t *testing.T) {

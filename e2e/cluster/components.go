@@ -32,12 +32,10 @@ func kubernetesComponent(name string) component {
 	}
 }
 
-// kindCommand and kubectlCommand are needed on every machine.
+// kindCommand makes the cluster, on every machine.
 func kindCommand() component {
 	return component{name: "kind", dir: "e2e/cluster/modules/kind", pkg: "sigs.k8s.io/kind"}
 }
-
-func kubectlCommand() component { return kubernetesComponent("kubectl") }
 
 // build returns the path of the component's static binary.
 func (e *env) build(ctx context.Context, c component) (string, error) {

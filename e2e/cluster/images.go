@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,28 +16,38 @@ import (
 	"time"
 )
 
-// pullsImages decides between pulling and building. Unless PREFECT_KEDA_IMAGES
-// says which, it pulls where the registries answer and give out the node image:
-// a proxy may answer for a registry and give out nothing.
-func (e *env) pullsImages(ctx context.Context, nodeImage string) (bool, error) {
-	switch mode := os.Getenv("PREFECT_KEDA_IMAGES"); mode {
+// imagesMode is auto, pull or build.
+func imagesMode() (string, error) {
+	mode := cmp.Or(os.Getenv("PREFECT_KEDA_IMAGES"), "auto")
+	switch mode {
+	case "auto", "pull", "build":
+		return mode, nil
+	}
+	return "", fmt.Errorf("PREFECT_KEDA_IMAGES is %q; it may be auto, pull or build", mode)
+}
+
+// building is what to expect where nothing can be pulled.
+const building = "images are built from package registries: about 20 minutes on two cores the first time, seconds after that"
+
+// pullsImages decides between pulling and building. In auto mode it pulls where
+// the registries answer and give out the node image: a proxy may answer for a
+// registry and give out nothing.
+func (e *env) pullsImages(ctx context.Context, mode, nodeImage string) (bool, error) {
+	switch mode {
 	case "pull":
 		return true, e.pull(ctx, nodeImage)
 	case "build":
 		return false, nil
-	case "", "auto":
-	default:
-		return false, fmt.Errorf("PREFECT_KEDA_IMAGES is %q; it may be auto, pull or build", mode)
 	}
-	for _, registry := range []string{"https://registry-1.docker.io/v2/", "https://ghcr.io/v2/"} {
+	for _, registry := range e.registries {
 		if !answers(ctx, registry) {
-			e.say.note("%s does not answer: images are built from package registries", registry)
+			e.say.note("%s does not answer: %s", registry, building)
 			return false, nil
 		}
 	}
 	if err := e.pull(ctx, nodeImage); err != nil {
 		e.say.note("registries answer, but: %v", err)
-		e.say.note("images are built from package registries")
+		e.say.note("%s", building)
 		return false, nil
 	}
 	return true, nil

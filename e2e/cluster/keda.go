@@ -27,7 +27,11 @@ func (c *Cluster) installKEDA(ctx context.Context) error {
 		}
 	}
 	err = c.env.say.step("install KEDA", func() error {
-		manifests, err := c.Kubectl(ctx, "kustomize", filepath.Join(source, "config/minimal"))
+		config, err := c.Copy(ctx, filepath.Join(source, "config"))
+		if err != nil {
+			return err
+		}
+		manifests, err := c.Kubectl(ctx, "kustomize", config+"/minimal")
 		if err != nil {
 			return err
 		}

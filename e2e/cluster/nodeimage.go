@@ -12,6 +12,9 @@ import (
 const nodePackages = "systemd,systemd-sysv,dbus,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod," +
 	"libseccomp2,pigz,e2fsprogs,bash,ca-certificates,curl,jq,procps,socat,runc,containerd,containernetworking-plugins"
 
+// nodeRepository is what node images built here are named.
+const nodeRepository = "prefect-keda-node"
+
 // kubeProxyPackages: kube-proxy calls iptables.
 const kubeProxyPackages = "iptables,conntrack,kmod,nftables"
 
@@ -49,7 +52,7 @@ func (e *env) nodeImage(ctx context.Context) (string, error) {
 		inputs = append(inputs, filepath.Base(path)) // ends in the hash of what it was built from
 	}
 	inputs = append(inputs, nodePackages, kubeProxyPackages, strings.Join(sortedKeys(iptablesLinks()), ","))
-	ref := "prefect-keda-node:" + key(inputs...)
+	ref := nodeRepository + ":" + key(inputs...)
 	if e.hasImage(ctx, ref) {
 		e.say.cached()
 		return ref, nil

@@ -10,17 +10,25 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// progress prints one line when a step begins and completes it with its time,
-// so that a person sees what takes long while it does, and sums up at the end.
+// progress prints a line when a step begins, one for every minute it takes and
+// one with its time when it is done, so that a person sees what takes long
+// while it does. It sums up at the end.
 type progress struct {
-	w      io.Writer
 	start  time.Time
 	reused int
 	steps  []timing
+
+	mu    sync.Mutex
+	w     io.Writer
+	depth int
 }
+
+// silence is how long a step may be at work without a word.
+const silence = time.Minute
 
 type timing struct {
 	what string
@@ -30,21 +38,64 @@ type timing struct {
 func newProgress(w io.Writer) *progress { return &progress{w: w, start: time.Now()} }
 
 func (p *progress) step(what string, do func() error) error {
-	fmt.Fprintf(p.w, "  • %s …\n", what)
+	p.say("  • %s …", what)
 	start := time.Now()
-	if err := do(); err != nil {
+	quiet := p.speakUp(what)
+	err := do()
+	quiet()
+	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	took := time.Since(start)
 	p.steps = append(p.steps, timing{what, took})
-	fmt.Fprintf(p.w, "    %s: done in %s\n", what, took.Round(100*time.Millisecond))
+	p.say("    %s: done in %s", what, took.Round(100*time.Millisecond))
 	return nil
+}
+
+// speakUp says every minute that the step is at work, until it is quieted. Of
+// steps within steps the innermost speaks.
+func (p *progress) speakUp(what string) (quiet func()) {
+	p.mu.Lock()
+	p.depth++
+	depth := p.depth
+	p.mu.Unlock()
+	ended := make(chan struct{})
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
+		tick := time.NewTicker(silence)
+		defer tick.Stop()
+		for n := time.Duration(1); ; n++ {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			p.mu.Lock()
+			if p.depth == depth {
+				fmt.Fprintf(p.w, "    %s: at work for %s\n", what, n*silence)
+			}
+			p.mu.Unlock()
+		}
+	})
+	return func() {
+		close(ended)
+		ticking.Wait()
+		p.mu.Lock()
+		p.depth--
+		p.mu.Unlock()
+	}
+}
+
+func (p *progress) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
 // cached counts a piece that is there already; the summary says how many.
 func (p *progress) cached() { p.reused++ }
 
-func (p *progress) note(format string, args ...any) { fmt.Fprintf(p.w, "  • "+format+"\n", args...) }
+func (p *progress) note(format string, args ...any) { p.say("  • "+format, args...) }
 
 // summary is the last line of a run: how long it took and what took longest.
 // Steps contain steps, so their times do not add up to the total.
@@ -54,11 +105,11 @@ func (p *progress) summary(what string) {
 	for _, s := range p.steps[:min(4, len(p.steps))] {
 		slowest = append(slowest, fmt.Sprintf("%s %s", s.what, s.took.Round(100*time.Millisecond)))
 	}
-	fmt.Fprintf(p.w, "    %s in %s; pieces there already: %d", what, time.Since(p.start).Round(100*time.Millisecond), p.reused)
+	line := fmt.Sprintf("    %s in %s; pieces there already: %d", what, time.Since(p.start).Round(100*time.Millisecond), p.reused)
 	if len(slowest) > 0 {
-		fmt.Fprintf(p.w, "; slowest: %s", strings.Join(slowest, ", "))
+		line += "; slowest: " + strings.Join(slowest, ", ")
 	}
-	fmt.Fprintln(p.w)
+	p.say("%s", line)
 }
 
 // command is a program to run; its output is shown only when it fails.
@@ -76,7 +127,8 @@ func run(ctx context.Context, c command) (string, error) {
 	cmd.Env = append(os.Environ(), c.env...)
 	// A grandchild may keep the pipes open after the child was killed.
 	cmd.WaitDelay = 5 * time.Second
-	var out, all bytes.Buffer
+	var out bytes.Buffer
+	var all both
 	cmd.Stdout = io.MultiWriter(&out, &all)
 	cmd.Stderr = &all
 	if err := cmd.Run(); err != nil {
@@ -84,6 +136,22 @@ func run(ctx context.Context, c command) (string, error) {
 	}
 	return out.String(), nil
 }
+
+// both is standard output and standard error in the order they came, from two
+// goroutines.
+type both struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *both) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// String is for when nothing is written any more.
+func (b *both) String() string { return b.text.String() }
 
 func tail(s string, lines int) string {
 	all := strings.Split(strings.TrimRight(s, "\n"), "\n")

@@ -53,6 +53,15 @@ func (e *env) record(ctx context.Context, f fingerprint) error {
 	return os.WriteFile(e.fingerprintFile(), b, 0o644)
 }
 
+// built reports whether the cluster there is of a node image built here.
+func (e *env) built(ctx context.Context) bool {
+	recorded, _ := os.ReadFile(e.fingerprintFile())
+	var have fingerprint
+	id, err := e.docker(ctx, "inspect", "-f", "{{.Id}}", node)
+	return err == nil && json.Unmarshal(recorded, &have) == nil &&
+		have.Container == strings.TrimSpace(id) && strings.HasPrefix(have.Image, nodeRepository+":")
+}
+
 // stale says why the cluster there is cannot be used; empty when it can.
 func (c *Cluster) stale(ctx context.Context, want fingerprint) string {
 	out, err := c.env.docker(ctx, "inspect", "-f", "{{.Id}} {{.State.Running}}", node)
@@ -77,7 +86,9 @@ func (c *Cluster) stale(ctx context.Context, want fingerprint) string {
 	if err != nil || out != "True" {
 		return "its node is not ready"
 	}
-	if c.kedaAvailable(ctx, "90s") != nil {
+	// A scenario that was killed may have left it stopped.
+	_, err = c.Kubectl(ctx, "-n", "keda", "scale", "deployment", "keda-operator", "keda-metrics-apiserver", "--replicas=1")
+	if err != nil || c.kedaAvailable(ctx, "90s") != nil {
 		return "its KEDA is not available"
 	}
 	return ""

@@ -3,7 +3,11 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -16,9 +20,9 @@ import (
 )
 
 // register has the real client register the flows of a module.
-func register(t *testing.T, url, module string) map[string]string {
+func register(t *testing.T, url, module string, env ...string) map[string]string {
 	t.Helper()
-	out := prefect(t, url, nil, "-m", module)
+	out := prefect(t, url, env, "-m", module)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var ids map[string]string
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &ids); err != nil {
@@ -166,4 +170,78 @@ func TestRealClientsTaskRuns(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
+}
+
+// intercepted serves the API, and does something right before the first request
+// for an operation.
+func intercepted(t *testing.T, api *prefecttest.API, operation string, do func()) string {
+	t.Helper()
+	var once sync.Once
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if bytes.Contains(body, []byte(operation)) {
+			once.Do(do)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		api.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// Where versions are locked (Cloud), the second of two pods of a run finds
+// another version than it read. The real client asks what the state is now and
+// goes by that.
+func TestRealClientMeetsVersionLocks(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{Locking: prefecttest.LockingByCode})
+	flows := register(t, api.Start(t), "prefect_keda_flows.register")
+
+	t.Run("of the flow run: the pod ends quietly", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["failing"]})[0]
+		url := intercepted(t, api, "set_flow_run_states", func() {
+			if err := api.SetState(id, map[string]any{"type": "Running", "message": "in another pod"}); err != nil {
+				t.Error(err)
+			}
+		})
+		execute(t, url, id)
+		if r := api.Runs(id)[0]; r.State != "Running" || r.Message != "in another pod" {
+			t.Errorf("the run is %s: %s", r.State, r.Message)
+		}
+	})
+	t.Run("of a task run: the other pod's result counts", func(t *testing.T) {
+		id := api.CreateRuns(prefecttest.Order{FlowID: flows["failing"]})[0]
+		task := api.Runs(id)[0].TaskRuns[0].ID
+		url := intercepted(t, api, "set_task_run_states", func() {
+			if err := api.SetTaskState(task, map[string]any{"type": "Success", "message": "in another pod"}); err != nil {
+				t.Error(err)
+			}
+		})
+		out := execute(t, url, id)
+		r := api.Runs(id)[0]
+		if r.State != "Success" || r.TaskRuns[0].Message != "in another pod" || api.Counts()["get_task_run_info"] != 1 {
+			t.Errorf("the run is %s: %s, its task %+v; the client says:\n%s", r.State, r.Message, r.TaskRuns[0], out)
+		}
+	})
+}
+
+// With a key, the real client gets a flow's secrets from the API.
+func TestRealClientsSecrets(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{Key: "k", Secrets: map[string]any{"TOKEN": "s3cret"}})
+	url := api.Start(t)
+	cloud := []string{"PREFECT__BACKEND=cloud", "PREFECT__CLOUD__API_KEY=k", "PREFECT__CLOUD__USE_LOCAL_SECRETS=false"}
+	flows := register(t, url, "conformance_flows", cloud...)
+	id := api.CreateRuns(prefecttest.Order{FlowID: flows["secret"]})[0]
+	out := execute(t, url, id, cloud...)
+	if r := api.Runs(id)[0]; r.State != "Success" || api.Counts()["secret_value"] != 1 {
+		t.Errorf("the run is %s: %s; the client says:\n%s", r.State, r.Message, out)
+	}
+	prefect(t, url, cloud, "-c", `
+from prefect.client import Secret
+try:
+    raise SystemExit(f"there is one: {Secret('NONE').get()}")
+except KeyError:
+    pass`)
 }

@@ -78,7 +78,8 @@ func findPython(t *testing.T) (path string, version []byte) {
 			return name, out
 		}
 	}
-	t.Fatal("Prefect 1.4.1 needs Python 3.9, 3.10 or 3.11, and none is on the PATH: install one (apt-get install python3 on Debian 12)")
+	t.Fatal("Prefect 1.4.1 needs Python 3.9, 3.10 or 3.11, and none is on the PATH as python3, python3.11, python3.10 or python3.9: " +
+		"install one beside what is there (uv python install 3.11, or pyenv install 3.11, or apt-get install python3 on Debian 12)")
 	return "", nil
 }
 

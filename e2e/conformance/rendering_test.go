@@ -55,6 +55,14 @@ type intention struct {
 
 func intentions() []intention {
 	return []intention{
+		{"what is wrong with the agent's own template is told its operator and fails no run; what is wrong is the same", func(r *rendered) bool {
+			template, ok := errors.AsType[*job.TemplateError](r.OursErr)
+			if !ok || template.Passing {
+				return false
+			}
+			r.OursErr = template.Err
+			return true
+		}},
 		{"apiVersion and kind are written even if the template has none; Kubernetes takes them from the address", func(r *rendered) bool {
 			if r.Ours == nil || r.Theirs == nil || r.Theirs.TypeMeta == r.Ours.TypeMeta {
 				return false

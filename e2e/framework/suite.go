@@ -68,7 +68,7 @@ func Start(ctx context.Context, out io.Writer) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Images, err = product.Build(ctx, c, s.Root, out); err != nil {
+	if s.Images, err = product.Build(ctx, c, s.Root); err != nil {
 		return nil, err
 	}
 	s.Kubeconfig = c.Kubeconfig

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,19 +45,25 @@ func Root() (string, error) {
 
 // Build builds the binaries and images of this tree and puts them, with the flow
 // image, into the cluster's node. What has not changed costs nothing.
-func Build(ctx context.Context, c *cluster.Cluster, root string, out io.Writer) (Images, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(root, "hack/build.sh"))
-	cmd.Dir = root
-	text, err := cmd.CombinedOutput()
+func Build(ctx context.Context, c *cluster.Cluster, root string) (Images, error) {
+	// The images are of Linux, whatever this machine is of.
+	const bin = "bin/linux"
+	err := c.Step("build the binaries of this tree into "+bin, func() error {
+		cmd := exec.CommandContext(ctx, filepath.Join(root, "hack/build.sh"), bin)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "GOOS=linux")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, text)
+		}
+		return nil
+	})
 	if err != nil {
-		return Images{}, fmt.Errorf("build the binaries: %w\n%s", err, text)
+		return Images{}, err
 	}
-	fmt.Fprintln(out, "  • binaries of this tree are in bin/")
 	var images Images
-	if images.Bytes, err = c.BuildImage(ctx, Image, filepath.Join(root, "bin/prefect-keda")); err != nil {
+	if images.Bytes, err = c.BuildImage(ctx, Image, filepath.Join(root, bin, "prefect-keda")); err != nil {
 		return Images{}, fmt.Errorf("build the product's image: %w", err)
 	}
-	if _, err = c.BuildImage(ctx, StandInImage, filepath.Join(root, "bin/prefect1-api")); err != nil {
+	if _, err = c.BuildImage(ctx, StandInImage, filepath.Join(root, bin, "prefect1-api")); err != nil {
 		return Images{}, fmt.Errorf("build the stand-in's image: %w", err)
 	}
 	if err := c.Load(ctx, Image, StandInImage); err != nil {

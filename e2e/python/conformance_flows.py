@@ -3,6 +3,7 @@ import datetime
 import json
 import time
 
+import prefect
 from prefect import Client, Flow, task
 from prefect.engine.signals import SUCCESS
 from prefect.run_configs import UniversalRun
@@ -52,12 +53,22 @@ with Flow("waiting") as waiting:
     never(upstream_tasks=[wait()])
 
 
+@task
+def use_secret():
+    if prefect.context.secrets["TOKEN"] != "s3cret":
+        raise ValueError("another secret than Cloud's")
+
+
+with Flow("secret") as secret:
+    use_secret()
+
+
 def main():
     client = Client()
     client.create_project(project_name="conformance")
     ids = {}
-    for flow in (mapped, retrying, waiting):
-        flow.storage = Module("conformance_flows")
+    for flow in (mapped, retrying, waiting, secret):
+        flow.storage = Module("conformance_flows", secrets=["TOKEN"] if flow is secret else [])
         flow.run_config = UniversalRun()
         ids[flow.name] = flow.register(project_name="conformance", add_default_labels=False, no_url=True)
     print(json.dumps(ids))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 const (
@@ -15,6 +17,10 @@ const (
 	freshFor = 5 * time.Second
 	// maxPages bounds the cache; each page is small.
 	maxPages = 64
+	// A location that fails is left alone for firstHold, then twice as long each
+	// time, up to maxHold: one that hangs must not occupy whoever names it.
+	firstHold = 5 * time.Second
+	maxHold   = 30 * time.Second
 )
 
 // page is what a location had when it was asked.
@@ -35,19 +41,34 @@ var errSame = errors.New("not modified")
 type cache struct {
 	flights singleflight.Group
 
-	mu    sync.Mutex
-	pages map[string]page
+	mu      sync.Mutex
+	pages   map[string]page
+	failing map[string]failure
+}
+
+// failure is what a location last failed with.
+type failure struct {
+	err   error
+	held  time.Duration
+	until time.Time
+	// asking: somebody finds out whether it still fails.
+	asking bool
 }
 
 // get returns a fresh page's body. Who asks while another does waits for the
-// same answer.
+// same answer, unless the last one was a failure: then that is the answer. Errors
+// of the author's are not held, since what they mended must count at once.
 func (c *cache) get(location string, ask func(tag string) (page, error)) ([]byte, error) {
 	if p := c.page(location); time.Since(p.asked) < freshFor {
 		return p.body, nil
 	}
+	if err := c.held(location); err != nil {
+		return nil, err
+	}
 	body, err, _ := c.flights.Do(location, func() (any, error) {
 		old, asked := c.page(location), time.Now()
 		p, err := ask(old.tag)
+		c.answered(location, err)
 		switch {
 		case errors.Is(err, errSame):
 			p = old
@@ -59,6 +80,44 @@ func (c *cache) get(location string, ask func(tag string) (page, error)) ([]byte
 		return p.body, nil
 	})
 	return body.([]byte), err
+}
+
+// held is the failure to repeat, or nil if the caller is to ask.
+func (c *cache) held(location string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, failed := c.failing[location]
+	if !failed {
+		return nil
+	}
+	if f.asking || time.Now().Before(f.until) {
+		return f.err
+	}
+	f.asking = true
+	c.failing[location] = f
+	return nil
+}
+
+func (c *cache) answered(location string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, authors := errors.AsType[*prefect.AuthorError](err)
+	if err == nil || errors.Is(err, errSame) || authors {
+		delete(c.failing, location)
+		return
+	}
+	hold := min(max(firstHold, 2*c.failing[location].held), maxHold)
+	c.failing[location] = failure{err: err, held: hold, until: time.Now().Add(hold)}
+	if len(c.failing) <= maxPages {
+		return
+	}
+	first := location
+	for l, f := range c.failing {
+		if f.until.Before(c.failing[first].until) {
+			first = l
+		}
+	}
+	delete(c.failing, first)
 }
 
 func (c *cache) page(location string) page {

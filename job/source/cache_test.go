@@ -2,14 +2,19 @@ package source
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // shelf is a web server within a bubble: pages by path, with their texts as tags.
@@ -89,7 +94,8 @@ func TestCache(t *testing.T) {
 			{"confirmed is fresh again", func() {}, "1", ""},
 			{"changed", func() { s.put("/a", "2"); time.Sleep(freshFor) }, "2", "/a200"},
 			{"not there, and nothing old in its place", func() { delete(s.pages, "/a"); time.Sleep(freshFor) }, "error", "/a502"},
-			{"an error is not kept", func() { s.put("/a", "2") }, "2", "/a304"},
+			{"left alone for a while", func() { s.put("/a", "2"); time.Sleep(firstHold - 2*time.Second) }, "error", ""},
+			{"and then asked again", func() { time.Sleep(2 * time.Second) }, "2", "/a304"},
 			{"others are others", func() { read("/b") }, "2", "/b200"},
 			{"only so many are kept", func() {
 				for i := range maxPages {
@@ -109,6 +115,116 @@ func TestCache(t *testing.T) {
 		}
 		if len(r.cache.pages) != maxPages {
 			t.Errorf("%d pages are kept", len(r.cache.pages))
+		}
+	})
+}
+
+// A template server that accepts and never answers, named by many runs: the first
+// of them wait for the time-out, together; after that one at a time finds out
+// whether it still hangs, and less and less often.
+func TestServerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var asked []time.Duration
+		began := time.Now()
+		r := New(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			asked = append(asked, time.Since(began))
+			mu.Unlock()
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})})
+		burst := func() (waited []time.Duration) {
+			results := make(chan time.Duration, 40)
+			for range 40 {
+				go func() {
+					from := time.Now()
+					if _, err := r.Read(t.Context(), "http://hangs/job.yaml"); !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("error %v, want one of a deadline", err)
+					}
+					results <- time.Since(from)
+				}()
+			}
+			for range 40 {
+				waited = append(waited, <-results)
+			}
+			slices.Sort(waited)
+			return slices.Compact(waited)
+		}
+		for _, step := range []struct {
+			after time.Duration
+			want  []time.Duration // how long the 40 waited
+		}{
+			{0, []time.Duration{timeout}},
+			{0, []time.Duration{0}},
+			{firstHold, []time.Duration{0, timeout}},
+			{firstHold, []time.Duration{0}},
+			{firstHold, []time.Duration{0, timeout}},
+			{2 * firstHold, []time.Duration{0}},
+			{2 * firstHold, []time.Duration{0, timeout}},
+			{maxHold, []time.Duration{0, timeout}},
+		} {
+			time.Sleep(step.after)
+			if diff := cmp.Diff(step.want, burst()); diff != "" {
+				t.Errorf("%s after it began, they waited (-want +got):\n%s", time.Since(began), diff)
+			}
+		}
+		want := []time.Duration{0, 15 * time.Second, 35 * time.Second, 65 * time.Second, 105 * time.Second}
+		if diff := cmp.Diff(want, asked); diff != "" {
+			t.Errorf("asked at (-want +got):\n%s", diff)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip is that of http.RoundTripper.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What Python's urlparse, and the agent with it, reads of each.
+func TestSplit(t *testing.T) {
+	for location, want := range map[string]string{
+		"/d/job.yaml":                 " /d/job.yaml",
+		"job.yaml":                    " job.yaml",
+		"/d/a%20b.yaml":               " /d/a%20b.yaml",
+		"/d/100%.yaml":                " /d/100%.yaml",
+		"/d/a b.yaml":                 " /d/a b.yaml",
+		" /d/a\n.yaml":                " /d/a.yaml",
+		"/d/a?x=1":                    " /d/a",
+		"/d/a#x?y":                    " /d/a",
+		"/d;e/a;b":                    " /d;e/a",
+		"file:///d/a;b":               "file /d/a;b",
+		"file://host/d/100%.yaml?x#y": "file /d/100%.yaml",
+		"FILE:/d/a":                   "file /d/a",
+		"agent://a/b":                 "agent /b",
+		"agent://a":                   "agent /",
+		"local:a":                     "local a",
+		"//host/d/a":                  " /d/a",
+		"https://h/p?q":               "https /p",
+		"s3://b/k":                    "s3 /k",
+		"C:\\job.yaml":                `c \job.yaml`,
+		"1:a":                         " 1:a",
+		":a":                          " :a",
+		"a/b:c":                       " a/b:c",
+		"":                            " ",
+	} {
+		scheme, path := split(location)
+		if got := scheme + " " + path; got != want {
+			t.Errorf("split(%q) = %q, want %q", location, got, want)
+		}
+	}
+}
+
+// No location, however odd, leads to a file that it does not name.
+func FuzzSplit(f *testing.F) {
+	for _, seed := range []string{"/d/a;b", "file://host/a%20b?c#d", "agent:a", " /x\ty", "//", "a:b:c", "s3://b/k"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, location string) {
+		scheme, path := split(location)
+		stripped := strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(location)
+		if path != "/" && !strings.Contains(stripped, path) || scheme != "" && !strings.Contains(strings.ToLower(location), scheme) {
+			t.Errorf("split(%q) = %q, %q", location, scheme, path)
 		}
 	})
 }

@@ -14,9 +14,9 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -43,7 +43,7 @@ func New(client *http.Client) *Reader {
 	web, gs := &web{client}, &gs{client: client}
 	return &Reader{
 		remote: map[string]fetch{"http": web.fetch, "https": web.fetch, "s3": newS3(client).fetch, "gs": gs.fetch, "gcs": gs.fetch},
-		cache:  cache{pages: map[string]page{}},
+		cache:  cache{pages: map[string]page{}, failing: map[string]failure{}},
 	}
 }
 
@@ -51,15 +51,12 @@ func New(client *http.Client) *Reader {
 // the author can mend (a path that is not there, a scheme we do not speak) is a
 // *prefect.AuthorError; a server that does not answer is not.
 func (r *Reader) Read(ctx context.Context, location string) ([]byte, error) {
-	u, err := url.Parse(location)
-	if err != nil {
-		return nil, authorError(err, "the job template location %q is neither a path nor a URL", location)
-	}
-	switch u.Scheme {
+	scheme, path := split(location)
+	switch scheme {
 	case "", "file", "local", "agent":
-		return readFile(u.Path)
+		return readFile(path)
 	}
-	fetch, ok := r.remote[u.Scheme]
+	fetch, ok := r.remote[scheme]
 	if !ok {
 		return nil, authorError(nil, "Unsupported file scheme %s: use a path, http://, https://, s3:// or gs://", location)
 	}
@@ -74,9 +71,10 @@ func authorError(err error, format string, args ...any) error {
 	return &prefect.AuthorError{Message: fmt.Sprintf(format, args...), Err: err}
 }
 
-// readFile reads anew each time: a mounted ConfigMap changes.
+// readFile reads anew each time: a mounted ConfigMap changes. A pipe or a device
+// could keep its reader for ever, so opening does not wait either.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, authorError(err, "Job template doesn't exist at %s: the path is looked up in the launcher's container", path)
 	}
@@ -84,6 +82,9 @@ func readFile(path string) ([]byte, error) {
 		return nil, authorError(err, "the job template cannot be read: %v", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, authorError(err, "the job template %s is not a file", path)
+	}
 	return limited(f, path)
 }
 

@@ -1,22 +1,47 @@
 package source_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prefect-keda/prefect-keda/job/source"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
+// The caller's deadline ends a read from a server that takes the request and is
+// silent, over a real connection; nobody is told that it is the author's fault.
+func TestDeadline(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := source.New(nil).Read(ctx, server.URL+"/job.yaml")
+	var author *prefect.AuthorError
+	if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &author) {
+		t.Errorf("error %v, want one of a deadline that is not the author's", err)
+	}
+}
+
 func TestRead(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "job.yaml")
 	if err := os.WriteFile(path, []byte("kind: Job"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	odd := filepath.Join(dir, "100%20.yaml")
+	if err := os.WriteFile(odd, []byte("odd"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	large := filepath.Join(dir, "large.yaml")
@@ -42,6 +67,11 @@ func TestRead(t *testing.T) {
 		{name: "path", location: path, want: "kind: Job"},
 		{name: "file URL", location: "file://" + path, want: "kind: Job"},
 		{name: "agent URL", location: "agent://" + path, want: "kind: Job"},
+		{name: "percent signs", location: odd, want: "odd"},
+		{name: "percent signs in a URL", location: "file://host" + odd + "?x", want: "odd"},
+		{name: "a pipe that nobody writes to", location: pipe, problem: "is not a file", author: true},
+		{name: "a directory", location: dir, problem: "is not a file", author: true},
+		{name: "a device", location: "/dev/zero", problem: "/dev/zero is not a file", author: true},
 		{name: "http", location: server.URL + "/job.yaml", want: "kind: Job"},
 		{name: "no such file", location: dir + "/none", problem: "Job template doesn't exist at", author: true},
 		{name: "too large", location: large, problem: "larger than 1 MiB", author: true},

@@ -61,7 +61,7 @@ func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.C
 	default:
 		err = fmt.Errorf("its state %s cannot be claimed", run.State.Type)
 	}
-	result, err := answerOf(err, time.Now())
+	result, err := answerOf(err)
 	if err != nil {
 		return result, fmt.Errorf("claim flow run %s: %w", run.ID, err)
 	}
@@ -103,7 +103,7 @@ func (e *notTakenError) Error() string {
 // answerOf turns the outcome of a claim into an Answer (prefect1-server-facts
 // a–c). Only what certainly was not applied is Lost or NotNow; in doubt the run
 // has to be read back.
-func answerOf(err error, now time.Time) (prefect.ClaimResult, error) {
+func answerOf(err error) (prefect.ClaimResult, error) {
 	if err == nil {
 		return prefect.ClaimResult{Answer: prefect.Won}, nil
 	}
@@ -114,10 +114,7 @@ func answerOf(err error, now time.Time) (prefect.ClaimResult, error) {
 	if !errors.As(err, &e) {
 		return prefect.ClaimResult{}, err
 	}
-	r := prefect.ClaimResult{Answer: prefect.Unknown, Reason: e.Error()}
-	if e.retryAfter > 0 {
-		r.RetryAt = now.Add(e.retryAfter)
-	}
+	r := prefect.ClaimResult{Answer: prefect.Unknown, Reason: e.Error(), RetryAfter: e.retryAfter}
 	switch e.kind {
 	case submitted, throttled:
 		r.Answer = prefect.NotNow

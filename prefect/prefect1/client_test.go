@@ -182,8 +182,10 @@ var errAny = errors.New("any error")
 func TestRetryAfterIsAValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for header, want := range map[string]time.Duration{
-			"180": 3 * time.Minute, "-5": 0, "soon": 0, "": 0, "99999999999": 24 * time.Hour,
-			time.Now().Add(time.Hour).UTC().Format(http.TimeFormat): time.Hour,
+			"180": 3 * time.Minute, "-5": 0, "soon": 0, "": 0, "86400": 5 * time.Minute, "99999999999": 5 * time.Minute,
+			time.Now().Add(time.Minute).UTC().Format(http.TimeFormat):  time.Minute,
+			time.Now().Add(time.Hour).UTC().Format(http.TimeFormat):    5 * time.Minute,
+			time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat): 0,
 		} {
 			s := &script{answers: []func() (*http.Response, error){says(429, "", "Retry-After", header)}, started: time.Now()}
 			c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, TenantID: tenantID, HTTPTransport: s})
@@ -191,9 +193,8 @@ func TestRetryAfterIsAValue(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = c.Heartbeat(t.Context(), runID)
-			var e interface{ RetryAfter() time.Duration }
-			if !errors.As(err, &e) || e.RetryAfter() != want {
-				t.Errorf("%q: %v, want %v", header, err, want)
+			if got := prefect.RetryAfter(err); got != want {
+				t.Errorf("%q: %v after %v, want %v", header, err, got, want)
 			}
 		}
 	})

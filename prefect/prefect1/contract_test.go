@@ -245,7 +245,7 @@ func TestReadsAskForNoMoreThanTheServerAllows(t *testing.T) {
 	c.Supervise(t.Context(), []string{runID}, nil)
 
 	original, _ := parse(t, rec["due"].Query)
-	known := append(original.Selected, "labels", "state_timestamp", "state_start_time", "task_runs.state", "task_runs.state_start_time", "states", "states.serialized_state")
+	known := append(original.Selected, "labels", "state_timestamp", "state_start_time", "heartbeat", "task_runs.state", "task_runs.state_start_time", "states", "states.serialized_state")
 	for _, op := range []string{"observe", "dueRuns", "claimedRuns", "flowRun", "supervise"} {
 		sent := api.asked(op)
 		if len(sent) != 1 {
@@ -319,7 +319,7 @@ func TestRealRowsDecode(t *testing.T) {
 			},
 		},
 	}
-	if diff := cmp.Diff(want, runs, sameJSON); diff != "" {
+	if diff := cmp.Diff(want, runs, sameJSON, whenever); diff != "" {
 		t.Error(diff)
 	}
 }

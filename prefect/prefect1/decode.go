@@ -141,8 +141,9 @@ func innermost(serialized json.RawMessage) json.RawMessage {
 	return null
 }
 
-// flowRunOf reads a row. It fails only for a row nobody could act on.
-func flowRunOf(row runFields) (prefect.FlowRun, error) {
+// flowRunOf reads a row that was asked for at that time. It fails only for a row
+// nobody could act on.
+func flowRunOf(row runFields, at time.Time) (prefect.FlowRun, error) {
 	if row.Id == "" {
 		return prefect.FlowRun{}, fmt.Errorf("read a flow run: the row has no id")
 	}
@@ -163,7 +164,9 @@ func flowRunOf(row runFields) (prefect.FlowRun, error) {
 			CoreVersion: row.Flow.Core_version,
 			Storage:     row.Flow.Storage,
 		},
-		StateAt: timeOf(row.State_timestamp),
+		StateAt:   timeOf(row.State_timestamp),
+		ReadAt:    at,
+		Heartbeat: timeOf(row.Heartbeat),
 	}
 	switch run.State.Type {
 	case prefect.Submitted:

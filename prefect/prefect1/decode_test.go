@@ -128,7 +128,7 @@ func FuzzFlowRuns(f *testing.F) {
 			return
 		}
 		for _, row := range append(rows.Due, rows.Retrying...) {
-			run, err := flowRunOf(row)
+			run, err := flowRunOf(row, time.Time{})
 			if err != nil {
 				continue
 			}

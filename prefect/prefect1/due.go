@@ -17,6 +17,12 @@ const (
 	maxObserved = 5000
 	// pageSize of reads that carry all that rendering needs.
 	pageSize = 100
+	// claimedPageSize of the claims, which carry less.
+	claimedPageSize = 500
+	// firstTask of a Running run is what tells its attempt; maxDueTasks are read of
+	// a run that is to be claimed. Its pod takes up what is left by itself.
+	firstTask   = 1
+	maxDueTasks = 1000
 	// retryMargin: a pod that waits for a retry itself has this long to take it,
 	// before the retry counts as due for a new pod (prefect1-spec OP-7).
 	retryMargin = 3 * time.Second
@@ -69,7 +75,9 @@ func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observat
 			c.log.DebugContext(ctx, "skipped a claimed flow run", "flow_run", r.Id, "err", err)
 			continue
 		}
-		o.Claimed = append(o.Claimed, prefect.ClaimedRun{ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp)})
+		o.Claimed = append(o.Claimed, prefect.ClaimedRun{
+			ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp), Heartbeat: timeOf(r.Heartbeat),
+		})
 	}
 	slices.SortStableFunc(o.Due, func(a, b prefect.DueRun) int { return a.Due.Compare(b.Due) })
 	return o, nil
@@ -103,10 +111,8 @@ func (c *Client) due(ctx context.Context, labels []string, until time.Time, limi
 	}
 	retries := retryUntil()
 	size := min(limit, pageSize)
-	runs, err := c.paged(ctx, labels, size, limit, func(offset int) ([][]runFields, error) {
-		page, err := read(ctx, func(ctx context.Context) (*dueRunsResponse, error) {
-			return dueRuns(ctx, c.wire, tenant, ids, labelFilter(labels), scheduledStates(), formatTime(until), retries, size, offset)
-		})
+	runs, err := c.paged(ctx, labels, size, limit, func(ctx context.Context, offset int) ([][]runFields, error) {
+		page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(labels), scheduledStates(), formatTime(until), retries, firstTask, size, offset)
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +129,8 @@ func (c *Client) due(ctx context.Context, labels []string, until time.Time, limi
 }
 
 // Claimed returns the runs with these labels that carry a claim of ours and
-// that no pod has started, oldest claim first.
+// that no pod has started, oldest claim first. Of each it tells only the id, the
+// labels, the state and the claim.
 func (c *Client) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error) {
 	runs, err := c.claimed(ctx, labels)
 	if err != nil {
@@ -137,15 +144,18 @@ func (c *Client) claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 	if err != nil {
 		return nil, err
 	}
-	retries := retryUntil()
-	runs, err := c.paged(ctx, labels, pageSize, maxObserved, func(offset int) ([][]runFields, error) {
-		page, err := read(ctx, func(ctx context.Context) (*claimedRunsResponse, error) {
-			return claimedRuns(ctx, c.wire, tenant, labelFilter(labels), scheduledStates(), retries, pageSize, offset)
-		})
+	runs, err := c.paged(ctx, labels, claimedPageSize, maxObserved, func(ctx context.Context, offset int) ([][]runFields, error) {
+		page, err := claimedRuns(ctx, c.wire, tenant, labelFilter(labels), claimedPageSize, offset)
 		if err != nil {
 			return nil, err
 		}
-		return [][]runFields{page.Claimed}, nil
+		rows := make([]runFields, 0, len(page.Claimed))
+		for _, r := range page.Claimed {
+			rows = append(rows, runFields{
+				Id: r.Id, Labels: r.Labels, State: r.State, State_timestamp: r.State_timestamp, Heartbeat: r.Heartbeat, Serialized_state: r.Serialized_state,
+			})
+		}
+		return [][]runFields{rows}, nil
 	})
 	return slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return r.Claim == nil }), err
 }
@@ -168,8 +178,10 @@ func (c *Client) flowRun(ctx context.Context, id string) (prefect.FlowRun, error
 	if err != nil {
 		return prefect.FlowRun{}, err
 	}
+	var at time.Time
 	rows, err := read(ctx, func(ctx context.Context) (*flowRunResponse, error) {
-		return flowRun(ctx, c.wire, tenant, id, scheduledStates(), retryUntil())
+		at = time.Now()
+		return flowRun(ctx, c.wire, tenant, id, scheduledStates(), retryUntil(), maxDueTasks)
 	})
 	if err != nil {
 		return prefect.FlowRun{}, err
@@ -177,17 +189,21 @@ func (c *Client) flowRun(ctx context.Context, id string) (prefect.FlowRun, error
 	if len(rows.Flow_run) == 0 {
 		return prefect.FlowRun{}, prefect.ErrNotFound
 	}
-	return flowRunOf(rows.Flow_run[0])
+	return flowRunOf(rows.Flow_run[0], at)
 }
 
 // paged collects the runs of a query page by page until enough are there or
-// nothing new comes. Rows that leave the result between two pages shift others
+// nothing new comes. Each run is as old as its own page. Rows that leave the result between two pages shift others
 // past us; those are found the next time.
-func (c *Client) paged(ctx context.Context, labels []string, size, enough int, page func(offset int) ([][]runFields, error)) ([]prefect.FlowRun, error) {
+func (c *Client) paged(ctx context.Context, labels []string, size, enough int, page func(ctx context.Context, offset int) ([][]runFields, error)) ([]prefect.FlowRun, error) {
 	var runs []prefect.FlowRun
 	seen := map[string]bool{}
 	for offset := 0; ; offset += size {
-		lists, err := page(offset)
+		var at time.Time
+		lists, err := read(ctx, func(ctx context.Context) ([][]runFields, error) {
+			at = time.Now()
+			return page(ctx, offset)
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +215,7 @@ func (c *Client) paged(ctx context.Context, labels []string, size, enough int, p
 					continue
 				}
 				seen[row.Id], news = true, true
-				run, err := flowRunOf(row)
+				run, err := flowRunOf(row, at)
 				if err != nil {
 					c.log.DebugContext(ctx, "skipped a flow run", "flow_run", row.Id, "err", err)
 					continue

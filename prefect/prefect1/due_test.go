@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 // scheduled is a row of a run that is due i seconds after noon.
@@ -209,7 +211,7 @@ func TestCloudDecidesWhatIsDue(t *testing.T) {
 }
 
 const claimedRow = `{"id":"` + runID + `","labels":["k8s"],"state":"Submitted","state_timestamp":"2026-11-23T11:58:00.25+00:00",
-	"serialized_state":{"type":"Submitted","context":{"prefect_keda":{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}},
+	"heartbeat":"2026-11-23T11:59:00+00:00","serialized_state":{"type":"Submitted","context":{"prefect_keda":{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}},
 	"state":{"type":"Scheduled","start_time":"2026-11-23T11:57:00+00:00"}},"version":4,"flow":null,"task_runs":[],"unknown_column":[1]}`
 
 var claim = prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3"}
@@ -230,7 +232,9 @@ func TestObserve(t *testing.T) {
 			{ID: "a", Due: noon.Add(-time.Second).Add(123456 * time.Microsecond)},
 			{ID: "b", Labels: []string{"k8s", "gpu"}, Due: noon.Add(30 * time.Second)},
 		},
-		Claimed: []prefect.ClaimedRun{{ID: runID, Labels: []string{"k8s"}, Claim: claim, ClaimedAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond)}},
+		Claimed: []prefect.ClaimedRun{{
+			ID: runID, Labels: []string{"k8s"}, Claim: claim, ClaimedAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond), Heartbeat: noon.Add(-time.Minute),
+		}},
 	}
 	if diff := cmp.Diff(want, o); diff != "" {
 		t.Error(diff)
@@ -270,15 +274,87 @@ func TestClaimIsReadBack(t *testing.T) {
 	want := prefect.FlowRun{
 		ID: runID, Version: 4, Labels: []string{"k8s"}, Claim: &claim,
 		State: prefect.State{Type: prefect.Submitted}, StateAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond),
+		Heartbeat: noon.Add(-time.Minute),
 	}
 	opaque := cmpopts.IgnoreFields(prefect.State{}, "Opaque")
 	run, err := c.FlowRun(t.Context(), runID)
-	if diff := cmp.Diff(want, run, opaque); err != nil || diff != "" {
+	if diff := cmp.Diff(want, run, opaque, whenever); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
+	want.Version = 0 // of the claims no more is asked than planning needs
 	runs, err := c.Claimed(t.Context(), []string{"k8s"})
-	if diff := cmp.Diff([]prefect.FlowRun{want}, runs, opaque); err != nil || diff != "" {
+	if diff := cmp.Diff([]prefect.FlowRun{want}, runs, opaque, whenever); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
+	}
+	selected, _ := parse(t, api.asked("claimedRuns")[0].Query)
+	if diff := cmp.Diff([]string{"heartbeat", "id", "labels", "serialized_state", "state", "state_timestamp"}, slices.Sorted(slices.Values(selected.Selected))); diff != "" {
+		t.Errorf("of the claims is asked (-want +got):\n%s", diff)
+	}
+}
+
+var whenever = cmpopts.IgnoreFields(prefect.FlowRun{}, "ReadAt")
+
+// A run whose tasks wait by the thousand must not make a look megabytes; what
+// tells its attempt is the one that fell due first.
+func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	retry := func(task string, ago time.Duration) {
+		t.Helper()
+		due := time.Now().Add(-ago).UTC().Format(time.RFC3339)
+		if err := api.SetTaskState(task, map[string]any{"type": "Retrying", "start_time": due}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, ago := range map[string][]time.Duration{
+		"one is first":       {time.Minute, time.Hour, 2 * time.Minute, -time.Minute},
+		"two are first":      {time.Hour, time.Minute, time.Hour, -time.Minute},
+		"all at once":        {time.Hour, time.Hour, time.Hour, -time.Minute},
+		"only one is due":    {-time.Minute, time.Minute, -time.Minute, -time.Minute},
+		"the last was first": {-time.Minute, time.Minute, 2 * time.Minute, 3 * time.Minute},
+	} {
+		id := api.CreateRuns(prefecttest.Order{FlowID: api.CreateFlow(prefecttest.FlowSpec{Tasks: []string{"a", "b", "c", "d"}}), Labels: []string{name}})[0]
+		set(t, api, id, "Running")
+		due := 0
+		for i, task := range api.Runs(id)[0].TaskRuns {
+			retry(task.ID, ago[i])
+			if ago[i] > 0 {
+				due++
+			}
+		}
+		runs, err := c.Due(t.Context(), []string{name}, time.Now(), 10)
+		if err != nil || len(runs) != 1 || len(runs[0].DueTasks) != 1 {
+			t.Fatalf("%s: %+v, %v; want the run with one task", name, runs, err)
+		}
+		run, err := c.FlowRun(t.Context(), id)
+		if err != nil || len(run.DueTasks) != due {
+			t.Fatalf("%s: %d tasks, %v; want all %d that are due", name, len(run.DueTasks), err, due)
+		}
+		if runs[0].Attempt() != run.Attempt() || !runs[0].Due().Equal(run.Due()) {
+			t.Errorf("%s: among many attempt %s due %s, by itself %s due %s", name, runs[0].Attempt(), runs[0].Due(), run.Attempt(), run.Due())
+		}
+	}
+}
+
+// A claim may be sent right away only for what was read right before.
+func TestEachPageIsAsOldAsItsOwnRequest(t *testing.T) {
+	api := newFakeAPI(t, answers{"dueRuns": pages(150)})
+	before := time.Now()
+	runs, err := api.client(t).Due(t.Context(), nil, noon, 1000)
+	if err != nil || len(runs) != 150 {
+		t.Fatal(len(runs), err)
+	}
+	first, second := runs[0].ReadAt, runs[149].ReadAt
+	if !before.Before(first) || !first.Before(second) || !second.Before(time.Now()) {
+		t.Errorf("asked at %s, pages read at %s and %s", before, first, second)
+	}
+	for i, r := range runs {
+		if want := []time.Time{first, second}[i/100]; !r.ReadAt.Equal(want) {
+			t.Errorf("run %d was read at %s, want %s", i, r.ReadAt, want)
+		}
 	}
 }
 

@@ -93,7 +93,8 @@ func (e *Error) Is(target error) bool {
 // Temporary reports whether the same request may succeed later.
 func (e *Error) Temporary() bool { return e.kind <= throttled }
 
-// RetryAfter is how long the API asked us to wait; zero when it did not.
+// RetryAfter is how long the API asked us to wait, at most maxRetryAfter; zero
+// when it did not.
 func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
 // networkError tells our caller's giving up from the API's being away. Our own

@@ -11,12 +11,10 @@ import (
 
 // __claimedRunsInput is used internally by genqlient
 type __claimedRunsInput struct {
-	Tenant     string          `json:"tenant"`
-	Labels     json.RawMessage `json:"labels"`
-	Scheduled  []string        `json:"scheduled"`
-	RetryUntil string          `json:"retryUntil"`
-	Limit      int             `json:"limit"`
-	Offset     int             `json:"offset"`
+	Tenant string          `json:"tenant"`
+	Labels json.RawMessage `json:"labels"`
+	Limit  int             `json:"limit"`
+	Offset int             `json:"offset"`
 }
 
 // GetTenant returns __claimedRunsInput.Tenant, and is useful for accessing the field via an interface.
@@ -24,12 +22,6 @@ func (v *__claimedRunsInput) GetTenant() string { return v.Tenant }
 
 // GetLabels returns __claimedRunsInput.Labels, and is useful for accessing the field via an interface.
 func (v *__claimedRunsInput) GetLabels() json.RawMessage { return v.Labels }
-
-// GetScheduled returns __claimedRunsInput.Scheduled, and is useful for accessing the field via an interface.
-func (v *__claimedRunsInput) GetScheduled() []string { return v.Scheduled }
-
-// GetRetryUntil returns __claimedRunsInput.RetryUntil, and is useful for accessing the field via an interface.
-func (v *__claimedRunsInput) GetRetryUntil() string { return v.RetryUntil }
 
 // GetLimit returns __claimedRunsInput.Limit, and is useful for accessing the field via an interface.
 func (v *__claimedRunsInput) GetLimit() int { return v.Limit }
@@ -45,6 +37,7 @@ type __dueRunsInput struct {
 	Scheduled  []string        `json:"scheduled"`
 	Until      string          `json:"until"`
 	RetryUntil string          `json:"retryUntil"`
+	Tasks      int             `json:"tasks"`
 	Limit      int             `json:"limit"`
 	Offset     int             `json:"offset"`
 }
@@ -67,6 +60,9 @@ func (v *__dueRunsInput) GetUntil() string { return v.Until }
 // GetRetryUntil returns __dueRunsInput.RetryUntil, and is useful for accessing the field via an interface.
 func (v *__dueRunsInput) GetRetryUntil() string { return v.RetryUntil }
 
+// GetTasks returns __dueRunsInput.Tasks, and is useful for accessing the field via an interface.
+func (v *__dueRunsInput) GetTasks() int { return v.Tasks }
+
 // GetLimit returns __dueRunsInput.Limit, and is useful for accessing the field via an interface.
 func (v *__dueRunsInput) GetLimit() int { return v.Limit }
 
@@ -79,6 +75,7 @@ type __flowRunInput struct {
 	Id         string   `json:"id"`
 	Scheduled  []string `json:"scheduled"`
 	RetryUntil string   `json:"retryUntil"`
+	Tasks      int      `json:"tasks"`
 }
 
 // GetTenant returns __flowRunInput.Tenant, and is useful for accessing the field via an interface.
@@ -92,6 +89,9 @@ func (v *__flowRunInput) GetScheduled() []string { return v.Scheduled }
 
 // GetRetryUntil returns __flowRunInput.RetryUntil, and is useful for accessing the field via an interface.
 func (v *__flowRunInput) GetRetryUntil() string { return v.RetryUntil }
+
+// GetTasks returns __flowRunInput.Tasks, and is useful for accessing the field via an interface.
+func (v *__flowRunInput) GetTasks() int { return v.Tasks }
 
 // __getRunsInQueueInput is used internally by genqlient
 type __getRunsInQueueInput struct {
@@ -201,13 +201,41 @@ type __writeRunLogsInput struct {
 // GetInput returns __writeRunLogsInput.Input, and is useful for accessing the field via an interface.
 func (v *__writeRunLogsInput) GetInput() writeRunLogsInput { return v.Input }
 
+// claimedRunsClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
+type claimedRunsClaimedFlow_run struct {
+	Id               string          `json:"id"`
+	Labels           json.RawMessage `json:"labels"`
+	State            string          `json:"state"`
+	State_timestamp  string          `json:"state_timestamp"`
+	Heartbeat        string          `json:"heartbeat"`
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetId returns claimedRunsClaimedFlow_run.Id, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetId() string { return v.Id }
+
+// GetLabels returns claimedRunsClaimedFlow_run.Labels, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetLabels() json.RawMessage { return v.Labels }
+
+// GetState returns claimedRunsClaimedFlow_run.State, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetState() string { return v.State }
+
+// GetState_timestamp returns claimedRunsClaimedFlow_run.State_timestamp, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetState_timestamp() string { return v.State_timestamp }
+
+// GetHeartbeat returns claimedRunsClaimedFlow_run.Heartbeat, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetHeartbeat() string { return v.Heartbeat }
+
+// GetSerialized_state returns claimedRunsClaimedFlow_run.Serialized_state, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetSerialized_state() json.RawMessage { return v.Serialized_state }
+
 // claimedRunsResponse is returned by claimedRuns on success.
 type claimedRunsResponse struct {
-	Claimed []runFields `json:"claimed"`
+	Claimed []claimedRunsClaimedFlow_run `json:"claimed"`
 }
 
 // GetClaimed returns claimedRunsResponse.Claimed, and is useful for accessing the field via an interface.
-func (v *claimedRunsResponse) GetClaimed() []runFields { return v.Claimed }
+func (v *claimedRunsResponse) GetClaimed() []claimedRunsClaimedFlow_run { return v.Claimed }
 
 // dueRunsResponse is returned by dueRuns on success.
 type dueRunsResponse struct {
@@ -328,6 +356,7 @@ type observeClaimedFlow_run struct {
 	Id               string          `json:"id"`
 	Labels           json.RawMessage `json:"labels"`
 	State_timestamp  string          `json:"state_timestamp"`
+	Heartbeat        string          `json:"heartbeat"`
 	Serialized_state json.RawMessage `json:"serialized_state"`
 }
 
@@ -339,6 +368,9 @@ func (v *observeClaimedFlow_run) GetLabels() json.RawMessage { return v.Labels }
 
 // GetState_timestamp returns observeClaimedFlow_run.State_timestamp, and is useful for accessing the field via an interface.
 func (v *observeClaimedFlow_run) GetState_timestamp() string { return v.State_timestamp }
+
+// GetHeartbeat returns observeClaimedFlow_run.Heartbeat, and is useful for accessing the field via an interface.
+func (v *observeClaimedFlow_run) GetHeartbeat() string { return v.Heartbeat }
 
 // GetSerialized_state returns observeClaimedFlow_run.Serialized_state, and is useful for accessing the field via an interface.
 func (v *observeClaimedFlow_run) GetSerialized_state() json.RawMessage { return v.Serialized_state }
@@ -445,7 +477,7 @@ func (v *registerAgentResponse) GetRegister_agent() registerAgentRegister_agentA
 }
 
 // What claiming a run and rendering its Job needs. The tasks are those of a
-// Running run whose retry has come.
+// Running run whose retry has come, the first to fall due first.
 type runFields struct {
 	Id               string                       `json:"id"`
 	Name             string                       `json:"name"`
@@ -454,6 +486,7 @@ type runFields struct {
 	State            string                       `json:"state"`
 	State_timestamp  string                       `json:"state_timestamp"`
 	State_start_time string                       `json:"state_start_time"`
+	Heartbeat        string                       `json:"heartbeat"`
 	Serialized_state json.RawMessage              `json:"serialized_state"`
 	Run_config       json.RawMessage              `json:"run_config"`
 	Flow             runFieldsFlow                `json:"flow"`
@@ -480,6 +513,9 @@ func (v *runFields) GetState_timestamp() string { return v.State_timestamp }
 
 // GetState_start_time returns runFields.State_start_time, and is useful for accessing the field via an interface.
 func (v *runFields) GetState_start_time() string { return v.State_start_time }
+
+// GetHeartbeat returns runFields.Heartbeat, and is useful for accessing the field via an interface.
+func (v *runFields) GetHeartbeat() string { return v.Heartbeat }
 
 // GetSerialized_state returns runFields.Serialized_state, and is useful for accessing the field via an interface.
 func (v *runFields) GetSerialized_state() json.RawMessage { return v.Serialized_state }
@@ -849,45 +885,25 @@ func (v *writeRunLogsWrite_run_logsSuccess_payload) GetSuccess() bool { return v
 
 // The query executed by claimedRuns.
 const claimedRuns_Operation = `
-query claimedRuns ($tenant: uuid!, $labels: jsonb_comparison_exp!, $scheduled: [String!]!, $retryUntil: timestamptz!, $limit: Int!, $offset: Int!) {
+query claimedRuns ($tenant: uuid!, $labels: jsonb_comparison_exp!, $limit: Int!, $offset: Int!) {
 	claimed: flow_run(where: {tenant_id:{_eq:$tenant},labels:$labels,state:{_eq:"Submitted"},serialized_state:{_contains:{context:{prefect_keda:{}}}}}, order_by: [{state_timestamp:asc},{id:asc}], limit: $limit, offset: $offset) {
-		... runFields
-	}
-}
-fragment runFields on flow_run {
-	id
-	name
-	version
-	labels
-	state
-	state_timestamp
-	state_start_time
-	serialized_state
-	run_config
-	flow {
 		id
-		name
-		core_version
-		storage
-	}
-	task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}]) {
-		id
-		task_id
-		version
+		labels
 		state
-		state_start_time
+		state_timestamp
+		heartbeat
 		serialized_state
 	}
 }
 `
 
+// Hundreds may be claimed for long, so this is no more than planning needs; a run
+// that is to be repaired is read anew.
 func claimedRuns(
 	ctx_ context.Context,
 	client_ graphql.Client,
 	tenant string,
 	labels json.RawMessage,
-	scheduled []string,
-	retryUntil string,
 	limit int,
 	offset int,
 ) (data_ *claimedRunsResponse, err_ error) {
@@ -895,12 +911,10 @@ func claimedRuns(
 		OpName: "claimedRuns",
 		Query:  claimedRuns_Operation,
 		Variables: &__claimedRunsInput{
-			Tenant:     tenant,
-			Labels:     labels,
-			Scheduled:  scheduled,
-			RetryUntil: retryUntil,
-			Limit:      limit,
-			Offset:     offset,
+			Tenant: tenant,
+			Labels: labels,
+			Limit:  limit,
+			Offset: offset,
 		},
 	}
 
@@ -918,7 +932,7 @@ func claimedRuns(
 
 // The query executed by dueRuns.
 const dueRuns_Operation = `
-query dueRuns ($tenant: uuid!, $ids: uuid_comparison_exp!, $labels: jsonb_comparison_exp!, $scheduled: [String!]!, $until: timestamptz!, $retryUntil: timestamptz!, $limit: Int!, $offset: Int!) {
+query dueRuns ($tenant: uuid!, $ids: uuid_comparison_exp!, $labels: jsonb_comparison_exp!, $scheduled: [String!]!, $until: timestamptz!, $retryUntil: timestamptz!, $tasks: Int!, $limit: Int!, $offset: Int!) {
 	due: flow_run(where: {tenant_id:{_eq:$tenant},id:$ids,labels:$labels,state:{_in:$scheduled},state_start_time:{_lte:$until}}, order_by: [{state_start_time:asc},{id:asc}], limit: $limit, offset: $offset) {
 		... runFields
 	}
@@ -934,6 +948,7 @@ fragment runFields on flow_run {
 	state
 	state_timestamp
 	state_start_time
+	heartbeat
 	serialized_state
 	run_config
 	flow {
@@ -942,7 +957,7 @@ fragment runFields on flow_run {
 		core_version
 		storage
 	}
-	task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}]) {
+	task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}], limit: $tasks) {
 		id
 		task_id
 		version
@@ -964,6 +979,7 @@ func dueRuns(
 	scheduled []string,
 	until string,
 	retryUntil string,
+	tasks int,
 	limit int,
 	offset int,
 ) (data_ *dueRunsResponse, err_ error) {
@@ -977,6 +993,7 @@ func dueRuns(
 			Scheduled:  scheduled,
 			Until:      until,
 			RetryUntil: retryUntil,
+			Tasks:      tasks,
 			Limit:      limit,
 			Offset:     offset,
 		},
@@ -996,7 +1013,7 @@ func dueRuns(
 
 // The query executed by flowRun.
 const flowRun_Operation = `
-query flowRun ($tenant: uuid!, $id: uuid!, $scheduled: [String!]!, $retryUntil: timestamptz!) {
+query flowRun ($tenant: uuid!, $id: uuid!, $scheduled: [String!]!, $retryUntil: timestamptz!, $tasks: Int!) {
 	flow_run(where: {tenant_id:{_eq:$tenant},id:{_eq:$id}}) {
 		... runFields
 	}
@@ -1009,6 +1026,7 @@ fragment runFields on flow_run {
 	state
 	state_timestamp
 	state_start_time
+	heartbeat
 	serialized_state
 	run_config
 	flow {
@@ -1017,7 +1035,7 @@ fragment runFields on flow_run {
 		core_version
 		storage
 	}
-	task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}]) {
+	task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}], limit: $tasks) {
 		id
 		task_id
 		version
@@ -1035,6 +1053,7 @@ func flowRun(
 	id string,
 	scheduled []string,
 	retryUntil string,
+	tasks int,
 ) (data_ *flowRunResponse, err_ error) {
 	req_ := &graphql.Request{
 		OpName: "flowRun",
@@ -1044,6 +1063,7 @@ func flowRun(
 			Id:         id,
 			Scheduled:  scheduled,
 			RetryUntil: retryUntil,
+			Tasks:      tasks,
 		},
 	}
 
@@ -1170,6 +1190,7 @@ query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $re
 		id
 		labels
 		state_timestamp
+		heartbeat
 		serialized_state
 	}
 }

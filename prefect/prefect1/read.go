@@ -13,7 +13,7 @@ const (
 	// maxTries of a read; whoever wants more asks again.
 	maxTries = 4
 	// maxWait is the longest we sit out a Retry-After; a longer one goes back
-	// to the caller as a value.
+	// to the caller, whom prefect.RetryAfter tells.
 	maxWait = 5 * time.Second
 	// maxRead bounds a read with all its tries for callers without a deadline.
 	maxRead = time.Minute

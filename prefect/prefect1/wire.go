@@ -22,6 +22,9 @@ const (
 	maxAnswer = 32 << 20
 	// idleConns is how many connections wait for the next burst of claims.
 	idleConns = 32
+	// maxRetryAfter is the longest we stay away because the API asked for it: a
+	// proxy's mistake or a wrong clock must not stop us for a day.
+	maxRetryAfter = 5 * time.Minute
 	// idleTime is shorter than the 5 s after which Node, and so the API, hangs
 	// up: a claim sent into a closing connection would be an Unknown.
 	idleTime = 4 * time.Second
@@ -157,6 +160,9 @@ func decodeAnswer(answer *http.Response, text []byte, resp *graphql.Response) *E
 	isJSON := json.Unmarshal(text, &envelope) == nil
 	if e := classify(answer, text, isJSON, envelope.Errors); e != nil {
 		e.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
+		if e.status == http.StatusRequestEntityTooLarge && e.retryAfter > 0 {
+			e.kind = throttled // what will be too large for ever has no time to it (prefect1-spec §7.3)
+		}
 		return e
 	}
 	if !isPresent(envelope.Data) {
@@ -184,10 +190,10 @@ func withoutURL(err error) error {
 // retryAfter reads the header's two forms; zero when there is none to follow.
 func retryAfter(header string, now time.Time) time.Duration {
 	if seconds, err := strconv.Atoi(header); err == nil {
-		return max(0, time.Duration(min(seconds, 24*60*60))*time.Second)
+		return time.Duration(min(max(0, seconds), int(maxRetryAfter/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(header); err == nil {
-		return max(0, at.Sub(now))
+		return min(max(0, at.Sub(now)), maxRetryAfter)
 	}
 	return 0
 }

@@ -34,6 +34,8 @@ type Options struct {
 	// Limits are Cloud's concurrency limits: how many runs with a label may be
 	// Submitted or Running.
 	Limits map[string]int
+	// Secrets are Cloud's, by name.
+	Secrets map[string]any
 }
 
 // Locking says what becomes of a state that is sent with a stale version.

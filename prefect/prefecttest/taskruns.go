@@ -92,6 +92,19 @@ type taskRunInfo struct {
 	SerializedState *JSON
 }
 
+func newTaskRunInfo(t *taskRun) *taskRunInfo {
+	return &taskRunInfo{new(t.ID), new(int32(t.Version)), &JSON{t.State.fields}}
+}
+
+// GetTaskRunInfo is what a pod asks whose state was refused for its version.
+func (q resolver) GetTaskRunInfo(args struct{ TaskRunID UUID }) *taskRunInfo {
+	defer q.lock()()
+	if t := q.api.store.taskRuns[args.TaskRunID]; t != nil {
+		return newTaskRunInfo(t)
+	}
+	return nil
+}
+
 // GetOrCreateTaskRunInfo is how a pod gets at its task runs; those of a mapped
 // task are made here, with an index from 0.
 func (q resolver) GetOrCreateTaskRunInfo(args struct {
@@ -116,6 +129,5 @@ func (q resolver) GetOrCreateTaskRunInfo(args struct {
 		i = len(r.taskRuns)
 		s.createTaskRun(r, t, index)
 	}
-	tr := r.taskRuns[i]
-	return &taskRunInfo{new(tr.ID), new(int32(tr.Version)), &JSON{tr.State.fields}}, nil
+	return newTaskRunInfo(r.taskRuns[i]), nil
 }

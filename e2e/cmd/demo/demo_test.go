@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -86,6 +87,36 @@ func TestDraw(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The demo is over when everything succeeded and is at zero, and has failed as
+// soon as that cannot come any more.
+func TestAtZero(t *testing.T) {
+	done := sample{succeeded: 2, states: map[string]int{"Success": 2}}
+	for _, tc := range []struct {
+		name   string
+		change func(*sample)
+		yes    bool
+		err    string
+	}{
+		{"done", func(*sample) {}, true, ""},
+		{"a run is missing", func(s *sample) { s.states = map[string]int{"Success": 1, "Running": 1} }, false, ""},
+		{"a launcher is there", func(s *sample) { s.launchers = 1 }, false, ""},
+		{"a launcher is wanted", func(s *sample) { s.wanted = 1 }, false, ""},
+		{"a Job is at work", func(s *sample) { s.active = 1 }, false, ""},
+		{"a Job failed", func(s *sample) { s.failed = 1 }, false, "a flow run's Job failed"},
+		{"a flow failed, its Job did not", func(s *sample) { s.states = map[string]int{"Success": 1, "Failed": 1} }, false, "a flow run is Failed"},
+		{"cancelled", func(s *sample) { s.states = map[string]int{"Cancelled": 1} }, false, "a flow run is Cancelled"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := done
+			tc.change(&s)
+			yes, err := s.atZero(2)
+			if got := fmt.Sprint(err); yes != tc.yes || tc.err == "" && err != nil || tc.err != "" && got != tc.err {
+				t.Errorf("atZero = %v, %v, want %v, %q", yes, err, tc.yes, tc.err)
+			}
+		})
 	}
 }
 

@@ -57,17 +57,17 @@ func up(ctx context.Context, out io.Writer, burst int, picture string) error {
 	fmt.Fprintf(out, `
 Everything is still there, at zero. Next:
 
-    export KUBECONFIG=%s
+    %s
     kubectl -n %s get scaledobject,deployment,jobs
-    kubectl -n %s logs deploy/%s                # why a launcher was wanted
-    kubectl get --raw /api/v1/namespaces/%s/services/%s:ops/proxy/debug/demand
+    kubectl -n %s logs deploy/%s                # what the scaler did
+    kubectl get --raw /api/v1/namespaces/%s/services/%s:ops/proxy/debug/demand             # why the number is what it is
     kubectl get --raw /api/v1/namespaces/%s/services/%s:control/proxy/control/runs     # what Prefect knows
 
     make demo         again
     make demo-down    remove the cluster
 
 To use it with your own Prefect: README.md, "Install".
-`, s.cluster.Kubeconfig, product.Namespace, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.StandIn)
+`, s.cluster.KubectlHint(), product.Namespace, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.StandIn)
 	return nil
 }
 
@@ -77,7 +77,7 @@ func setStage(ctx context.Context, out io.Writer, root string) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := product.Build(ctx, c, root, out)
+	images, err := product.Build(ctx, c, root)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,11 @@ func setStage(ctx context.Context, out io.Writer, root string) (*stage, error) {
 	}{
 		{"remove what an earlier demo left", s.clear},
 		{"kubectl apply -k manifests/overlays/demo", func(ctx context.Context) error {
-			_, err := c.Kubectl(ctx, "apply", "-k", filepath.Join(root, "manifests/overlays/demo"))
+			there, err := c.Copy(ctx, filepath.Join(root, "manifests"))
+			if err != nil {
+				return err
+			}
+			_, err = c.Kubectl(ctx, "apply", "-k", there+"/overlays/demo")
 			return err
 		}},
 		{"wait until it is ready, at zero launchers", s.awaitReady},

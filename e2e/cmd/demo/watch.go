@@ -112,15 +112,27 @@ func (w *watcher) untilZero(ctx context.Context, total int) error {
 			return false, nil
 		}
 		last = w.samples[len(w.samples)-1]
-		if last.failed > 0 {
-			return false, fmt.Errorf("a flow run failed: %s", last)
-		}
-		return last.states[string(prefect.Success)] == total && last.launchers+last.wanted == 0 && last.active == 0, nil
+		return last.atZero(total)
 	})
 	if err != nil && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("back to zero: %w; last seen: %s", err, last), w.err)
 	}
 	return err
+}
+
+// atZero reports whether so many runs have succeeded in all and nothing is up.
+// A run that ended otherwise is an error at once: a flow that fails leaves a Job
+// that succeeded.
+func (s sample) atZero(total int) (bool, error) {
+	if s.failed > 0 {
+		return false, errors.New("a flow run's Job failed")
+	}
+	for state := range s.states {
+		if prefect.StateType(state).IsFinished() && state != string(prefect.Success) {
+			return false, errors.New("a flow run is " + state)
+		}
+	}
+	return s.states[string(prefect.Success)] == total && s.launchers+s.wanted+s.active == 0, nil
 }
 
 // look asks the stand-in and Kubernetes once.

@@ -19,10 +19,11 @@ const usage = `usage: cluster up          bring the kind cluster with KEDA up, o
        cluster flow-image  build and load the image flow pods run in
        cluster build-image NAME BINARY
                            build and load the image of the repository's Dockerfile
-       cluster kubectl …   run the cluster's kubectl against it
+       cluster kubectl …   run the node's kubectl; files it reads are the node's, - is standard input
 
 PREFECT_KEDA_CACHE   where slow things are kept (default ~/.cache/prefect-keda)
-PREFECT_KEDA_IMAGES  auto, pull or build (default auto: pull where a registry answers)`
+PREFECT_KEDA_IMAGES  auto, pull or build (default auto: as the cluster that is there was made,
+                     else pull where the registries answer)`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Printf("%s: %d bytes\n", args[1], size)
 		return c.Load(ctx, args[1])
 	case "kubectl":
-		out, err := c.Kubectl(ctx, args[1:]...)
+		out, err := c.KubectlInput(ctx, os.Stdin, args[1:]...)
 		fmt.Print(out)
 		return err
 	default:

@@ -1,0 +1,96 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// jobChecks are about the Jobs a launcher creates and what they name.
+type jobChecks struct {
+	LaunchingOptions
+	*clusterChecks
+
+	namespace string
+	job       *batchv1.Job // a flow run's
+}
+
+func (c *jobChecks) all() []Check {
+	return []Check{
+		{jobTemplate, nil, c.render},
+		{serviceAccount, []string{namespace, jobTemplate}, c.serviceAccount},
+		{pullSecrets, []string{namespace, jobTemplate}, c.pullSecrets},
+		{keySecret, []string{namespace}, c.keySecret},
+		{trialJob, []string{permissions, namespace, jobTemplate}, c.tryJob},
+	}
+}
+
+func (c *jobChecks) inNamespace(kind, name string) string {
+	return "/api/v1/namespaces/" + c.namespace + "/" + kind + "/" + name
+}
+
+func (c *jobChecks) serviceAccount(ctx context.Context) (string, error) {
+	name := c.job.Spec.Template.Spec.ServiceAccountName
+	if name == "" {
+		name = "default"
+	}
+	var found struct{}
+	err := c.read(ctx, c.inNamespace("serviceaccounts", name), &found)
+	if apierrors.IsNotFound(err) {
+		return "", failed(fmt.Errorf("there is no service account %s in %s, and no pod is made without", name, c.namespace), "kubectl -n %s create serviceaccount %s, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName", c.namespace, name)
+	}
+	return name, unexpected(err)
+}
+
+// secret is as much of a Secret as is looked at.
+type secret struct {
+	Type string
+	Data map[string]hidden
+}
+
+// hidden is a value that is not even decoded.
+type hidden struct{}
+
+// UnmarshalJSON drops it.
+func (hidden) UnmarshalJSON([]byte) error { return nil }
+
+func (c *jobChecks) pullSecrets(ctx context.Context) (string, error) {
+	var names, wrong []string
+	for _, ref := range c.job.Spec.Template.Spec.ImagePullSecrets {
+		names = append(names, ref.Name)
+		var found secret
+		err := c.read(ctx, c.inNamespace("secrets", ref.Name), &found)
+		switch {
+		case apierrors.IsNotFound(err):
+			wrong = append(wrong, ref.Name+" is not there")
+		case err != nil:
+			return "", unexpected(err)
+		case found.Type != "kubernetes.io/dockerconfigjson" && found.Type != "kubernetes.io/dockercfg":
+			wrong = append(wrong, fmt.Sprintf("%s is of type %s", ref.Name, found.Type))
+		}
+	}
+	if len(wrong) > 0 {
+		return "", failed(fmt.Errorf("in %s %s, and images are pulled without", c.namespace, strings.Join(wrong, ", ")),
+			"kubectl -n %s create secret docker-registry NAME --docker-server=... --docker-username=... --docker-password=..., or set IMAGE_PULL_SECRETS (--image-pull-secrets) or the template's imagePullSecrets", c.namespace)
+	}
+	if len(names) == 0 {
+		return "", skipped("none are set")
+	}
+	return strings.Join(names, ", "), nil
+}
+
+func (c *jobChecks) keySecret(ctx context.Context) (string, error) {
+	if c.KeySecret == nil {
+		return "", skipped("none is set: pods get the key, if there is one, as text")
+	}
+	var found secret
+	err := c.read(ctx, c.inNamespace("secrets", c.KeySecret.Name), &found)
+	if _, has := found.Data[c.KeySecret.Key]; apierrors.IsNotFound(err) || err == nil && !has {
+		return "", failed(fmt.Errorf("there is no Secret %s with the key %s in %s, and no pod starts without", c.KeySecret.Name, c.KeySecret.Key, c.namespace),
+			"kubectl -n %s create secret generic %s --from-literal=%s=..., or set PREFECT_KEDA_API_KEY_SECRET (--api-key-secret)", c.namespace, c.KeySecret.Name, c.KeySecret.Key)
+	}
+	return c.KeySecret.Name + "/" + c.KeySecret.Key, unexpected(err)
+}
