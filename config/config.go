@@ -41,6 +41,7 @@ type Prefect struct {
 	Backend        Backend `env:"PREFECT__BACKEND, default=cloud" flag:"backend" example:"server" help:"kind of Prefect API: cloud or server"`
 	API            string  `env:"PREFECT__CLOUD__API" flag:"api" short:"a" example:"http://prefect-apollo.prefect:4200" help:"URL of the Prefect API, for us and for the flows' pods; by default where the backend usually is"`
 	Key            Secret  `env:"PREFECT__CLOUD__API_KEY" flag:"key" short:"k" example:"pk-1" help:"API key; prefer the variable, a flag is visible to everyone on the node"`
+	SecretKey      Secret  `env:"PREFECT_KEDA_API_KEY" flag:"api-key" example:"pk-2" help:"API key as read from the Secret that PREFECT_KEDA_API_KEY_SECRET names; wins over the variable PREFECT__CLOUD__API_KEY, and keeps the key out of the text of the Jobs"`
 	TenantID       string  `env:"PREFECT__CLOUD__TENANT_ID" flag:"tenant-id" example:"3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11" help:"tenant (a UUID); by default the key's own"`
 	RequestTimeout Seconds `env:"PREFECT__CLOUD__REQUEST_TIMEOUT, default=15" flag:"request-timeout" example:"20" help:"time for one request to the API, in seconds or as a duration"`
 	ServerEndpoint string  `env:"PREFECT__SERVER__ENDPOINT" flag:"server-endpoint" example:"http://prefect:4200" help:"where a Prefect Server is, when PREFECT__CLOUD__API is not set"`
@@ -69,7 +70,7 @@ type Jobs struct {
 	SendFlowRunLogs    Bool          `env:"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS, default=true" flag:"no-cloud-logs" off:"false" example:"false" help:"whether flows send their logs to the API" flaghelp:"do not have flows send their logs to the API"`
 	DeleteFinishedJobs ExactlyTrue   `env:"DELETE_FINISHED_JOBS, default=True" flag:"disable-job-deletion" off:"False" example:"False" help:"whether finished Jobs are removed. On only if it is exactly True, as in the agent" flaghelp:"keep finished Jobs"`
 	JobTTL             time.Duration `env:"PREFECT_KEDA_JOB_TTL, default=10m" flag:"job-ttl" example:"1h" help:"how long a finished Job stays before Kubernetes removes it; at least 5m"`
-	APIKeySecret       SecretKey     `env:"PREFECT_KEDA_API_KEY_SECRET" flag:"api-key-secret" example:"prefect-api-key/api-key" help:"NAME/KEY of a Secret in the Jobs' namespace that holds the API key; pods then read it there instead of having it as text in the Job"`
+	APIKeySecret       SecretKey     `env:"PREFECT_KEDA_API_KEY_SECRET" flag:"api-key-secret" example:"prefect-api-key/api-key" help:"NAME/KEY of a Secret in the Jobs' namespace that holds PREFECT_KEDA_API_KEY; pods read it there. A PREFECT__CLOUD__API_KEY is text in the Job, as with the agent"`
 }
 
 // Launching is how fast and how long.
@@ -173,6 +174,14 @@ func (p Prefect) address() (text, variable string) {
 }
 
 const serverHost = "PREFECT__SERVER__HOST"
+
+// APIKey is the key to send: that of the Secret, where there is one.
+func (p Prefect) APIKey() Secret {
+	if p.SecretKey != "" {
+		return p.SecretKey
+	}
+	return p.Key
+}
 
 // LogValue shows every setting, secrets masked: what a process ran with can be
 // read from its log.

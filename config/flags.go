@@ -54,6 +54,10 @@ func Override(env envconfig.Lookuper, of any, fs *pflag.FlagSet) envconfig.Looku
 			}
 		}
 	}
+	const key, secretKey = "PREFECT__CLOUD__API_KEY", "PREFECT_KEDA_API_KEY"
+	if _, text := given[key]; text && given[secretKey] == "" {
+		given[secretKey] = "" // the flag wins over the Secret as well
+	}
 	return envconfig.MultiLookuper(envconfig.MapLookuper(given), env)
 }
 

@@ -172,7 +172,7 @@ func (f Prefect) validate(p *problems) {
 	default:
 		checkURL(p, variable, address)
 	}
-	checkKey(p, f.Backend, "PREFECT__BACKEND", f.Key, "PREFECT__CLOUD__API_KEY")
+	checkKey(p, f.Backend, "PREFECT__BACKEND", f.APIKey(), "PREFECT__CLOUD__API_KEY")
 	checkTenant(p, "PREFECT__CLOUD__TENANT_ID", f.TenantID)
 	if f.RequestTimeout.Duration() < minRequestTimeout {
 		p.add("PREFECT__CLOUD__REQUEST_TIMEOUT", "is %s: give some seconds", f.RequestTimeout)

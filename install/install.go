@@ -9,6 +9,7 @@ package install
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -28,13 +29,30 @@ var base []byte
 // Setting is a variable of both processes, and the flag it came by.
 type Setting struct{ Variable, Value, Flag string }
 
+// Secret names a key of a Kubernetes Secret.
+type Secret struct{ Name, Key string }
+
+// Field is an item for a list in a pod, as the manifest has it, and where it is from.
+type Field struct {
+	Item map[string]any
+	Flag string
+}
+
 // Options are what differs from the base; the zero value is the base.
 type Options struct {
 	Settings []Setting
+	// Without are variables of the base to leave out.
+	Without []string
 	// Key is printed as a Secret; empty prints none.
 	Key string
+	// KeySecret is where the key is, if not in the base's Secret.
+	KeySecret Secret
 	// KeyRequired has pods wait for the Secret.
 	KeyRequired bool
+	// Env and EnvFrom are added to both processes' own.
+	Env, EnvFrom []Field
+	// Volumes and Mounts are added to the launcher's.
+	Volumes, Mounts []Field
 	// JobNamespace is where the flows' Jobs go, if not beside the launchers.
 	JobNamespace string
 	// ImagePullSecrets are for our own pods.
@@ -47,6 +65,9 @@ type Options struct {
 	WithoutRBAC bool
 	// RunsPerLauncher and MaxLaunchers are 0 for the base's.
 	RunsPerLauncher, MaxLaunchers int
+	// NamespaceFlag is what JobNamespace came by, if not --namespace, and KeyFlag the
+	// same for the key.
+	NamespaceFlag, KeyFlag string
 	// Notes are further lines for the head of the text.
 	Notes []string
 }
@@ -78,6 +99,7 @@ func Render(o Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.NamespaceFlag, o.KeyFlag = cmp.Or(o.NamespaceFlag, "--namespace"), cmp.Or(o.KeyFlag, "--key")
 	m.configure(o)
 	m.namespaces(o)
 	m.pods(o)
@@ -97,7 +119,14 @@ func Render(o Options) ([]byte, error) {
 func (m *manifests) configure(o Options) {
 	config := m.config()
 	old := config.field("metadata", "name").node.Value
-	for _, s := range o.Settings {
+	for _, variable := range o.Without {
+		config.field("data").drop(variable)
+	}
+	settings := o.Settings
+	if o.JobNamespace != "" && o.JobNamespace != Namespace {
+		settings = append([]Setting{{"NAMESPACE", o.JobNamespace, o.NamespaceFlag}}, settings...)
+	}
+	for _, s := range settings {
 		config.set(s.Value, s.Flag, "data", s.Variable)
 		m.note(s.Flag, s.Variable+" in the ConfigMap")
 	}
@@ -124,25 +153,20 @@ func (m *manifests) namespaces(o Options) {
 	if o.JobNamespace != "" && o.JobNamespace != Namespace {
 		where = append(where, o.JobNamespace)
 		for _, object := range m.objects {
-			switch object.kind() {
-			case "Role", "RoleBinding":
-				object.set(o.JobNamespace, "--namespace", "metadata", "namespace")
-			case "Deployment":
-				variable := object.container().named("env", "NAMESPACE")
-				variable.drop("valueFrom")
-				variable.set(o.JobNamespace, "--namespace", "value")
+			if kind := object.kind(); kind == "Role" || kind == "RoleBinding" {
+				object.set(o.JobNamespace, o.NamespaceFlag, "metadata", "namespace")
 			}
 		}
-		m.note("--namespace", "NAMESPACE of both Deployments, and where the Roles are; the namespace itself is not made")
+		m.note(o.NamespaceFlag, "and where the Roles are; the namespace itself is not made")
 	}
 	if o.Key == "" {
 		return
 	}
 	for i, namespace := range where {
 		m.insert(1+i, fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\n", SecretName, namespace)).
-			set(o.Key, "--key", "stringData", secretKey)
+			set(o.Key, o.KeyFlag, "stringData", secretKey)
 	}
-	m.note("--key", "Secret "+SecretName+" in "+strings.Join(where, " and ")+": keep this text as you keep the key")
+	m.note(o.KeyFlag, "Secret "+SecretName+" in "+strings.Join(where, " and ")+": keep this text as you keep the key")
 }
 
 func (m *manifests) pods(o Options) {
@@ -151,31 +175,68 @@ func (m *manifests) pods(o Options) {
 			continue
 		}
 		container := object.container()
-		if o.KeyRequired {
-			container.named("env", "PREFECT__CLOUD__API_KEY").set(false, "--backend cloud", "valueFrom", "secretKeyRef", "optional")
+		m.key(container, o)
+		for _, f := range o.Env {
+			container.field("env").add(f.Item, f.Flag)
+			m.note(f.Flag, fmt.Sprintf("%v in the environment of both Deployments", f.Item["name"]))
+		}
+		for _, f := range o.EnvFrom {
+			container.field("envFrom").add(f.Item, f.Flag)
+			m.note(f.Flag, "envFrom of both Deployments")
+		}
+		if container.field("name").node.Value == "launcher" {
+			for _, f := range o.Mounts {
+				container.field("volumeMounts").add(f.Item, f.Flag)
+			}
+			for _, f := range o.Volumes {
+				object.field("spec", "template", "spec", "volumes").add(f.Item, f.Flag)
+				m.note(f.Flag, fmt.Sprintf("volume %v of the launcher", f.Item["name"]))
+			}
 		}
 		for _, name := range o.ImagePullSecrets {
-			object.field("spec", "template", "spec", "imagePullSecrets").add(map[string]string{"name": name}, "--image-pull-secrets")
+			object.field("spec", "template", "spec", "imagePullSecrets").add(map[string]string{"name": name}, "the flows' own")
 		}
-		image, flag := container.field("image").node.Value, ""
-		if o.Image != "" {
-			image, flag = o.Image, "--image"
-		}
-		if o.Latest {
-			image, flag = repository(image)+":latest", "--latest"
-		}
-		if flag == "" {
-			continue
-		}
-		container.set(image, flag, "image")
-		if strings.HasSuffix(image, ":latest") || !strings.Contains(image[len(repository(image)):], ":") && !strings.Contains(image, "@") {
-			container.set("Always", flag, "imagePullPolicy") // the tag moves
-		}
-		m.note(flag, "image of both Deployments")
+		m.image(container, o)
 	}
 	if len(o.ImagePullSecrets) > 0 {
-		m.note("--image-pull-secrets", "and imagePullSecrets of both Deployments, so the Secrets have to be in "+Namespace+" too")
+		m.note("IMAGE_PULL_SECRETS", "also imagePullSecrets of both Deployments, so the Secrets have to be in "+Namespace+" too")
 	}
+}
+
+// key has the container read the key where it is, and the flows' pods too.
+func (m *manifests) key(container spot, o Options) {
+	reference := container.named("env", "PREFECT_KEDA_API_KEY").field("valueFrom", "secretKeyRef")
+	if o.KeyRequired {
+		reference.set(false, "Prefect Cloud wants a key", "optional")
+	}
+	if o.KeySecret.Name == "" {
+		return
+	}
+	reference.set(o.KeySecret.Name, o.KeyFlag, "name")
+	reference.set(o.KeySecret.Key, o.KeyFlag, "key")
+	reference.set(false, o.KeyFlag, "optional")
+	m.note(o.KeyFlag, "key "+o.KeySecret.Key+" of Secret "+o.KeySecret.Name+", which both Deployments and the flows' pods read")
+	if container.field("name").node.Value == "launcher" {
+		container.named("env", "PREFECT_KEDA_API_KEY_SECRET").set(o.KeySecret.Name+"/"+o.KeySecret.Key, o.KeyFlag, "value")
+	}
+}
+
+func (m *manifests) image(container spot, o Options) {
+	image, flag := container.field("image").node.Value, ""
+	if o.Image != "" {
+		image, flag = o.Image, "--image"
+	}
+	if o.Latest {
+		image, flag = repository(image)+":latest", "--latest"
+	}
+	if flag == "" {
+		return
+	}
+	container.set(image, flag, "image")
+	if strings.HasSuffix(image, ":latest") || image == repository(image) {
+		container.set("Always", flag, "imagePullPolicy") // the tag moves
+	}
+	m.note(flag, "image of both Deployments")
 }
 
 // repository is an image without its tag and digest; a port is no tag.

@@ -145,22 +145,47 @@ configMapGenerator:
       - PREFECT__CLOUD__AGENT__LABELS=['a', 'b']
       - 'PREFECT__CLOUD__AGENT__ENV_VARS={"A": "<1> # ''x'' & \"y\""}'
       - A_FIRST=true
+      - NAMESPACE=flows
+components: [../../components/job-namespace]
 images: [{name: ghcr.io/prefect-keda/prefect-keda, newName: "registry:5000/keda", newTag: "1"}]
 patches:
   - target: {kind: Deployment}
     patch: |-
       - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: one}, {name: two}]}
-      - {op: replace, path: /spec/template/spec/containers/0/env/0, value: {name: NAMESPACE, value: flows}}
-  - target: {kind: Role|RoleBinding}
-    patch: |-
-      - {op: replace, path: /metadata/namespace, value: flows}
-  - target: {kind: RoleBinding}
-    patch: |-
-      - {op: add, path: /subjects/0/namespace, value: prefect-keda}
   - target: {kind: ScaledObject}
     patch: |-
       - {op: replace, path: /spec/triggers/0/metadata/runsPerLauncher, value: "20"}
       - {op: replace, path: /spec/maxReplicaCount, value: 3}
+`,
+			},
+		},
+		{
+			name: "a key elsewhere, and what else an agent had", folder: "overlays/test",
+			options: install.Options{
+				Without: []string{"PREFECT__CLOUD__API"}, KeySecret: install.Secret{Name: "own", Key: "k"},
+				Env:     []install.Field{{Item: map[string]any{"name": "HTTP_PROXY", "value": "http://p"}, Flag: "agent's env"}},
+				EnvFrom: []install.Field{{Item: map[string]any{"secretRef": map[string]any{"name": "more"}}, Flag: "agent's env"}},
+				Volumes: []install.Field{{Item: map[string]any{"name": "t", "configMap": map[string]any{"name": "templates"}}, Flag: "x"}},
+				Mounts:  []install.Field{{Item: map[string]any{"name": "t", "mountPath": "/t"}, Flag: "x"}},
+			},
+			overlay: map[string]string{
+				"config.env": "PREFECT__BACKEND=server\nPREFECT__CLOUD__AGENT__LABELS=[]\nNAMESPACE=prefect-keda\n",
+				"kustomization.yaml": `
+resources: [../../base]
+configMapGenerator: [{name: prefect-keda, namespace: prefect-keda, behavior: replace, envs: [config.env]}]
+patches:
+  - target: {kind: Deployment}
+    patch: |-
+      - {op: replace, path: /spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef, value: {name: own, key: k, optional: false}}
+  - target: {kind: Deployment, name: prefect-keda-launcher}
+    patch: |-
+      - {op: replace, path: /spec/template/spec/containers/0/env/1/value, value: own/k}
+      - {op: add, path: /spec/template/spec/volumes, value: [{name: t, configMap: {name: templates}}]}
+      - {op: add, path: /spec/template/spec/containers/0/volumeMounts, value: [{name: t, mountPath: /t}]}
+  - target: {kind: Deployment}
+    patch: |-
+      - {op: add, path: /spec/template/spec/containers/0/env/-, value: {name: HTTP_PROXY, value: "http://p"}}
+      - {op: add, path: /spec/template/spec/containers/0/envFrom/-, value: {secretRef: {name: more}}}
 `,
 			},
 		},
@@ -205,8 +230,9 @@ func TestComments(t *testing.T) {
 	head, rest, _ := bytes.Cut(got, []byte("---\n"))
 	want := `# Printed by prefect-keda install, for kubectl apply -f -; KEDA has to be there first.
 # Where the flags went:
+#   --namespace              NAMESPACE in the ConfigMap
 #   --api                    PREFECT__CLOUD__API in the ConfigMap
-#   --namespace              NAMESPACE of both Deployments, and where the Roles are; the namespace itself is not made
+#   --namespace              and where the Roles are; the namespace itself is not made
 #   --key                    Secret prefect-api-key in prefect-keda and flows: keep this text as you keep the key
 #   --image                  image of both Deployments
 #   --max-launchers          maxReplicaCount of the ScaledObject
@@ -216,7 +242,7 @@ func TestComments(t *testing.T) {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	for line, times := range map[string]int{
-		"  PREFECT__CLOUD__API: http://h:1 # --api\n": 1, "value: flows # --namespace\n": 2, "namespace: flows # --namespace\n": 4,
+		"  PREFECT__CLOUD__API: http://h:1 # --api\n": 1, "NAMESPACE: flows # --namespace\n": 1, "namespace: flows # --namespace\n": 4,
 		"api-key: k # --key\n": 2, "image: r:5000/i # --image\n": 2, "imagePullPolicy: Always # --image\n": 2, "maxReplicaCount: 2 # --max-launchers\n": 1,
 	} {
 		if got := strings.Count(string(rest), line); got != times {

@@ -94,14 +94,14 @@ func TestTimesFit(t *testing.T) {
 	for _, overlay := range overlays(t) {
 		objects := build(t, overlay)
 		for _, p := range pods(t, objects) {
-			if len(p.spec.Containers[0].Args) == 0 {
+			if p.process() == "" {
 				continue
 			}
 			grace := time.Duration(*p.spec.TerminationGracePeriodSeconds) * time.Second
-			if p.spec.Containers[0].Args[0] == "scaler" && grace < scaler.ShutdownTimeout+2*time.Second {
+			if p.process() == "scaler" && grace < scaler.ShutdownTimeout+2*time.Second {
 				t.Errorf("%s: %s: the grace period %s leaves less than 2s beside the %s a shutdown may take", overlay, p.of, grace, scaler.ShutdownTimeout)
 			}
-			if p.spec.Containers[0].Args[0] != "launcher" {
+			if p.process() != "launcher" {
 				continue
 			}
 			settings, err := config.LoadLauncher(t.Context(), environment(t, objects, p))

@@ -5,8 +5,12 @@
 package manifests_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,27 +24,86 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// overlays are the root and everything below overlays/.
+// overlays are the root, everything below overlays/, and every two components in
+// both orders, as somebody would list them in a kustomization of his own.
 func overlays(t *testing.T) []string {
 	t.Helper()
-	entries, err := os.ReadDir("overlays")
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := []string{"."}
-	for _, e := range entries {
-		all = append(all, "overlays/"+e.Name())
+	for _, name := range folders(t, "overlays") {
+		all = append(all, "overlays/"+name)
 	}
-	if len(all) < 5 {
-		t.Fatalf("only %q found", all)
+	components := folders(t, "components")
+	if len(all) < 6 || len(components) < 6 {
+		t.Fatalf("only %q and %q found", all, components)
+	}
+	for _, one := range components {
+		for _, two := range components {
+			if one != two {
+				all = append(all, one+" and "+two)
+			}
+		}
 	}
 	return all
 }
 
+func folders(t *testing.T, of string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// built keeps what was built, which takes most of the tests' time.
+var built = map[string][]*unstructured.Unstructured{}
+
 // build is what `kubectl kustomize` prints, as objects.
 func build(t *testing.T, overlay string) []*unstructured.Unstructured {
 	t.Helper()
-	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), overlay)
+	if built[overlay] == nil {
+		built[overlay] = buildWith(t, overlay, nil)
+	}
+	var objects []*unstructured.Unstructured
+	for _, o := range built[overlay] {
+		objects = append(objects, o.DeepCopy())
+	}
+	return objects
+}
+
+// buildWith is build with other texts in some files.
+func buildWith(t *testing.T, overlay string, files map[string]string) []*unstructured.Unstructured {
+	t.Helper()
+	memory := filesys.MakeFsInMemory()
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if other, ok := files[path]; ok {
+			text = []byte(other)
+		}
+		return errors.Join(err, memory.WriteFile("manifests/"+path, text))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, two, combined := strings.Cut(overlay, " and "); combined {
+		listed := []string{one, two}
+		if slices.Contains(listed, "mtls") { // it is for what tls brings
+			listed = append([]string{"tls"}, slices.DeleteFunc(listed, func(c string) bool { return c == "tls" })...)
+		}
+		text := "resources: [../../base]\ncomponents: [../../components/" + strings.Join(listed, ", ../../components/") + "]\n"
+		overlay = "overlays/of-somebody"
+		if err := memory.WriteFile("manifests/"+overlay+"/kustomization.yaml", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, filepath.Join("manifests", overlay))
 	if err != nil {
 		t.Fatalf("build %s: %v", overlay, err)
 	}
@@ -89,6 +152,14 @@ type pod struct {
 	of   string
 	spec corev1.PodSpec
 	meta map[string]string
+}
+
+// process is our subcommand.
+func (p pod) process() string {
+	if args := p.spec.Containers[0].Args; len(args) > 0 {
+		return args[0]
+	}
+	return ""
 }
 
 func pods(t *testing.T, objects []*unstructured.Unstructured) []pod {

@@ -7,15 +7,21 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/sethvargo/go-envconfig"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 
@@ -33,10 +39,7 @@ func environment(t *testing.T, objects []*unstructured.Unstructured, p pod) envc
 	for _, v := range p.spec.Containers[0].Env {
 		env[v.Name] = v.Value
 		if v.ValueFrom != nil {
-			env[v.Name] = v.Name[strings.LastIndex(v.Name, "_")+1:]
-			if v.ValueFrom.FieldRef != nil {
-				env[v.Name] = "prefect-keda"
-			}
+			env[v.Name] = "of-the-secret"
 		}
 	}
 	return named{envconfig.MapLookuper(env), slices.Sorted(maps.Keys(env))}
@@ -47,13 +50,13 @@ type named struct {
 	names []string
 }
 
-// ours are the pods that run prefect-keda, by subcommand.
+// ours are the pods that run prefect-keda, by subcommand; of several launchers the base's.
 func ours(t *testing.T, objects []*unstructured.Unstructured) map[string]pod {
 	t.Helper()
 	found := map[string]pod{}
 	for _, p := range pods(t, objects) {
-		if strings.HasPrefix(p.spec.Containers[0].Image, "ghcr.io/prefect-keda/prefect-keda:") {
-			found[p.spec.Containers[0].Args[0]] = p
+		if _, known := found[p.process()]; !known && strings.HasPrefix(p.spec.Containers[0].Image, "ghcr.io/prefect-keda/prefect-keda:") {
+			found[p.process()] = p
 		}
 	}
 	if d := cmp.Diff([]string{"launcher", "scaler"}, slices.Sorted(maps.Keys(found))); d != "" {
@@ -189,23 +192,29 @@ func TestRoles(t *testing.T) {
 }
 
 // TestNames: KEDA reads labels anew only when the ScaledObject changes, so the
-// hashed name of the ConfigMap must reach it (base/names.yaml).
+// hashed name of the launcher's last ConfigMap must reach it (base/names.yaml).
 func TestNames(t *testing.T) {
 	for _, overlay := range overlays(t) {
 		objects := build(t, overlay)
-		for _, p := range ours(t, objects) {
-			name := p.spec.Containers[0].EnvFrom[0].ConfigMapRef.Name
-			find(t, objects, "ConfigMap", name)
-			if name == "prefect-keda" {
-				t.Errorf("%s: %s: a changed config.env would not roll it", overlay, p.of)
+		for _, p := range pods(t, objects) {
+			if p.process() != "launcher" && p.process() != "scaler" {
+				continue
+			}
+			var last string
+			for _, from := range p.spec.Containers[0].EnvFrom {
+				last = from.ConfigMapRef.Name
+				find(t, objects, "ConfigMap", last)
+				if hashed := regexp.MustCompile(`-[0-9a-z]{10}$`); !hashed.MatchString(last) {
+					t.Errorf("%s: %s: a changed %s would not roll it", overlay, p.of, last)
+				}
 			}
 			for _, o := range objects {
-				if o.GetKind() != "ScaledObject" {
+				if target, _, _ := unstructured.NestedString(o.Object, "spec", "scaleTargetRef", "name"); "Deployment "+target != p.of {
 					continue
 				}
 				raw, err := o.MarshalJSON()
-				if err != nil || !bytes.Contains(raw, []byte(`"name":"`+name+`"`)) {
-					t.Errorf("%s: the ScaledObject's trigger does not carry the name %s", overlay, name)
+				if err != nil || !bytes.Contains(raw, []byte(`"name":"`+last+`"`)) {
+					t.Errorf("%s: the trigger of %s does not carry the name %s", overlay, o.GetName(), last)
 				}
 			}
 		}
@@ -213,7 +222,7 @@ func TestNames(t *testing.T) {
 }
 
 // TestLauncherIsTheSame: the ScaledJob's launcher is the Deployment's, but for
-// how it ends.
+// how it ends; and a further team's, but for its settings.
 func TestLauncherIsTheSame(t *testing.T) {
 	deployment := ours(t, build(t, "."))["launcher"].spec
 	scaledjob := ours(t, build(t, "overlays/scaledjob"))["launcher"].spec
@@ -227,6 +236,186 @@ func TestLauncherIsTheSame(t *testing.T) {
 	if d := cmp.Diff(deployment, scaledjob); d != "" {
 		t.Errorf("-Deployment +ScaledJob:\n%s", d)
 	}
+	another := decode[appsv1.Deployment](t, find(t, build(t, "overlays/two-teams"), "Deployment", "prefect-keda-launcher-team-b")).Spec.Template.Spec
+	another.Containers[0].EnvFrom = another.Containers[0].EnvFrom[:1]
+	if d := cmp.Diff(deployment, another); d != "" {
+		t.Errorf("-first team +second team:\n%s", d)
+	}
+}
+
+// TestTwoTeams: each launcher is scaled by its own ScaledObject, asks for its own
+// labels, and is nobody else's pod.
+func TestTwoTeams(t *testing.T) {
+	objects := build(t, "overlays/two-teams")
+	type team struct {
+		Labels             config.Labels
+		Selector, MaxCount string
+	}
+	got := map[string]team{}
+	for _, p := range pods(t, objects) {
+		if p.process() != "launcher" {
+			continue
+		}
+		name := strings.TrimPrefix(p.of, "Deployment ")
+		settings, err := config.LoadLauncher(t.Context(), environment(t, objects, p))
+		if err != nil {
+			t.Error(err)
+		}
+		selector := decode[appsv1.Deployment](t, find(t, objects, "Deployment", name)).Spec.Selector.MatchLabels
+		scaled := find(t, objects, "ScaledObject", name)
+		target, _, _ := unstructured.NestedString(scaled.Object, "spec", "scaleTargetRef", "name")
+		maxCount, _, _ := unstructured.NestedInt64(scaled.Object, "spec", "maxReplicaCount")
+		got[target] = team{settings.Labels, selector["app.kubernetes.io/name"], strconv.FormatInt(maxCount, 10)}
+	}
+	want := map[string]team{
+		"prefect-keda-launcher":        {config.Labels{}, "prefect-keda-launcher", "10"},
+		"prefect-keda-launcher-team-b": {config.Labels{"team-b"}, "prefect-keda-launcher-team-b", "5"},
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// agentBlock is the environment `prefect agent kubernetes install` wrote
+// (prefect1-spec §5.5), with values, as a user puts it into config.env.
+const agentBlock = `PREFECT__CLOUD__AGENT__AUTH_TOKEN=pk
+PREFECT__CLOUD__API=http://apollo.prefect:4200
+NAMESPACE=flows
+IMAGE_PULL_SECRETS=registry
+PREFECT__CLOUD__AGENT__LABELS=['b', 'a']
+JOB_MEM_REQUEST=1G
+JOB_MEM_LIMIT=2G
+JOB_CPU_REQUEST=1
+JOB_CPU_LIMIT=2
+IMAGE_PULL_POLICY=Always
+SERVICE_ACCOUNT_NAME=flows
+PREFECT__BACKEND=server
+PREFECT__CLOUD__AGENT__AGENT_ADDRESS=http://:8080
+PREFECT__CLOUD__API_KEY=pk
+PREFECT__CLOUD__TENANT_ID=3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11
+PREFECT__CLOUD__AGENT__ENV_VARS={"A": "1, '2'"}
+`
+
+// TestAgentBlock: the agent's environment block, put into config.env as it is,
+// reaches both processes and the Roles, whatever is built.
+func TestAgentBlock(t *testing.T) {
+	for _, overlay := range overlays(t) {
+		t.Run(overlay, func(t *testing.T) {
+			changed := map[string]string{"base/config.env": agentBlock}
+			if own := overlay + "/config.env"; exists(own) {
+				changed = map[string]string{own: agentBlock}
+			}
+			objects := buildWith(t, overlay, changed)
+			api := "http://apollo.prefect:4200"
+			if strings.Contains(overlay, "demo") {
+				api = "http://prefect1-api.prefect-keda:4200"
+			}
+			launcher, err := config.LoadLauncher(t.Context(), environment(t, objects, ours(t, objects)["launcher"]))
+			if err != nil {
+				t.Error(err)
+			}
+			scaler, err := config.LoadScaler(t.Context(), environment(t, objects, ours(t, objects)["scaler"]))
+			if err != nil {
+				t.Error(err)
+			}
+			type both struct {
+				Backend      config.Backend
+				API, Key     string
+				Tenant       string
+				JobNamespace string
+			}
+			want := both{config.Server, api, "pk", "3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11", "flows"}
+			if d := cmp.Diff(want, both{launcher.Backend, launcher.API, launcher.Key.Reveal(), launcher.TenantID, launcher.Namespace}); d != "" {
+				t.Errorf("launcher: -want +got:\n%s", d)
+			}
+			if d := cmp.Diff(want, both{scaler.Backend, scaler.API, scaler.Key.Reveal(), scaler.TenantID, strings.Join(scaler.JobNamespaces, ",")}); d != "" {
+				t.Errorf("scaler: -want +got:\n%s", d)
+			}
+			jobs := config.Jobs{
+				Namespace: "flows", ServiceAccountName: "flows", ImagePullSecrets: config.Names{"registry"},
+				EnvVars: config.EnvVars{{Name: "A", Value: "1, '2'"}}, LoggingLevel: "INFO", SendFlowRunLogs: true,
+				DeleteFinishedJobs: true, JobTTL: 10 * time.Minute, APIKeySecret: config.SecretKey{Name: "prefect-api-key", Key: "api-key"},
+			}
+			if d := cmp.Diff(jobs, launcher.Jobs); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+			if d := cmp.Diff(config.Labels{"b", "a"}, launcher.Labels); d != "" || launcher.AgentAddress != ":8080" {
+				t.Errorf("%s: -want +got:\n%s", launcher.AgentAddress, d)
+			}
+			for _, o := range objects {
+				want := "prefect-keda"
+				switch o.GetKind() {
+				case "Namespace":
+					continue
+				case "Role", "RoleBinding":
+					want = "flows"
+				}
+				if o.GetNamespace() != want {
+					t.Errorf("%s %s is in namespace %s, want %s", o.GetKind(), o.GetName(), o.GetNamespace(), want)
+				}
+			}
+			names := map[string]bool{}
+			for _, v := range ours(t, objects)["launcher"].spec.Containers[0].Env {
+				if names[v.Name] || strings.Contains(agentBlock, v.Name+"=") {
+					t.Errorf("the launcher's own %s hides or doubles another", v.Name)
+				}
+				names[v.Name] = true
+			}
+		})
+	}
+}
+
+// TestKeyIsWaitedFor: for Prefect Cloud every process waits for its Secret.
+func TestKeyIsWaitedFor(t *testing.T) {
+	for _, overlay := range overlays(t) {
+		objects := build(t, overlay)
+		for process, p := range ours(t, objects) {
+			i := slices.IndexFunc(p.spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "PREFECT_KEDA_API_KEY" })
+			want := &corev1.SecretKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "prefect-api-key"}, Key: "api-key",
+				Optional: new(!strings.Contains(overlay, "prefect-cloud")),
+			}
+			if d := cmp.Diff(want, p.spec.Containers[0].Env[i].ValueFrom.SecretKeyRef); d != "" {
+				t.Errorf("%s: %s: -want +got:\n%s", overlay, process, d)
+			}
+		}
+	}
+}
+
+// TestOpsPortIsNotForAll: what it tells of runs is for whom an operator lets in.
+func TestOpsPortIsNotForAll(t *testing.T) {
+	for _, overlay := range overlays(t) {
+		objects := build(t, overlay)
+		service := decode[corev1.Service](t, find(t, objects, "Service", "prefect-keda-scaler"))
+		if len(service.Spec.Ports) != 1 || service.Spec.Ports[0].Name != "grpc" {
+			t.Errorf("%s: the Service has the ports %v", overlay, service.Spec.Ports)
+		}
+		for _, o := range objects {
+			if o.GetKind() != "NetworkPolicy" {
+				continue
+			}
+			chosen := 0
+			np := decode[networkingv1.NetworkPolicy](t, o)
+			for _, p := range pods(t, objects) {
+				if labels.SelectorFromSet(np.Spec.PodSelector.MatchLabels).Matches(labels.Set(p.meta)) {
+					chosen++
+				}
+			}
+			if chosen != 1 {
+				t.Errorf("%s: NetworkPolicy %s is for %d kinds of pod", overlay, np.Name, chosen)
+			}
+			for _, rule := range np.Spec.Ingress {
+				if len(rule.From) == 0 || len(rule.Ports) == 0 {
+					t.Errorf("%s: NetworkPolicy %s lets in everybody: %+v", overlay, np.Name, rule)
+				}
+			}
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // TestNamespace: the flows' pods are the agent's, which restricted would refuse.

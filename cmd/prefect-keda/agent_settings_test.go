@@ -144,3 +144,27 @@ func TestUnknownAgentConfigIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyReachesPods: a key from the Secret is read there by the flows' pods too,
+// and one that came as text goes on as text, as with the agent, whatever Secret the
+// manifests name.
+func TestKeyReachesPods(t *testing.T) {
+	secret := &job.SecretKey{Name: "prefect-api-key", Key: "api-key"}
+	const named = "PREFECT_KEDA_API_KEY_SECRET=prefect-api-key/api-key"
+	for _, tc := range []struct {
+		environ []string
+		key     string
+		secret  *job.SecretKey
+	}{
+		{[]string{named}, "", nil},
+		{[]string{"PREFECT__CLOUD__API_KEY=text", named}, "text", nil},
+		{[]string{"PREFECT_KEDA_API_KEY=mounted", named}, "mounted", secret},
+		{[]string{"PREFECT_KEDA_API_KEY=mounted", "PREFECT__CLOUD__API_KEY=text", named}, "mounted", secret},
+		{[]string{"PREFECT_KEDA_API_KEY=mounted"}, "mounted", nil},
+	} {
+		got := settled(t, append([]string{"PREFECT__BACKEND=server"}, tc.environ...), nil)
+		if d := cmp.Diff([]any{tc.key, tc.key, tc.secret}, []any{got.API.Key, got.Jobs.APIKey, got.Jobs.APIKeySecret}); d != "" {
+			t.Errorf("%q: -want +got:\n%s", tc.environ, d)
+		}
+	}
+}

@@ -124,7 +124,7 @@ func launcherChecks(c *cobra.Command, env environment, o checkOptions, logTo io.
 			Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate, KeySecret: jobs.APIKeySecret,
 		},
 	})
-	secrets = []string{s.Key.Reveal()}
+	secrets = []string{s.APIKey().Reveal()}
 	if u, err := url.Parse(s.JobTemplate); err == nil {
 		secrets = append(secrets, u.User.String(), u.RawQuery) // they let one read the template
 	}
@@ -155,7 +155,7 @@ func scalerChecks(c *cobra.Command, env environment, o checkOptions, logTo io.Wr
 			return nil, nil, err
 		}
 		checks = append(checks, asked...)
-		secrets = append(secrets, conn.prefect.Key.Reveal())
+		secrets = append(secrets, conn.prefect.APIKey().Reveal())
 	}
 	return append(checks, check.OfCluster(check.ClusterOptions{
 		Connect:    func() (check.Cluster, error) { return connect(o, s.Kubernetes, "", log) },
@@ -176,7 +176,7 @@ func prefectChecks(c connection, log *slog.Logger, o check.PrefectOptions) ([]ch
 			API: settingName(apiVariable), Key: settingName(keyVariable), TenantID: settingName("PREFECT__CLOUD__TENANT_ID"), Backend: settingName("PREFECT__BACKEND"),
 		}
 	}
-	o.Address, o.Client, o.Backend, o.HasKey = strings.TrimRight(c.prefect.Address(), "/"), client, string(c.prefect.Backend), c.prefect.Key != ""
+	o.Address, o.Client, o.Backend, o.HasKey = strings.TrimRight(c.prefect.Address(), "/"), client, string(c.prefect.Backend), c.prefect.APIKey() != ""
 	return check.OfPrefect(o), nil
 }
 

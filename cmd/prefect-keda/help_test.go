@@ -28,7 +28,7 @@ func commands(environ []string) []*cobra.Command {
 // needs no API and no cluster is run.
 func TestExamples(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for name, text := range map[string]string{"run.json": rowWith("2"), "key.txt": "pk\n", "job.yaml": "kind: Job\nspec: {template: {spec: {containers: [{name: flow}]}}}\n"} {
+	for name, text := range map[string]string{"run.json": rowWith("2"), "key.txt": "pk\n", "agent.yaml": anAgent, "job.yaml": "kind: Job\nspec: {template: {spec: {containers: [{name: flow}]}}}\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 type installed struct {
 	Config         map[string]string // without the base's
 	Secrets        map[string]string // by namespace
-	JobNamespaces  []string          // of both Deployments; empty for their own
+	JobNamespace   string
 	RoleNamespaces []string
 	KeyOptional    []bool
 	PullSecrets    []string
@@ -72,7 +72,8 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 		switch o.Kind {
 		case "ConfigMap":
 			sum.Config = o.Data
-			delete(sum.Config, "PREFECT_KEDA_API_KEY_SECRET")
+			sum.JobNamespace = o.Data["NAMESPACE"]
+			delete(sum.Config, "NAMESPACE")
 		case "Secret":
 			sum.Secrets[o.Metadata.Namespace] = o.Metadata.Name + "=" + o.Secret["api-key"]
 		case "Role", "RoleBinding":
@@ -87,9 +88,7 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 			}
 			for _, v := range c.Env {
 				switch v.Name {
-				case "NAMESPACE":
-					sum.JobNamespaces = append(sum.JobNamespaces, v.Value)
-				case "PREFECT__CLOUD__API_KEY":
+				case "PREFECT_KEDA_API_KEY":
 					sum.KeyOptional = append(sum.KeyOptional, v.ValueFrom.SecretKeyRef.Optional)
 				}
 			}
@@ -107,6 +106,7 @@ func TestInstallFlags(t *testing.T) {
 			i.Err += "prefect-keda: " + flag + " has no effect, as in the agent: set it in the run config or the Job template\n"
 		}
 	}
+	digest := "sha256:" + strings.Repeat("0", 64)
 	const image = "ghcr.io/prefect-keda/prefect-keda"
 	for _, row := range []struct {
 		args  [][]string // each by itself
@@ -120,7 +120,7 @@ func TestInstallFlags(t *testing.T) {
 		{[][]string{{"--agent-config-id", testConfig}}, "", set("PREFECT_KEDA_AGENT_CONFIG_ID", testConfig)},
 		{[][]string{{"--api", "http://h:1"}, {"-a", "http://h:1"}}, "", func(i *installed) { i.Config["PREFECT__CLOUD__API"], i.Err = "http://h:1", "" }},
 		{[][]string{{"--namespace", "flows"}, {"-n", "flows"}}, "", func(i *installed) {
-			i.JobNamespaces, i.RoleNamespaces = []string{"flows", "flows"}, slices.Repeat([]string{"flows"}, 4)
+			i.JobNamespace, i.RoleNamespaces = "flows", slices.Repeat([]string{"flows"}, 4)
 		}},
 		{[][]string{{"--image-pull-secrets", "a, b"}, {"-i", "a, b"}}, "", func(i *installed) {
 			i.Config["IMAGE_PULL_SECRETS"], i.PullSecrets = "a, b", []string{"a", "b", "a", "b"}
@@ -138,7 +138,14 @@ func TestInstallFlags(t *testing.T) {
 			i.Err = "prefect-keda: --key is not given; the pods wait for: kubectl -n prefect-keda create secret generic prefect-api-key --from-literal=api-key=...\n"
 		}},
 
-		{[][]string{{"--image", "r:5000/k@sha256:0"}}, "", func(i *installed) { i.Images = slices.Repeat([]string{"r:5000/k@sha256:0 IfNotPresent"}, 2) }},
+		{[][]string{{"--image", "r:5000/k@" + digest}}, "", func(i *installed) { i.Images = slices.Repeat([]string{"r:5000/k@" + digest + " IfNotPresent"}, 2) }},
+		{[][]string{{"--image", "r:5000/a/k"}}, "", func(i *installed) { i.Images = slices.Repeat([]string{"r:5000/a/k Always"}, 2) }},
+		{[][]string{{"--image", "r:5000/k", "--latest"}}, "", func(i *installed) { i.Images = slices.Repeat([]string{"r:5000/k:latest Always"}, 2) }},
+		{[][]string{{"--agent-address", "http://:8081"}}, "", set("PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://:8081")},
+		{[][]string{{"--job-template", "/t/job.yaml"}}, "", func(i *installed) {
+			i.Config["JOB_TEMPLATE"] = "/t/job.yaml"
+			i.Err += "prefect-keda: the Job template /t/job.yaml is a file of the launcher's pod: mount it there, for example from a ConfigMap in prefect-keda (volumes and volumeMounts of Deployment prefect-keda-launcher)\n"
+		}},
 		{[][]string{{"--max-launchers", "3"}}, "", func(i *installed) { i.MaxLaunchers = 3 }},
 		{[][]string{{"--runs-per-launcher", "20"}}, "", func(i *installed) { i.RunsPer = "20" }},
 		{[][]string{{"--job-template", "s3://b/j.yaml"}}, "", set("JOB_TEMPLATE", "s3://b/j.yaml")},
@@ -152,7 +159,7 @@ func TestInstallFlags(t *testing.T) {
 				Config: map[string]string{
 					"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://prefect-apollo.prefect:4200", "PREFECT__CLOUD__AGENT__LABELS": "[]",
 				},
-				Secrets: map[string]string{}, JobNamespaces: []string{"", ""}, RoleNamespaces: slices.Repeat([]string{"prefect-keda"}, 4),
+				Secrets: map[string]string{}, JobNamespace: "prefect-keda", RoleNamespaces: slices.Repeat([]string{"prefect-keda"}, 4),
 				KeyOptional: []bool{true, true}, Images: slices.Repeat([]string{image + ":dev IfNotPresent"}, 2), MaxLaunchers: 10, RunsPer: "100",
 				Err: "prefect-keda: --api is not given; taking http://prefect-apollo.prefect:4200\n",
 			}
@@ -189,7 +196,19 @@ func TestInstallElsewhere(t *testing.T) {
 		{"settings:\n  PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 1 has no =: give KEY=VALUE\n", []string{"-e", "A"}},
 		{"--max-launchers: is 0: give at least 1\n", []string{"--max-launchers", "0"}},
 		{"--key -: standard input is empty: pipe the API key into it\n", []string{"-k", "-"}},
-		{"unknown flag: --idle-timeout; see prefect-keda install --help\n", []string{"--idle-timeout", "1h"}},
+		{"--idle-timeout (PREFECT_KEDA_IDLE_TIMEOUT) is no flag of install: print the manifests, and change it there together with cooldownPeriod of the ScaledObject, which stays below it\n", []string{"--idle-timeout", "1h"}},
+		{"--server-host (PREFECT__SERVER__HOST) is no flag of install: give --api\n", []string{"--server-host", "h"}},
+		{"unknown flag: --nonsense; see prefect-keda install --help\n", []string{"--nonsense"}},
+		{"settings:\n  PREFECT__BACKEND (--backend): \"bogus\" is not a kind of Prefect API: give cloud or server\n", []string{"--backend", "bogus"}},
+		{"--image: \"Nope:a:b\" is no image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0\n", []string{"--image", "Nope:a:b"}},
+		{"--latest: r:5000/k:1 has a tag or digest of its own: leave one of them out\n", []string{"--image", "r:5000/k:1", "--latest"}},
+		{
+			"--image: \"x y\" is no image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0\n" +
+				"  --runs-per-launcher: is 0: give at least 1\n  --max-launchers: is -1: give at least 1\n  settings:\n" +
+				"  PREFECT__BACKEND (--backend): \"bogus\" is not a kind of Prefect API: give cloud or server\n" +
+				"  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace\n",
+			[]string{"--max-launchers", "-1", "--runs-per-launcher", "0", "--image", "x y", "-b", "bogus", "-n", "A"},
+		},
 	} {
 		want := result{exitMisconfigured, "", "prefect-keda: " + tc.want}
 		if d := cmp.Diff(want, command(t.Context(), []string{"PREFECT__BACKEND=cloud"}, "", append([]string{"install"}, tc.args...)...)); d != "" {
@@ -208,15 +227,15 @@ func TestInstallHasEverySetting(t *testing.T) {
 	for _, s := range allSettings() {
 		known[s.Variable] = true
 		want := 1
-		if slices.Contains(wired(), s.Variable) && s.Variable != "NAMESPACE" {
+		if isWired(s.Variable) && s.Variable != "NAMESPACE" {
 			want = 0
 		}
 		if flags[s.Flag] != want {
 			t.Errorf("--%s (%s) is there %d times, want %d", s.Flag, s.Variable, flags[s.Flag], want)
 		}
 	}
-	for _, v := range wired() {
-		if !known[v] {
+	for v, where := range wired() {
+		if !known[v] || where == "" {
 			t.Errorf("%s is no setting", v)
 		}
 	}

@@ -170,7 +170,7 @@ func launcherSites(ctx context.Context, log *slog.Logger, s config.Launcher, reg
 
 func apiOptions(p config.Prefect, process string, log *slog.Logger, registry prometheus.Registerer, agent config.Agent) prefect1.Options {
 	return prefect1.Options{
-		API: p.Address(), Key: p.Key.Reveal(), TenantID: p.TenantID, Backend: prefect1.Backend(p.Backend),
+		API: p.Address(), Key: p.APIKey().Reveal(), TenantID: p.TenantID, Backend: prefect1.Backend(p.Backend),
 		AgentName: agent.Name, AgentConfigID: agent.AgentConfigID,
 		RequestTimeout: p.RequestTimeout.Duration(), UserAgent: userAgent(process),
 		Logger: log, Registerer: registry,
@@ -195,15 +195,16 @@ func jobSettings(s config.Launcher) job.Settings {
 	j := job.Settings{
 		Namespace: s.Namespace, ServiceAccountName: s.ServiceAccountName, ImagePullSecrets: s.ImagePullSecrets,
 		Labels: s.Labels, LoggingLevel: s.LoggingLevel, SendFlowRunLogs: bool(s.SendFlowRunLogs),
-		Backend: string(s.Backend), API: s.Address(), APIKey: s.Key.Reveal(), TenantID: s.TenantID,
+		Backend: string(s.Backend), API: s.Address(), APIKey: s.APIKey().Reveal(), TenantID: s.TenantID,
 		JobTemplate: s.JobTemplate, DeleteFinishedJobs: bool(s.DeleteFinishedJobs), TTLSeconds: int32(s.JobTTL / time.Second),
 	}
 	for _, v := range s.EnvVars {
 		j.Env = append(j.Env, job.EnvVar{Name: v.Name, Value: v.Value})
 	}
-	// Without a key there is nothing for pods to read, and a Secret that is not
-	// there would keep them from starting.
-	if s.APIKeySecret.Name != "" && s.Key != "" {
+	// Only a key that came from the Secret is there for pods to read: one given as
+	// text is passed on as text, because a Secret that is not there would keep them
+	// from starting.
+	if s.APIKeySecret.Name != "" && s.SecretKey != "" {
 		j.APIKeySecret = &job.SecretKey{Name: s.APIKeySecret.Name, Key: s.APIKeySecret.Key}
 	}
 	return j

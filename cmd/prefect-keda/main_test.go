@@ -74,7 +74,7 @@ func newWorld(t *testing.T, deny string) world {
 		"KUBECONFIG=" + w.kube.kubeconfig(t),
 		"PREFECT__BACKEND=server",
 		"PREFECT__CLOUD__API=" + server.URL,
-		"PREFECT__CLOUD__API_KEY=" + canary,
+		"PREFECT_KEDA_API_KEY=" + canary,
 		"PREFECT__CLOUD__AGENT__LEVEL=DEBUG",
 		"PREFECT__CLOUD__AGENT__ENV_VARS={'TOKEN': '" + canary + "'}",
 		"PREFECT_KEDA_API_KEY_SECRET=prefect-api-key/api-key",

@@ -121,6 +121,8 @@ func loadScaler(c *cobra.Command, env environment) (config.Scaler, error) {
 const (
 	apiVariable = "PREFECT__CLOUD__API"
 	keyVariable = "PREFECT__CLOUD__API_KEY"
+
+	secretKeyVariable = "PREFECT_KEDA_API_KEY" //nolint:gosec // a name
 )
 
 // settingName is a variable with its flag.

@@ -110,16 +110,29 @@ func renderFlags() config.Group {
 // Prefect Cloud's launcher cannot be without, so there one is made up.
 func renderSettings(c *cobra.Command, env environment, offline bool) (config.Launcher, error) {
 	given, problems := lookup(c, env, config.Launcher{})
-	key, _ := given.Lookup(keyVariable)
 	backend, _ := given.Lookup("PREFECT__BACKEND")
-	if offline && key == "" && (backend == "" || backend == string(config.Cloud)) {
-		given = envconfig.MultiLookuper(envconfig.MapLookuper(map[string]string{keyVariable: hiddenKey}), given)
+	if offline && (backend == "" || backend == string(config.Cloud)) {
+		given = withSomeKey(given)
 	}
 	settings, err := config.LoadLauncher(c.Context(), given)
 	if err := wrongSettings(problems, err); err != nil {
 		return settings, err
 	}
 	return settings, nil
+}
+
+// withSomeKey has a key where none is given, as if from the Secret when one is named.
+func withSomeKey(given envconfig.Lookuper) envconfig.Lookuper {
+	for _, variable := range []string{secretKeyVariable, keyVariable} {
+		if key, _ := given.Lookup(variable); key != "" {
+			return given
+		}
+	}
+	variable := keyVariable
+	if secret, _ := given.Lookup("PREFECT_KEDA_API_KEY_SECRET"); secret != "" {
+		variable = secretKeyVariable
+	}
+	return envconfig.MultiLookuper(envconfig.MapLookuper(map[string]string{variable: hiddenKey}), given)
 }
 
 // printer is how the Job is written.

@@ -109,7 +109,7 @@ func TestRenderMakesUpNoKey(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// Where it has one, it shows.
-	got = command(t.Context(), offline("PREFECT__CLOUD__API_KEY="+canary), rowWith("2"), args...)
+	got = command(t.Context(), offline("PREFECT_KEDA_API_KEY="+canary), rowWith("2"), args...)
 	if got.Code != exitOK || !strings.Contains(got.Out, "secretKeyRef") {
 		t.Errorf("%+v", got)
 	}

@@ -133,7 +133,7 @@ func connections(s config.Scaler) []connection {
 	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.JobNamespaces}}
 	for _, c := range s.Named {
 		p := s.Prefect
-		p.Backend, p.API, p.Key, p.TenantID = c.Backend, c.API, c.Key, c.TenantID
+		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID = c.Backend, c.API, c.Key, "", c.TenantID
 		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, variable: c.Variable})
 	}
 	return all

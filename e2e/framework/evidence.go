@@ -49,8 +49,10 @@ func (e *Env) keepEvidence(ctx context.Context) {
 	runs, err := e.Prefect.Runs(ctx)
 	text, _ := json.MarshalIndent(runs, "", "  ")
 	keep("flow-runs.json", text, err)
-	text, err = product.Get(ctx, e.Config, e.Namespace, "services", product.Scaler, "ops", "/debug/demand")
-	keep("scaler-demand.json", text, err)
+	for _, pod := range e.pods(ctx, product.Scaler) {
+		text, err = product.Get(ctx, e.Config, e.Namespace, "pods", pod.Name, "8080", "/debug/demand")
+		keep("scaler-demand.json", text, err)
+	}
 	e.t.Logf("what namespace %s looked like is in %s", e.Namespace, dir)
 }
 

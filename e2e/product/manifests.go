@@ -64,7 +64,7 @@ func moved(v any, namespace string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, inner := range v {
-			if k == "namespace" && inner == Namespace {
+			if (k == "namespace" || k == "NAMESPACE") && inner == Namespace {
 				v[k] = namespace
 				continue
 			}
