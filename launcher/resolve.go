@@ -109,8 +109,7 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	if i < 0 {
 		return nil, nil
 	}
-	p := &patient{job: jobs[i], run: e.Run}
-	p.pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return !trouble.Belongs(pod, p.job) })
+	p := &patient{job: jobs[i], pods: trouble.PodsOf(jobs[i], pods), run: e.Run}
 	now, found := time.Now(), false
 	if e.Run.State.Type == prefect.Cancelled {
 		p.finding, found = trouble.JudgeCancelled(p.job, e.Run.StateAt, l.Rules)

@@ -46,7 +46,7 @@ func podOf(id string, status corev1.PodStatus) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "pod-" + id, Namespace: "flows", UID: types.UID("uid of pod-" + id), CreationTimestamp: metav1.Now(),
-			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id}},
+			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id, UID: types.UID("uid of job-" + id), Controller: new(true)}},
 		},
 		Status: status,
 	}

@@ -65,8 +65,7 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 	for _, obj := range c.informer.GetStore().List() {
 		// Most Jobs have succeeded and wait for their time to live to pass.
 		if j, ok := obj.(*batchv1.Job); ok && (j.Status.Succeeded == 0 || j.Status.Failed > 0) {
-			pods := slices.DeleteFunc(indexed[*corev1.Pod](c.pods, j.Labels[job.LabelFlowRunID]), func(p *corev1.Pod) bool { return !trouble.Belongs(p, j) })
-			f, found := trouble.Judge(j, pods, r)
+			f, found := trouble.Judge(j, indexed[*corev1.Pod](c.pods, j.Labels[job.LabelFlowRunID]), r)
 			add(j, f, found)
 		}
 	}

@@ -31,7 +31,7 @@ func kubePod(jobName, run string, change func(*corev1.PodStatus)) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: jobName + "-pod", Namespace: "flows", CreationTimestamp: metav1.Now(),
 			Labels:          map[string]string{job.LabelFlowRunID: run},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName}},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName, UID: "u", Controller: new(true)}},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}

@@ -182,8 +182,7 @@ func (p *place) judge(name string, rules trouble.Rules) (found, bool) {
 	if err != nil || !exists || !ok {
 		return found{}, false
 	}
-	pods := slices.DeleteFunc(p.podsOf(j.Labels[job.LabelFlowRunID]), func(pod *corev1.Pod) bool { return !trouble.Belongs(pod, j) })
-	f, has := trouble.Judge(j, pods, rules)
+	f, has := trouble.Judge(j, p.podsOf(j.Labels[job.LabelFlowRunID]), rules)
 	return p.finding(j, f), has
 }
 

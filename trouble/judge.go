@@ -71,16 +71,14 @@ type Finding struct {
 	Container string
 }
 
-// Judge finds what is wrong with a Job that has these pods and what is to be
+// Judge finds what is wrong with a Job, given its run's pods, and what is to be
 // done about it next. It reports false when nothing is, or when it was seen to.
 func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	note := NoteOf(j)
 	if j.DeletionTimestamp != nil || note.Done {
 		return Finding{}, false
 	}
-	pods = slices.SortedFunc(slices.Values(pods), func(a, b *corev1.Pod) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
-	})
+	pods = PodsOf(j, pods)
 	f, found := failed(j, pods, r)
 	if !found && !Finished(j) && (j.Spec.Suspend == nil || !*j.Spec.Suspend) {
 		f, found = stuck(j, pods, r)
@@ -205,16 +203,22 @@ func stuck(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 }
 
 // waiting is the first container, of those that run before the others too, that
-// cannot start.
+// cannot start. The grace is counted from when it was its turn: containers start
+// one after another, and one that ends may be started again.
 func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
-	since := p.CreationTimestamp.Time
+	turn := p.CreationTimestamp.Time
 	if p.Status.StartTime != nil {
-		since = later(since, p.Status.StartTime.Time) // when it got its node
+		turn = later(turn, p.Status.StartTime.Time) // when it got its node
 	}
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		w := c.State.Waiting
 		if w == nil {
+			turn = later(turn, begunOrEnded(c.State))
 			continue
+		}
+		since := turn
+		if t := c.LastTerminationState.Terminated; t != nil {
+			since = later(since, t.FinishedAt.Time)
 		}
 		f := Finding{Final: true, From: since.Add(r.Grace), Pods: []string{p.Name}, Container: c.Name}
 		switch w.Reason {
@@ -225,12 +229,9 @@ func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError":
 			f.Kind = Container
 		case "CrashLoopBackOff":
-			f.Kind = CrashLoop
 			// The pause between two tries grows; once it is longer than the grace there is
 			// not much to hope for.
-			if t := c.LastTerminationState.Terminated; t != nil {
-				f.From = later(since, t.FinishedAt.Time).Add(r.Grace)
-			}
+			f.Kind = CrashLoop
 		default:
 			continue // ContainerCreating, PodInitializing
 		}
@@ -238,6 +239,17 @@ func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
 		return f, true
 	}
 	return Finding{}, false
+}
+
+// begunOrEnded is when the next container had its turn after this one.
+func begunOrEnded(s corev1.ContainerState) time.Time {
+	switch {
+	case s.Running != nil:
+		return s.Running.StartedAt.Time
+	case s.Terminated != nil:
+		return s.Terminated.FinishedAt.Time
+	}
+	return time.Time{}
 }
 
 // unstarted reports whether a node has had the pod and none of its containers,

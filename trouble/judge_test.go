@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/prefect-keda/prefect-keda/trouble"
@@ -24,7 +25,7 @@ func aJob(t *testing.T, more string) *batchv1.Job {
 	t.Helper()
 	j := &batchv1.Job{}
 	read(t, `
-metadata: {name: j, namespace: flows, creationTimestamp: "2026-11-23T12:00:00Z", labels: {prefect.io/flow_run_id: r}}
+metadata: {name: j, uid: u, namespace: flows, creationTimestamp: "2026-11-23T12:00:00Z", labels: {prefect.io/flow_run_id: r}}
 `+more, j)
 	return j
 }
@@ -115,6 +116,7 @@ func TestJudge(t *testing.T) {
 		job   string
 		note  string
 		pods  pods
+		owner types.UID // the pods' Job's, if it is not this one
 		rules func(*trouble.Rules)
 		want  *trouble.Finding
 	}{
@@ -137,6 +139,7 @@ func TestJudge(t *testing.T) {
 		{name: "suspended", job: "spec: {suspend: true, template: {spec: {containers: []}}}"},
 
 		{name: "killed for its memory", job: "status: {failed: 1, active: 1}", pods: pods{"p": oomKilled}, want: &oom},
+		{name: "a pod failed of a Job of the same name that was deleted", job: active, pods: pods{"p": oomKilled}, owner: "deleted"},
 		{name: "killed for its memory, and the Job's count is late", job: active, pods: pods{"p": oomKilled}, want: &oom},
 		{
 			name: "evicted", job: "status: {failed: 1}", pods: pods{"p": evicted},
@@ -182,6 +185,47 @@ func TestJudge(t *testing.T) {
     - {name: flow, ready: false, restartCount: 0, image: i, imageID: "", state: {waiting: {reason: PodInitializing}}}
 `},
 			want: with(pull, func(f *trouble.Finding) { f.Container, f.Message = "setup", "Kubernetes Error: ErrImagePull" }),
+		},
+		{
+			name: "first pull failed, after an init container that took long", job: active,
+			pods: pods{"p": `
+  phase: Pending
+  startTime: "2026-11-23T12:00:10Z"
+  initContainerStatuses:
+    - {name: setup, ready: true, restartCount: 0, image: i, imageID: x, state: {terminated: {exitCode: 0, finishedAt: "2026-11-23T12:02:00Z"}}}
+  containerStatuses:
+    - {name: flow, ready: false, restartCount: 0, image: i, imageID: "", state: {waiting: {reason: ErrImagePull}}}
+`},
+			want: with(pull, func(f *trouble.Finding) { f.From, f.Message = at(180), "Kubernetes Error: ErrImagePull" }),
+		},
+		{
+			name: "first pull failed, after a sidecar whose image is large", job: active,
+			pods: pods{"p": `
+  phase: Pending
+  startTime: "2026-11-23T12:00:10Z"
+  containerStatuses:
+    - {name: sidecar, ready: true, restartCount: 0, image: i, imageID: x, state: {running: {startedAt: "2026-11-23T12:03:00Z"}}}
+    - {name: flow, ready: false, restartCount: 0, image: i, imageID: "", state: {waiting: {reason: ErrImagePull}}}
+`},
+			want: with(pull, func(f *trouble.Finding) { f.From, f.Message = at(240), "Kubernetes Error: ErrImagePull" }),
+		},
+		{
+			name: "a pull failed when the container was to run again, hours later", job: active,
+			pods: pods{"p": `
+  phase: Running
+  startTime: "2026-11-23T12:00:10Z"
+  containerStatuses:
+    - name: flow
+      ready: false
+      restartCount: 1
+      image: i
+      imageID: x
+      state: {waiting: {reason: ErrImagePull}}
+      lastState: {terminated: {exitCode: 1, reason: Error, finishedAt: "2026-11-23T15:00:00Z"}}
+`},
+			want: with(pull, func(f *trouble.Finding) {
+				f.From, f.Message = at(3*3600+60), "Kubernetes Error: ErrImagePull"
+			}),
 		},
 		{
 			name: "its Secret is missing", job: active, pods: pods{"p": waits("CreateContainerConfigError", "secret not found")},
@@ -230,7 +274,11 @@ func TestJudge(t *testing.T) {
 			}
 			var all []*corev1.Pod
 			for name, status := range tc.pods {
-				all = append(all, aPod(t, name, status))
+				p := aPod(t, name, status)
+				if tc.owner != "" {
+					p.OwnerReferences[0].UID = tc.owner
+				}
+				all = append(all, p)
 			}
 			// What watches keep must be judged as the whole is.
 			slimmed := make([]*corev1.Pod, 0, len(all))

@@ -1,8 +1,10 @@
 package trouble
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -139,10 +141,18 @@ func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return slim
 }
 
-// Belongs reports whether a pod is the Job's: a run may have had several Jobs.
-func Belongs(p *corev1.Pod, j *batchv1.Job) bool {
-	if len(p.OwnerReferences) == 0 {
-		return p.Labels[job.LabelFlowRunID] == j.Labels[job.LabelFlowRunID]
+// PodsOf are those of a run's pods that are the Job's, the oldest first. A run
+// may have had several Jobs, and of one name too when one was deleted and created
+// again, so the uid tells.
+func PodsOf(j *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
+	var own []*corev1.Pod
+	for _, p := range pods {
+		if metav1.IsControlledBy(p, j) {
+			own = append(own, p)
+		}
 	}
-	return slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Job" && o.Name == j.Name })
+	slices.SortFunc(own, func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
+	return own
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -84,14 +85,23 @@ func TestNoteRemembersEvents(t *testing.T) {
 	}
 }
 
-func TestBelongs(t *testing.T) {
+func TestPodsOf(t *testing.T) {
 	j, p := aJob(t, ""), aPod(t, "p", running)
-	other := j.DeepCopy()
-	other.Name = "of-another-attempt"
-	if !trouble.Belongs(p, j) || trouble.Belongs(p, other) {
-		t.Error("a pod is its owner's")
+	again := j.DeepCopy()
+	again.UID = "of the Job that was created again by the same name"
+	orphan, older := aPod(t, "orphan", running), aPod(t, "z", running)
+	orphan.OwnerReferences = nil
+	older.CreationTimestamp = metav1.NewTime(at(-5))
+	names := func(j *batchv1.Job, pods ...*corev1.Pod) (names []string) {
+		for _, p := range trouble.PodsOf(j, pods) {
+			names = append(names, p.Name)
+		}
+		return names
 	}
-	if slim := trouble.SlimPod(p); !trouble.Belongs(slim, j) || trouble.Belongs(slim, other) {
-		t.Error("a slimmed pod is its owner's")
+	if d := cmp.Diff([]string{"z", "p"}, names(j, p, orphan, trouble.SlimPod(older))); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if got := names(again, p, orphan, trouble.SlimPod(older)); got != nil {
+		t.Errorf("a Job of the same name has %q", got)
 	}
 }
