@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -23,9 +22,6 @@ const (
 	// minJobAge before a Job is deleted: its name stops launchers that were stopped
 	// right before creating it (createWithin), whatever becomes of the run.
 	minJobAge = 2 * createWithin
-	// notOursFor is how long a Job is not asked about again whose run is unknown
-	// to Prefect or for launchers with other labels.
-	notOursFor = 10 * time.Minute
 	// lookAgain is when to look again at a Job that changed under our hands.
 	lookAgain = 5 * time.Second
 	// maxRefused is the longest pause between two tries with a Prefect that will
@@ -83,15 +79,19 @@ func (l *Launcher) readRunOfJob(ctx context.Context, e *errand) (outcome, bool) 
 	switch {
 	case errors.Is(o.err, prefect.ErrNotFound):
 		l.log.WarnContext(ctx, "the Job's flow run does not exist; the Job is left alone", "job", e.Job, "flow_run", e.Run.ID)
-		return outcome{errand: e, result: ignored, hold: time.Now().Add(notOursFor)}, false
+		return outcome{errand: e, result: ignored, hold: time.Now().Add(l.notOursFor())}, false
 	case !ok:
 		return o, false
 	case !prefect.LabelsMatch(l.Labels, run.Labels):
-		return outcome{errand: e, result: ignored, hold: time.Now().Add(notOursFor)}, false
+		return outcome{errand: e, result: ignored, hold: time.Now().Add(l.notOursFor())}, false
 	}
 	e.Run = run
 	return outcome{}, true
 }
+
+// notOursFor is how long a Job is not asked about again whose run is unknown to
+// Prefect or for launchers with other labels: too long to keep this one awake.
+func (l *Launcher) notOursFor() time.Duration { return max(10*time.Minute, 2*l.IdleTimeout) }
 
 // examine judges the Job anew, by what Kubernetes says now. It returns nil when
 // nothing is to be done (any more, or yet).
@@ -102,10 +102,11 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Finding.Kind == trouble.JobGone && (len(jobs) > 0 || anyAlive(pods)) {
-		e.Finding.Kind = "" // so it is not gone
-	}
 	i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job })
+	if e.Finding.Kind == trouble.JobGone {
+		e.Finding = jobGone(e, jobs, pods, l.Rules)
+		return nil, nil
+	}
 	if i < 0 {
 		return nil, nil
 	}
@@ -127,36 +128,28 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	return p, nil
 }
 
-// superseded is how a Job is called that another one of its run has replaced.
-const superseded trouble.Kind = "superseded"
-
-func isSuperseded(j *batchv1.Job, run prefect.FlowRun, jobs []*batchv1.Job) bool {
-	attempt := j.Labels[job.LabelAttempt]
-	if c := run.Claim; c != nil && c.Job != j.Name && job.AttemptLabel(c.Attempt) != attempt {
-		return true
-	}
-	return slices.ContainsFunc(jobs, func(other *batchv1.Job) bool {
-		return other.CreationTimestamp.After(j.CreationTimestamp.Time) && other.Labels[job.LabelAttempt] != attempt
-	})
-}
-
 // treat acts on a case that is ours.
 func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	e.Finding = p.finding
 	state := p.run.State.Type
 	switch {
-	case p.finding.Kind == superseded, state.IsFinished():
+	case p.finding.Kind == trouble.Spent, p.finding.Kind == superseded, state.IsFinished():
 		return l.dispose(ctx, e, p, removed)
+	case state.IsScheduled() && trouble.Finished(p.job):
+		return l.dispose(ctx, e, p, removed) // it is due again, with another Job
 	case state.IsScheduled():
-		// It is due again, with this Job or another.
+		// It is due again and may go on with this Job.
 		p.note.By, p.note.Until = "", time.Now().Add(leaseFor)
-		return l.released(ctx, e, p, ignored, ending{})
+		return l.released(ctx, e, p.forgiving(time.Now()), ignored, ending{})
+	case p.isOfEarlierAttempt():
+		p.note.By, p.note.Until = "", time.Time{}
+		return l.released(ctx, e, p.forgiving(p.run.StateAt), ignored, ending{})
 	}
 	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
-	lines, events := l.story(ctx, p)
+	lines, after := l.story(ctx, p)
 	err := l.tell(ctx, lines)
 	if err == nil {
-		p.note = p.note.With(events)
+		p.note = after
 	}
 	if !p.finding.Final {
 		if err != nil {
@@ -205,18 +198,20 @@ func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, boo
 	return outcome{}, true
 }
 
-// dispose removes the Job or keeps it, as configured. One that is kept is ended,
-// so that none of its pods comes to life beside those of a later attempt.
+// dispose removes the Job or keeps it, as configured. One that is kept, and one
+// that is too young to be removed, is ended, so that none of its pods comes to
+// life beside those of a later attempt.
 func (l *Launcher) dispose(ctx context.Context, e *errand, p *patient, result string) outcome {
 	isFailure := p.finding.Kind != trouble.Cancelled && p.finding.Kind != superseded
 	p.note.By, p.note.Until, p.note.Tries = "", time.Time{}, 0
-	if !l.DeleteFinished || isFailure && l.KeepFailed {
+	stop := !trouble.Finished(p.job)
+	if p.finding.Kind != trouble.Spent && (!l.DeleteFinished || isFailure && l.KeepFailed) {
 		p.note.Done = true
-		return l.released(ctx, e, p, result, ending{stop: !trouble.Finished(p.job), keep: isFailure && l.KeepFailed})
+		return l.released(ctx, e, p, result, ending{stop: stop, keep: isFailure && l.KeepFailed})
 	}
 	if ripe := p.job.CreationTimestamp.Add(minJobAge); ripe.After(time.Now()) {
 		p.note.Spent, p.note.Until = true, ripe
-		return l.released(ctx, e, p, result, ending{})
+		return l.released(ctx, e, p, result, ending{stop: stop})
 	}
 	if err := l.bounded(ctx, func(ctx context.Context) error { return l.jobs.remove(ctx, p.job) }); err != nil {
 		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(leaseFor)}
@@ -248,21 +243,33 @@ func (l *Launcher) refusedByPrefect(ctx context.Context, e *errand, p *patient, 
 	return o
 }
 
-// tellJobGone fails a run of which nothing is left in the cluster. There is no
+// jobGone is that finding, or none when something of the run goes on.
+func jobGone(e *errand, jobs []*batchv1.Job, pods []*corev1.Pod, r trouble.Rules) trouble.Finding {
+	if !trouble.NothingLeft(jobs, pods, r) {
+		return trouble.Finding{}
+	}
+	f := trouble.Finding{Kind: trouble.JobGone, Final: true}
+	f.Message = fmt.Sprintf("Kubernetes Error: Job %s was deleted while its run was %s", e.Job, e.Run.State.Type)
+	if slices.ContainsFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job }) {
+		f.Message = fmt.Sprintf("Kubernetes Error: Job %s has ended and its run is still %s, without a sign of life", e.Job, e.Run.State.Type)
+	}
+	return f
+}
+
+// tellJobGone fails a run of which nothing goes on in the cluster. There is no
 // Job to take the case on, so launchers come at different times (see plan).
 func (l *Launcher) tellJobGone(ctx context.Context, e *errand) outcome {
 	hold := time.Now().Add(time.Minute) // by then Prefect has been asked again
 	if !e.Run.State.Type.IsRunning() {
 		return outcome{errand: e, result: overtaken, hold: hold}
 	}
-	message := fmt.Sprintf("Kubernetes Error: Job %s was deleted while its run was %s", e.Job, e.Run.State.Type)
-	if err := l.failNow(ctx, e, message); err != nil {
+	e.failure = e.Finding.Message
+	if err := l.failNow(ctx, e, e.failure); err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: hold}
 	}
-	l.lines.addAs(infraLogger, e.Run.ID, prefect.Error, message)
+	l.lines.addAs(infraLogger, e.Run.ID, prefect.Error, e.failure)
 	l.metrics.totals.failed.Add(1)
 	l.metrics.troubles.WithLabelValues(string(trouble.JobGone)).Inc()
-	e.failure = message
 	return outcome{errand: e, result: failed, hold: hold}
 }
 

@@ -76,17 +76,13 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 		}
 	}
 	for _, run := range s.Silent {
-		if c.pods.HasSynced() && len(c.known(run.ID)) == 0 && !anyAlive(indexed[*corev1.Pod](c.pods, run.ID)) {
+		jobs := indexed[*batchv1.Job](c.informer, run.ID)
+		isTold := len(c.known(run.ID)) == len(jobs) // of those we created
+		if isTold && c.pods.HasSynced() && trouble.NothingLeft(jobs, indexed[*corev1.Pod](c.pods, run.ID), r) {
 			all = append(all, Troubled{trouble.Finding{Kind: trouble.JobGone, Final: true}, run.Claim.Job, run.ID})
 		}
 	}
 	return all
-}
-
-func anyAlive(pods []*corev1.Pod) bool {
-	return slices.ContainsFunc(pods, func(p *corev1.Pod) bool {
-		return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
-	})
 }
 
 func indexed[T any](informer cache.SharedIndexInformer, flowRun string) []T {

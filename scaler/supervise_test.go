@@ -95,6 +95,12 @@ func TestJobsInTroubleAreDemand(t *testing.T) {
 		"the image cannot be pulled, its run finished": {prefect.Cancelled, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", waitsFor("ImagePullBackOff")))
 		}, time.Minute, trouble.ImagePull},
+		"a launcher stopped it, to be removed": {prefect.Failed, func(t *testing.T, kube *fake.Clientset) {
+			j := kubeJob("job-1", "r1", "v1")
+			j.Annotations = map[string]string{trouble.Annotation: trouble.Note{Spent: true, Until: time.Now().Add(40 * time.Second)}.String()}
+			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+			put(t, kube, j)
+		}, 40 * time.Second, trouble.Spent},
 		"no pods": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
 			j := kubeJob("job-1", "r1", "v1")
 			j.CreationTimestamp, j.Status.Active = metav1.Now(), 0
@@ -269,6 +275,7 @@ prefect_keda_scaler_jobs_in_trouble{connection="default",kind="failed"} 1
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="image_pull"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="job_gone"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="no_pods"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="spent"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unschedulable"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unstarted"} 0
 `

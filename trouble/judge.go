@@ -33,13 +33,15 @@ const (
 	NoPods Kind = "no_pods"
 	// Cancelled: the run was cancelled and its Job is still there.
 	Cancelled Kind = "cancelled"
-	// JobGone: the Job was deleted while its run was Running.
+	// JobGone: the Job was deleted, or has ended, while its run is Running.
 	JobGone Kind = "job_gone"
+	// Spent: the run was told the end, and its Job is to be removed.
+	Spent Kind = "spent"
 )
 
 // Kinds are all of them, in order.
 func Kinds() []Kind {
-	return []Kind{Failed, ImagePull, Container, CrashLoop, Unstarted, Unschedulable, NoPods, Cancelled, JobGone}
+	return []Kind{Failed, ImagePull, Container, CrashLoop, Unstarted, Unschedulable, NoPods, Cancelled, JobGone, Spent}
 }
 
 // Rules are what operators may choose.
@@ -78,8 +80,11 @@ func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	if j.DeletionTimestamp != nil || note.Done {
 		return Finding{}, false
 	}
+	if note.Spent {
+		return Finding{Kind: Spent, Final: true, From: note.Until}, true
+	}
 	pods = PodsOf(j, pods)
-	f, found := failed(j, pods, r)
+	f, found := failed(j, pods, note, r)
 	if !found && !Finished(j) && (j.Spec.Suspend == nil || !*j.Spec.Suspend) {
 		f, found = stuck(j, pods, r)
 	}
@@ -101,10 +106,24 @@ func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 // ends by itself when it finds out; grace is given for that.
 func JudgeCancelled(j *batchv1.Job, since time.Time, r Rules) (Finding, bool) {
 	note := NoteOf(j)
-	if j.DeletionTimestamp != nil || note.Done || Finished(j) {
+	if j.DeletionTimestamp != nil || note.Done || note.Spent || Finished(j) {
 		return Finding{}, false
 	}
 	return Finding{Kind: Cancelled, Final: true, From: later(since.Add(r.Grace), note.Until), Message: "the run was cancelled; its Job " + j.Name + " is stopped"}, true
+}
+
+// NothingLeft reports whether nothing of a run goes on in the cluster and nothing
+// is wrong with its Jobs, if there are any left. A run that is Running all the
+// same will do so for ever.
+func NothingLeft(jobs []*batchv1.Job, pods []*corev1.Pod, r Rules) bool {
+	for _, j := range jobs {
+		if _, found := Judge(j, pods, r); found || !Finished(j) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(pods, func(p *corev1.Pod) bool {
+		return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+	})
 }
 
 // Finished reports whether Kubernetes is done with a Job.
@@ -122,16 +141,16 @@ func condition(j *batchv1.Job, t batchv1.JobConditionType) *batchv1.JobCondition
 }
 
 // failed goes by pods as well as by the Job's own verdict, as the agent did.
-func failed(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
+func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bool) {
 	verdict := condition(j, batchv1.JobFailed)
 	if verdict == nil && r.PodRetries {
 		return Finding{}, false
 	}
 	f := Finding{Kind: Failed, Final: true}
 	for _, p := range pods {
-		if p.Status.Phase == corev1.PodFailed {
+		if p.Status.Phase == corev1.PodFailed && !note.IsPast(p) {
 			f.Pods = append(f.Pods, p.Name)
-			f.From = earlier(f.From, ended(p))
+			f.From = earlier(f.From, Ended(p))
 		}
 	}
 	switch {
@@ -141,7 +160,7 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 		// Its pods are gone, as after activeDeadlineSeconds.
 		f.From = verdict.LastTransitionTime.Time
 		f.Message = "Kubernetes Error: " + sentence("Job "+j.Name+" failed", verdict.Reason, verdict.Message)
-	case j.Status.Failed > 0:
+	case int(j.Status.Failed) > len(note.Past):
 		f.From = j.CreationTimestamp.Time
 		f.Message = fmt.Sprintf("Kubernetes Error: %d pods failed for this job and are gone", j.Status.Failed)
 	default:
@@ -150,7 +169,9 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	return f, true
 }
 
-func ended(p *corev1.Pod) time.Time {
+// Ended is when the last container of a pod has ended; when it was created if
+// none is known to have run.
+func Ended(p *corev1.Pod) time.Time {
 	var at time.Time
 	for _, c := range p.Status.ContainerStatuses {
 		if t := c.State.Terminated; t != nil {

@@ -1,6 +1,7 @@
 package trouble_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,8 +34,10 @@ metadata: {name: j, uid: u, namespace: flows, creationTimestamp: "2026-11-23T12:
 func aPod(t *testing.T, name, status string) *corev1.Pod {
 	t.Helper()
 	p := &corev1.Pod{}
+	uid, _, _ := strings.Cut(name, "\n")
 	read(t, `
 metadata:
+  uid: uid of `+uid+`
   name: `+name+`
   namespace: flows
   creationTimestamp: "2026-11-23T12:00:00Z"
@@ -264,6 +267,18 @@ func TestJudge(t *testing.T) {
 		{name: "a launcher is at it", job: active, note: `{"by":"l","until":"2026-11-23T12:10:00Z"}`, pods: pods{"p": oomKilled}, want: with(oom, func(f *trouble.Finding) { f.From = at(600) })},
 		{name: "the launcher that was at it is gone", job: active, note: `{"by":"l","until":"2026-11-23T12:02:00Z"}`, pods: pods{"p": oomKilled}, want: &oom},
 		{name: "seen to and kept", job: active, note: `{"done":true}`, pods: pods{"p": oomKilled}},
+		{
+			name: "its run was told the end", job: active, note: `{"spent":true,"until":"2026-11-23T12:01:00Z"}`, pods: pods{"p": oomKilled},
+			want: &trouble.Finding{Kind: trouble.Spent, Final: true, From: at(60)},
+		},
+		{name: "what failed was of an earlier attempt", job: "status: {failed: 1, active: 1}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": running}},
+		{name: "what failed was of an earlier attempt, and is gone", job: "status: {failed: 1, active: 1}", note: `{"past":["uid of p"]}`, pods: pods{"q": running}},
+		{
+			name: "another pod failed since", job: "status: {failed: 2}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": oomKilled},
+			want: with(oom, func(f *trouble.Finding) {
+				f.Pods, f.Message = []string{"q"}, "Kubernetes Error: pods ['q'] failed for this job"
+			}),
+		},
 		{name: "a note that cannot be read", job: active, note: `{{`, pods: pods{"p": oomKilled}, want: &oom},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -318,6 +333,7 @@ func TestJudgeCancelled(t *testing.T) {
 		"still there":   {active, "", at(60)},
 		"has ended":     {`status: {conditions: [{type: Complete, status: "True"}]}`, "", time.Time{}},
 		"was seen to":   {active, `{"done":true}`, time.Time{}},
+		"is to go":      {active, `{"spent":true}`, time.Time{}},
 		"somebody does": {active, `{"until":"2026-11-23T12:05:00Z"}`, at(300)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -326,6 +342,44 @@ func TestJudgeCancelled(t *testing.T) {
 			f, found := trouble.JudgeCancelled(j, noon, rules())
 			if found == tc.want.IsZero() || !f.From.Equal(tc.want) || found && (f.Kind != trouble.Cancelled || !f.Final) {
 				t.Errorf("%v %+v, want from %s", found, f, tc.want)
+			}
+		})
+	}
+}
+
+func TestNothingLeft(t *testing.T) {
+	complete := `status: {succeeded: 1, conditions: [{type: Complete, status: "True"}]}`
+	succeeded := "\n  phase: Succeeded\n"
+	for name, tc := range map[string]struct {
+		jobs []string
+		note string
+		pods map[string]string
+		want bool
+	}{
+		"neither Jobs nor pods":            {nil, "", nil, true},
+		"a pod without its Job":            {nil, "", map[string]string{"p": running}, false},
+		"what is left of a pod":            {nil, "", map[string]string{"p": oomKilled}, true},
+		"an active Job":                    {[]string{active}, "", nil, false},
+		"a Job that has ended well":        {[]string{complete}, "", map[string]string{"p": succeeded}, true},
+		"one has, another is active":       {[]string{complete, active}, "", nil, false},
+		"one that has a failed pod":        {[]string{complete}, "", map[string]string{"p": oomKilled}, false},
+		"one that has, and was seen to":    {[]string{complete}, `{"done":true}`, map[string]string{"p": oomKilled}, true},
+		"it has ended and a pod goes on":   {[]string{complete}, "", map[string]string{"p": running}, false},
+		"a failed Job nobody has seen yet": {[]string{`status: {failed: 1, conditions: [{type: Failed, status: "True"}]}`}, "", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var jobs []*batchv1.Job
+			for _, status := range tc.jobs {
+				j := aJob(t, status)
+				j.Annotations = map[string]string{trouble.Annotation: tc.note}
+				jobs = append(jobs, j)
+			}
+			var pods []*corev1.Pod
+			for name, status := range tc.pods {
+				pods = append(pods, aPod(t, name, status))
+			}
+			if got := trouble.NothingLeft(jobs, pods, rules()); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})
 	}

@@ -67,7 +67,7 @@ func TestEvents(t *testing.T) {
 
 func TestNoteRemembersEvents(t *testing.T) {
 	event := func(uid string) corev1.Event { return corev1.Event{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}} }
-	n := trouble.Note{By: "l", Until: noon, Tries: 2}.With([]corev1.Event{event("aaaaaaaa-1"), event("b"), event("b")})
+	n := trouble.Note{By: "l", Until: noon, Tries: 2}.With(event("aaaaaaaa-1")).With(event("b")).With(event("b"))
 	j := aJob(t, "")
 	j.Annotations = map[string]string{trouble.Annotation: n.String()}
 	back := trouble.NoteOf(j)
@@ -78,10 +78,22 @@ func TestNoteRemembersEvents(t *testing.T) {
 		t.Error("it does not know what was told")
 	}
 	for i := range 200 {
-		back = back.With([]corev1.Event{event(time.Duration(i).String())})
+		back = back.With(event(time.Duration(i).String()))
 	}
 	if len(back.Events) != 64 || !back.Knows(event("199ns")) {
 		t.Errorf("%d events are remembered, want the last 64", len(back.Events))
+	}
+}
+
+func TestNoteRemembersStoriesAndPods(t *testing.T) {
+	j := aJob(t, "")
+	j.Annotations = map[string]string{trouble.Annotation: trouble.Note{}.WithStory(trouble.Failed, "a").WithPast(aPod(t, "p", running)).String()}
+	n := trouble.NoteOf(j)
+	if !n.KnowsStory(trouble.Failed, "a") || n.KnowsStory(trouble.Failed, "b") || n.KnowsStory(trouble.ImagePull, "a") {
+		t.Errorf("stories %q, want that of a's failure", n.Stories)
+	}
+	if !n.IsPast(aPod(t, "p", running)) || n.IsPast(aPod(t, "q", running)) {
+		t.Errorf("past are %q, want p", n.Past)
 	}
 }
 
