@@ -49,6 +49,9 @@ func (l *Launcher) resolve(ctx context.Context, e *errand) outcome {
 	if o, ok := l.readRunOfJob(ctx, e); !ok {
 		return o
 	}
+	if e.Finding.Kind == trouble.Lasting {
+		return l.limit(ctx, e)
+	}
 	p, err := l.examine(ctx, e)
 	switch {
 	case err != nil:
@@ -118,10 +121,13 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	if !found || p.finding.From.After(now) {
 		p.finding, found = trouble.Judge(p.job, p.pods, l.Rules)
 	}
-	if !found || p.finding.From.After(now) {
+	if !found {
+		p.finding, found = trouble.Chore(p.job, p.pods)
+	}
+	if !found || p.finding.From.After(now) || p.finding.Kind == trouble.Lasting {
 		return nil, nil
 	}
-	if isSuperseded(p.job, e.Run, jobs) {
+	if !p.finding.Kind.IsChore() && isSuperseded(p.job, e.Run, jobs) {
 		// Another Job serves the run now; what became of this one is no news.
 		p.finding.Kind = superseded
 	}
@@ -133,6 +139,8 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	e.Finding = p.finding
 	state := p.run.State.Type
 	switch {
+	case p.finding.Kind == trouble.Over:
+		return l.tellWhatFollowed(ctx, e, p)
 	case p.finding.Kind == trouble.Spent, p.finding.Kind == superseded, state.IsFinished():
 		return l.dispose(ctx, e, p, removed)
 	case state.IsScheduled() && trouble.Finished(p.job):

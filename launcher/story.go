@@ -33,7 +33,7 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 	for _, pod := range pods {
 		about = append(about, pod.UID)
 	}
-	if len(pods) == 0 {
+	if len(pods) == 0 || p.finding.Kind == trouble.Over && p.note.Told == trouble.NoPods {
 		about = append(about, p.job.UID)
 	}
 	after = p.note
@@ -61,6 +61,7 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 			line(prefect.Debug, "Events could not be read: "+wordsOf(missing), now)
 		}
 		switch {
+		case p.finding.Kind == trouble.Over: // the events say so
 		case !p.finding.Final:
 			line(prefect.Warning, p.finding.Message, now)
 		case p.finding.Kind != trouble.Failed || len(pods) == 0:
@@ -68,7 +69,7 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 		}
 	}
 	for _, pod := range pods {
-		if !isNews(pod.UID) {
+		if !isNews(pod.UID) || p.finding.Kind == trouble.Over {
 			continue
 		}
 		if pod.Status.Phase == corev1.PodFailed {
