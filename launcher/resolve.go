@@ -25,8 +25,8 @@ const (
 	// lookAgain is when to look again at a Job that changed under our hands.
 	lookAgain = 5 * time.Second
 	// maxRefused is the longest pause between two tries with a Prefect that will
-	// not have the run failed; longer than the idle timeout, so that it keeps no
-	// launcher awake.
+	// not have the run failed, or a Kubernetes that does not delete its Job; longer
+	// than the idle timeout, so that it keeps no launcher awake.
 	maxRefused = time.Hour
 	// infraLogger is the logger's name the agent used for what Kubernetes says.
 	infraLogger = "k8s-infra"
@@ -39,6 +39,8 @@ type patient struct {
 	run     prefect.FlowRun
 	finding trouble.Finding
 	note    trouble.Note
+	// missing is why the pods are not known.
+	missing error
 }
 
 // resolve sees to a Job in trouble. A launcher takes the case by writing its name
@@ -102,10 +104,10 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	jobs, pods, err := l.jobs.inspect(ctx, e.Run.ID)
-	if err != nil {
+	i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job })
+	if err != nil && (i < 0 || !canDoWithoutPods(jobs[i], time.Now())) {
 		return nil, err
 	}
-	i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job })
 	if e.Finding.Kind == trouble.JobGone {
 		e.Finding = jobGone(e, jobs, pods, l.Rules)
 		return nil, nil
@@ -113,7 +115,7 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	if i < 0 {
 		return nil, nil
 	}
-	p := &patient{job: jobs[i], pods: trouble.PodsOf(jobs[i], pods), run: e.Run}
+	p := &patient{job: jobs[i], pods: trouble.PodsOf(jobs[i], pods), run: e.Run, missing: err}
 	now, found := time.Now(), false
 	if e.Run.State.Type == prefect.Cancelled {
 		p.finding, found = trouble.JudgeCancelled(p.job, e.Run.StateAt, l.Rules)
@@ -132,6 +134,16 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 		p.finding.Kind = superseded
 	}
 	return p, nil
+}
+
+// withoutPods is how long pods that cannot be listed are waited for.
+const withoutPods = 10 * time.Minute
+
+// canDoWithoutPods: Kubernetes' own verdict on the Job is all there is to judge by
+// where pods may not, or cannot, be listed for long.
+func canDoWithoutPods(j *batchv1.Job, now time.Time) bool {
+	ended := trouble.GivenUpAt(j)
+	return !ended.IsZero() && now.Sub(ended) >= withoutPods
 }
 
 // treat acts on a case that is ours.
@@ -211,7 +223,10 @@ func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, boo
 // life beside those of a later attempt.
 func (l *Launcher) dispose(ctx context.Context, e *errand, p *patient, result string) outcome {
 	isFailure := p.finding.Kind != trouble.Cancelled && p.finding.Kind != superseded
-	p.note.By, p.note.Until, p.note.Tries = "", time.Time{}, 0
+	p.note.By, p.note.Until = "", time.Time{}
+	if p.finding.Kind != trouble.Spent {
+		p.note.Tries = 0
+	}
 	stop := !trouble.Finished(p.job)
 	if p.finding.Kind != trouble.Spent && (!l.DeleteFinished || isFailure && l.KeepFailed) {
 		p.note.Done = true
@@ -222,7 +237,12 @@ func (l *Launcher) dispose(ctx context.Context, e *errand, p *patient, result st
 		return l.released(ctx, e, p, result, ending{stop: stop})
 	}
 	if err := l.bounded(ctx, func(ctx context.Context) error { return l.jobs.remove(ctx, p.job) }); err != nil {
-		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(leaseFor)}
+		// If this is for good, the run is done with all the same and nothing runs on.
+		p.note.Spent = true
+		p.note = postponed(p.note)
+		o := l.released(ctx, e, p, broken, ending{stop: stop})
+		o.err = errors.Join(err, o.err)
+		return o
 	}
 	return outcome{errand: e, result: result, hold: time.Now().Add(lookAgain)}
 }
@@ -238,14 +258,21 @@ func (l *Launcher) released(ctx context.Context, e *errand, p *patient, result s
 	return outcome{errand: e, result: result, hold: hold}
 }
 
-// refusedByPrefect leaves the case for later, and each time for longer.
-func (l *Launcher) refusedByPrefect(ctx context.Context, e *errand, p *patient, err error) outcome {
+// postponed is the note when something went wrong, for later, and each time for
+// longer.
+func postponed(n trouble.Note) trouble.Note {
 	pause := maxRefused
-	if p.note.Tries < 6 {
-		pause = time.Minute << p.note.Tries
+	if n.Tries < 6 {
+		pause = time.Minute << n.Tries
 	}
-	p.note.By, p.note.Until = "", time.Now().Add(pause)
-	p.note.Tries++
+	n.By, n.Until = "", time.Now().Add(pause)
+	n.Tries++
+	return n
+}
+
+// refusedByPrefect leaves the case for later.
+func (l *Launcher) refusedByPrefect(ctx context.Context, e *errand, p *patient, err error) outcome {
+	p.note = postponed(p.note)
 	o := l.released(ctx, e, p, broken, ending{})
 	o.err, o.blame = errors.Join(err, o.err), prefectAPI
 	return o

@@ -57,6 +57,9 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 	}
 	now := time.Now()
 	if slices.ContainsFunc(about, isNews) {
+		if p.missing != nil {
+			line(prefect.Debug, "The Job's pods could not be read: "+wordsOf(p.missing), now)
+		}
 		if missing != nil {
 			line(prefect.Debug, "Events could not be read: "+wordsOf(missing), now)
 		}

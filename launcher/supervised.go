@@ -26,7 +26,8 @@ type supervised interface {
 	troubled(r trouble.Rules, s prefect.Supervision) []Troubled
 	// active are the runs of Jobs that have not ended.
 	active() []string
-	// inspect asks for a run's Jobs and pods; the answer is not from a cache.
+	// inspect asks for a run's Jobs and pods; the answer is not from a cache. With an
+	// error there may be Jobs without their pods.
 	inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, []*corev1.Pod, error)
 	// note writes a note on a Job, if the Job is still as it was read.
 	note(ctx context.Context, j *batchv1.Job, n trouble.Note) error
@@ -131,7 +132,7 @@ func (c *cluster) inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, 
 	}
 	pods, err := c.Pods.List(ctx, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list the pods of flow run %s: %w", flowRun, err)
+		return pointers(jobs.Items), nil, fmt.Errorf("list the pods of flow run %s: %w", flowRun, err)
 	}
 	return pointers(jobs.Items), pointers(pods.Items), nil
 }

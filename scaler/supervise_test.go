@@ -213,6 +213,26 @@ func TestRunWhoseJobIsGoneIsDemandForAWhile(t *testing.T) {
 	})
 }
 
+// Nor does a run go on whose Job has ended by itself. What else there is to do for
+// such a Job wakes nobody.
+func TestSilentRunWhoseJobHasEndedIsDemand(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		ended := kubeJob("job-1", "r1", "v1")
+		ended.Status = batchv1.JobStatus{Succeeded: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}
+		ended.Annotations = map[string]string{trouble.Annotation: `{"told":"unschedulable"}`}
+		put(t, kube, ended)
+		put(t, kube, kubePod("job-1", "r1", func(s *corev1.PodStatus) { s.Phase = corev1.PodSucceeded }))
+		pass(5 * time.Minute)
+		wantActive(t, s, false, "labels=etl")
+		silent := jobRun("r1", prefect.Running)
+		silent.Claim = prefect.Claim{Namespace: "flows", Job: "job-1"}
+		f.change(func(f *fakeSource) { f.supervision.Silent = []prefect.JobRun{silent} })
+		pass(31 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+	})
+}
+
 // However many Jobs there are, Prefect is asked twice a minute and once more for
 // what is new.
 func TestPrefectIsAskedRarely(t *testing.T) {

@@ -131,6 +131,14 @@ func Finished(j *batchv1.Job) bool {
 	return condition(j, batchv1.JobComplete) != nil || condition(j, batchv1.JobFailed) != nil
 }
 
+// GivenUpAt is when Kubernetes gave a Job up; zero while it has not.
+func GivenUpAt(j *batchv1.Job) time.Time {
+	if c := condition(j, batchv1.JobFailed); c != nil {
+		return c.LastTransitionTime.Time
+	}
+	return time.Time{}
+}
+
 func condition(j *batchv1.Job, t batchv1.JobConditionType) *batchv1.JobCondition {
 	for i, c := range j.Status.Conditions {
 		if c.Type == t && c.Status == corev1.ConditionTrue {

@@ -85,6 +85,7 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--image-pull-secrets", "a, b"}}, "IMAGE_PULL_SECRETS=a,b", "x", func(r *reached) { r.Jobs.ImagePullSecrets = []string{"a", "b"} }},
 		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs, r.Launcher.DeleteFinished = false, false }},
 		// Ours, of which the agent had none.
+		{[][]string{{"--job-ttl", "1h"}}, "PREFECT_KEDA_JOB_TTL=1h", "2h", func(r *reached) { r.Jobs.TTLSeconds, r.Launcher.JobTTL = 3600, time.Hour }},
 		{[][]string{{"--pod-grace", "3m"}}, "PREFECT_KEDA_POD_GRACE=3m", "5m", func(r *reached) { r.Launcher.Rules.Grace = 3 * time.Minute }},
 		{[][]string{{"--pending-timeout", "1h"}}, "PREFECT_KEDA_PENDING_TIMEOUT=1h", "2h", func(r *reached) { r.Launcher.Rules.PendingFor = time.Hour }},
 		{[][]string{{"--pod-retries"}}, "PREFECT_KEDA_POD_RETRIES=true", "false", func(r *reached) { r.Launcher.Rules.PodRetries = true }},
