@@ -127,7 +127,7 @@ func TestChoresKeepNoLauncher(t *testing.T) {
 		m := newMemory(run("r").in(prefect.Success))
 		patches := 0
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
-			o.IdleTimeout, o.DeleteFinished = 15*time.Minute, true
+			o.PollInterval, o.IdleTimeout, o.DeleteFinished = time.Minute, 15*time.Minute, true
 			client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
 				patches++
 				return true, nil, errors.New("the server is overloaded")

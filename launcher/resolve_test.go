@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -365,7 +366,10 @@ func TestPrefectRefusesToFailTheRun(t *testing.T) {
 			o.IdleTimeout, o.LogLines = 15*time.Minute, 20
 			l := mustNew(t, o, m, client)
 			started := time.Now()
-			if err := l.Run(t.Context()); err != nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+			err := l.Run(ctx)
+			cancel()
+			if err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(started); took > 2*time.Hour {
@@ -482,11 +486,11 @@ func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
 		b.stop()
 
 		// Nor does it keep a launcher.
-		b = startWith(t, m, b.client, func(o *Options, _ *fake.Clientset) { o.IdleTimeout = 15 * time.Minute })
+		b = startWith(t, m, b.client, func(o *Options, _ *fake.Clientset) { o.PollInterval, o.IdleTimeout = time.Minute, 15*time.Minute })
 		if err := b.leave(); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(b.began); took > 16*time.Minute {
+		if took := time.Since(b.began); took > 17*time.Minute {
 			t.Errorf("a launcher was kept for %s", took)
 		}
 	})

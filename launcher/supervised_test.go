@@ -79,7 +79,9 @@ func TestDeleteIsRefused(t *testing.T) {
 				began := time.Now()
 				var b *bench
 				for time.Since(began) < 12*time.Hour {
-					b = startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.IdleTimeout, o.DeleteFinished = 15*time.Minute, true })
+					b = startWith(t, m, client, func(o *Options, _ *fake.Clientset) {
+						o.PollInterval, o.IdleTimeout, o.DeleteFinished = time.Minute, 15*time.Minute, true
+					})
 					if err := b.leave(); err != nil {
 						t.Fatal(err)
 					}
@@ -144,12 +146,14 @@ func TestWhatCannotBeRead(t *testing.T) {
 				k.Log = func(context.Context, string, corev1.PodLogOptions) ([]byte, error) { return []byte("bye\n"), nil }
 				tc.broken(client, &k)
 				o := options("me")
-				o.IdleTimeout, o.LogLines = 15*time.Minute, 20
+				o.PollInterval, o.IdleTimeout, o.LogLines = time.Minute, 15*time.Minute, 20
 				l, err := New(o, m, template{}, k)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := l.Run(t.Context()); err != nil {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if err := l.Run(ctx); err != nil {
 					t.Error(err)
 				}
 				if got := m.get("r").State; got.Type != prefect.Failed || got.Message != tc.state {
@@ -297,7 +301,7 @@ func TestNoAnswerMakesTheLauncherSpin(t *testing.T) {
 					bubble(t, func(t *testing.T) {
 						var asked atomic.Int64
 						b := start(t, newMemory(run("r").in(prefect.Running)), func(o *Options, client *fake.Clientset) {
-							o.IdleTimeout = time.Hour
+							o.PollInterval, o.IdleTimeout = time.Minute, time.Hour
 							if verb == "list" {
 								client.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
 									asked.Add(1)
