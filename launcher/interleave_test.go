@@ -293,6 +293,8 @@ func (y *eyes) release(ctx context.Context, j *batchv1.Job, n trouble.Note, _ en
 	})
 }
 
+func (y *eyes) limit(context.Context, *batchv1.Job, int32) error { return nil }
+
 func (y *eyes) remove(ctx context.Context, j *batchv1.Job) error {
 	return y.call("remove", true, func() error {
 		y.store.mu.Lock()

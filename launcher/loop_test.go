@@ -90,9 +90,14 @@ func startWith(t *testing.T, m *memory, client *fake.Clientset, change ...func(*
 
 // leave waits for the launcher to end by itself.
 func (b *bench) leave() error {
-	err := <-b.ended
-	b.cancel()
-	return err
+	defer b.cancel()
+	select {
+	case err := <-b.ended:
+		return err
+	case <-time.After(6 * time.Hour):
+		b.cancel()
+		return errors.Join(errors.New("it does not leave by itself"), <-b.ended)
+	}
 }
 
 // stop ends it as SIGTERM does.

@@ -47,6 +47,9 @@ type Options struct {
 	// DeleteFinished has failed Jobs deleted, once their run was told; else they
 	// are kept. Jobs that succeed go by their time to live.
 	DeleteFinished bool
+	// JobTTL is the time to live given to Jobs that succeeded and have none, if
+	// DeleteFinished is set; default 10 m.
+	JobTTL time.Duration
 	// KeepFailed keeps those that failed all the same.
 	KeepFailed bool
 	// LogLines of a failed container are told its run; 0 tells none.
@@ -69,6 +72,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.ClaimGrace, 10*time.Second)
 	setDefault(&o.RetryFor, 5*time.Minute)
 	setDefault(&o.Rules.Grace, time.Minute)
+	setDefault(&o.JobTTL, 10*time.Minute)
 	setDefault(&o.Concurrency, 16)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -106,6 +110,7 @@ func (o Options) validate() error {
 		{"retry time", o.RetryFor},
 		{"grace for pods that do not start", o.Rules.Grace},
 		{"time a run may wait for its pod", o.Rules.PendingFor},
+		{"time to live of finished Jobs", o.JobTTL},
 	} {
 		if d.value < 0 {
 			errs = append(errs, fmt.Errorf("the %s %s is negative", d.name, d.value))

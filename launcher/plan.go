@@ -124,7 +124,7 @@ const beatInterval = 3 * time.Minute
 //	claimed run               | no Job, claim older than grace or our own | Repair
 //	                          | no Job, younger claim         | nothing: its launcher is at it
 //	                          | an active Job                 | Heartbeat, 3 minutes after the last, whoever sent it
-//	Job in trouble            | whose time has come           | Resolve
+//	Job in trouble, or chore  | whose time has come           | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
 // are left alone.
@@ -164,8 +164,10 @@ func NewPlan(o Options, w World) Plan {
 			due = append(due, a)
 		}
 	}
-	// What has been claimed and lacks its Job comes first, signs of life last.
-	p.Actions = slices.Insert(p.Actions, beats, slices.Concat(rotated(troubledActions(o, w), o.Name, w.Turn), rotated(due, o.Name, w.Turn))...)
+	// What has been claimed and lacks its Job comes first, chores and signs of life
+	// last.
+	urgent, chores := troubledActions(o, w)
+	p.Actions = slices.Insert(p.Actions, beats, slices.Concat(rotated(urgent, o.Name, w.Turn), rotated(due, o.Name, w.Turn), rotated(chores, o.Name, w.Turn))...)
 	slices.SortStableFunc(p.Ahead, byDue)
 	return p
 }
@@ -249,20 +251,22 @@ func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
 
 // troubledActions: a case is taken by a note on its Job. Where no Job is left,
 // launchers come one after another instead, and find that the first was there.
-func troubledActions(o Options, w World) []Action {
-	var actions []Action
+func troubledActions(o Options, w World) (urgent, chores []Action) {
 	for _, t := range w.Troubled {
 		from := t.From
 		if t.Kind == trouble.JobGone {
 			from = w.SupervisedRead.Add(time.Duration(hash(o.Name+"/"+t.Run)%10) * time.Second)
 		}
 		a := Action{Kind: Resolve, Run: prefect.FlowRun{ID: t.Run}, Job: t.Job, Finding: t.Finding}
-		if from.After(w.Now) || w.Busy[t.Run] || w.NotBefore[a.holdKey()].After(w.Now) {
-			continue
+		switch {
+		case from.After(w.Now), w.Busy[t.Run], w.NotBefore[a.holdKey()].After(w.Now), t.Kind == trouble.Lasting && !o.DeleteFinished:
+		case t.Kind.IsChore():
+			chores = append(chores, a)
+		default:
+			urgent = append(urgent, a)
 		}
-		actions = append(actions, a)
 	}
-	return actions
+	return urgent, chores
 }
 
 // holdKey is what NotBefore knows the subject of an action by. A run's old Job

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -140,14 +141,17 @@ func TestPlanOrder(t *testing.T) {
 	for i := range 6 {
 		w.Due = append(w.Due, run(fmt.Sprint(5-i)).due(noon.Add(time.Duration(5-i)*time.Second-3*time.Second)).FlowRun)
 	}
-	o := planOptions()
+	for name, k := range map[string]trouble.Kind{"failed": trouble.Failed, "over": trouble.Over, "lasting": trouble.Lasting} {
+		w.Troubled = append(w.Troubled, Troubled{trouble.Finding{Kind: k}, name, name})
+	}
+	o := planOptions() // in which Jobs that have completed are to stay
 	for _, tc := range []struct {
 		turn int
 		want []string
 	}{
 		// The due order, begun at a place of this launcher's own, which moves.
-		{0, []string{"repair older", "repair younger", "launch 3", "launch 0", "launch 1", "launch 2", "heartbeat waits"}},
-		{1, []string{"repair older", "repair younger", "launch 0", "launch 1", "launch 2", "launch 3", "heartbeat waits"}},
+		{0, []string{"repair older", "repair younger", "resolve failed failed", "launch 3", "launch 0", "launch 1", "launch 2", "resolve over over", "heartbeat waits"}},
+		{1, []string{"repair older", "repair younger", "resolve failed failed", "launch 0", "launch 1", "launch 2", "launch 3", "resolve over over", "heartbeat waits"}},
 	} {
 		w.Turn = tc.turn
 		p := NewPlan(o, w)

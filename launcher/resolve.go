@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -23,14 +22,11 @@ const (
 	// minJobAge before a Job is deleted: its name stops launchers that were stopped
 	// right before creating it (createWithin), whatever becomes of the run.
 	minJobAge = 2 * createWithin
-	// notOursFor is how long a Job is not asked about again whose run is unknown
-	// to Prefect or for launchers with other labels.
-	notOursFor = 10 * time.Minute
 	// lookAgain is when to look again at a Job that changed under our hands.
 	lookAgain = 5 * time.Second
 	// maxRefused is the longest pause between two tries with a Prefect that will
-	// not have the run failed; longer than the idle timeout, so that it keeps no
-	// launcher awake.
+	// not have the run failed, or a Kubernetes that does not delete its Job; longer
+	// than the idle timeout, so that it keeps no launcher awake.
 	maxRefused = time.Hour
 	// infraLogger is the logger's name the agent used for what Kubernetes says.
 	infraLogger = "k8s-infra"
@@ -43,6 +39,8 @@ type patient struct {
 	run     prefect.FlowRun
 	finding trouble.Finding
 	note    trouble.Note
+	// missing is why the pods are not known.
+	missing error
 }
 
 // resolve sees to a Job in trouble. A launcher takes the case by writing its name
@@ -52,6 +50,9 @@ type patient struct {
 func (l *Launcher) resolve(ctx context.Context, e *errand) outcome {
 	if o, ok := l.readRunOfJob(ctx, e); !ok {
 		return o
+	}
+	if e.Finding.Kind == trouble.Lasting {
+		return l.limit(ctx, e)
 	}
 	p, err := l.examine(ctx, e)
 	switch {
@@ -83,15 +84,19 @@ func (l *Launcher) readRunOfJob(ctx context.Context, e *errand) (outcome, bool) 
 	switch {
 	case errors.Is(o.err, prefect.ErrNotFound):
 		l.log.WarnContext(ctx, "the Job's flow run does not exist; the Job is left alone", "job", e.Job, "flow_run", e.Run.ID)
-		return outcome{errand: e, result: ignored, hold: time.Now().Add(notOursFor)}, false
+		return outcome{errand: e, result: ignored, hold: time.Now().Add(l.notOursFor())}, false
 	case !ok:
 		return o, false
 	case !prefect.LabelsMatch(l.Labels, run.Labels):
-		return outcome{errand: e, result: ignored, hold: time.Now().Add(notOursFor)}, false
+		return outcome{errand: e, result: ignored, hold: time.Now().Add(l.notOursFor())}, false
 	}
 	e.Run = run
 	return outcome{}, true
 }
+
+// notOursFor is how long a Job is not asked about again whose run is unknown to
+// Prefect or for launchers with other labels: too long to keep this one awake.
+func (l *Launcher) notOursFor() time.Duration { return max(10*time.Minute, 2*l.IdleTimeout) }
 
 // examine judges the Job anew, by what Kubernetes says now. It returns nil when
 // nothing is to be done (any more, or yet).
@@ -99,18 +104,18 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	jobs, pods, err := l.jobs.inspect(ctx, e.Run.ID)
-	if err != nil {
+	i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job })
+	if err != nil && (i < 0 || !canDoWithoutPods(jobs[i], time.Now())) {
 		return nil, err
 	}
-	if e.Finding.Kind == trouble.JobGone && (len(jobs) > 0 || anyAlive(pods)) {
-		e.Finding.Kind = "" // so it is not gone
+	if e.Finding.Kind == trouble.JobGone {
+		e.Finding = jobGone(e, jobs, pods, l.Rules)
+		return nil, nil
 	}
-	i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job })
 	if i < 0 {
 		return nil, nil
 	}
-	p := &patient{job: jobs[i], run: e.Run}
-	p.pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return !trouble.Belongs(pod, p.job) })
+	p := &patient{job: jobs[i], pods: trouble.PodsOf(jobs[i], pods), run: e.Run, missing: err}
 	now, found := time.Now(), false
 	if e.Run.State.Type == prefect.Cancelled {
 		p.finding, found = trouble.JudgeCancelled(p.job, e.Run.StateAt, l.Rules)
@@ -118,27 +123,27 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	if !found || p.finding.From.After(now) {
 		p.finding, found = trouble.Judge(p.job, p.pods, l.Rules)
 	}
-	if !found || p.finding.From.After(now) {
+	if !found {
+		p.finding, found = trouble.Chore(p.job, p.pods)
+	}
+	if !found || p.finding.From.After(now) || p.finding.Kind == trouble.Lasting {
 		return nil, nil
 	}
-	if isSuperseded(p.job, e.Run, jobs) {
+	if !p.finding.Kind.IsChore() && isSuperseded(p.job, e.Run, jobs) {
 		// Another Job serves the run now; what became of this one is no news.
 		p.finding.Kind = superseded
 	}
 	return p, nil
 }
 
-// superseded is how a Job is called that another one of its run has replaced.
-const superseded trouble.Kind = "superseded"
+// withoutPods is how long pods that cannot be listed are waited for.
+const withoutPods = 10 * time.Minute
 
-func isSuperseded(j *batchv1.Job, run prefect.FlowRun, jobs []*batchv1.Job) bool {
-	attempt := j.Labels[job.LabelAttempt]
-	if c := run.Claim; c != nil && c.Job != j.Name && job.AttemptLabel(c.Attempt) != attempt {
-		return true
-	}
-	return slices.ContainsFunc(jobs, func(other *batchv1.Job) bool {
-		return other.CreationTimestamp.After(j.CreationTimestamp.Time) && other.Labels[job.LabelAttempt] != attempt
-	})
+// canDoWithoutPods: Kubernetes' own verdict on the Job is all there is to judge by
+// where pods may not, or cannot, be listed for long.
+func canDoWithoutPods(j *batchv1.Job, now time.Time) bool {
+	ended := trouble.GivenUpAt(j)
+	return !ended.IsZero() && now.Sub(ended) >= withoutPods
 }
 
 // treat acts on a case that is ours.
@@ -146,18 +151,25 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	e.Finding = p.finding
 	state := p.run.State.Type
 	switch {
-	case p.finding.Kind == superseded, state.IsFinished():
+	case p.finding.Kind == trouble.Over:
+		return l.tellWhatFollowed(ctx, e, p)
+	case p.finding.Kind == trouble.Spent, p.finding.Kind == superseded, state.IsFinished():
 		return l.dispose(ctx, e, p, removed)
+	case state.IsScheduled() && trouble.Finished(p.job):
+		return l.dispose(ctx, e, p, removed) // it is due again, with another Job
 	case state.IsScheduled():
-		// It is due again, with this Job or another.
+		// It is due again and may go on with this Job.
 		p.note.By, p.note.Until = "", time.Now().Add(leaseFor)
-		return l.released(ctx, e, p, ignored, ending{})
+		return l.released(ctx, e, p.forgiving(time.Now()), ignored, ending{})
+	case p.isOfEarlierAttempt():
+		p.note.By, p.note.Until = "", time.Time{}
+		return l.released(ctx, e, p.forgiving(p.run.StateAt), ignored, ending{})
 	}
 	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
-	lines, events := l.story(ctx, p)
+	lines, after := l.story(ctx, p)
 	err := l.tell(ctx, lines)
 	if err == nil {
-		p.note = p.note.With(events)
+		p.note = after
 	}
 	if !p.finding.Final {
 		if err != nil {
@@ -206,21 +218,31 @@ func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, boo
 	return outcome{}, true
 }
 
-// dispose removes the Job or keeps it, as configured. One that is kept is ended,
-// so that none of its pods comes to life beside those of a later attempt.
+// dispose removes the Job or keeps it, as configured. One that is kept, and one
+// that is too young to be removed, is ended, so that none of its pods comes to
+// life beside those of a later attempt.
 func (l *Launcher) dispose(ctx context.Context, e *errand, p *patient, result string) outcome {
 	isFailure := p.finding.Kind != trouble.Cancelled && p.finding.Kind != superseded
-	p.note.By, p.note.Until, p.note.Tries = "", time.Time{}, 0
-	if !l.DeleteFinished || isFailure && l.KeepFailed {
+	p.note.By, p.note.Until = "", time.Time{}
+	if p.finding.Kind != trouble.Spent {
+		p.note.Tries = 0
+	}
+	stop := !trouble.Finished(p.job)
+	if p.finding.Kind != trouble.Spent && (!l.DeleteFinished || isFailure && l.KeepFailed) {
 		p.note.Done = true
-		return l.released(ctx, e, p, result, ending{stop: !trouble.Finished(p.job), keep: isFailure && l.KeepFailed})
+		return l.released(ctx, e, p, result, ending{stop: stop, keep: isFailure && l.KeepFailed})
 	}
 	if ripe := p.job.CreationTimestamp.Add(minJobAge); ripe.After(time.Now()) {
 		p.note.Spent, p.note.Until = true, ripe
-		return l.released(ctx, e, p, result, ending{})
+		return l.released(ctx, e, p, result, ending{stop: stop})
 	}
 	if err := l.bounded(ctx, func(ctx context.Context) error { return l.jobs.remove(ctx, p.job) }); err != nil {
-		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(leaseFor)}
+		// If this is for good, the run is done with all the same and nothing runs on.
+		p.note.Spent = true
+		p.note = postponed(p.note)
+		o := l.released(ctx, e, p, broken, ending{stop: stop})
+		o.err = errors.Join(err, o.err)
+		return o
 	}
 	return outcome{errand: e, result: result, hold: time.Now().Add(lookAgain)}
 }
@@ -236,34 +258,53 @@ func (l *Launcher) released(ctx context.Context, e *errand, p *patient, result s
 	return outcome{errand: e, result: result, hold: hold}
 }
 
-// refusedByPrefect leaves the case for later, and each time for longer.
-func (l *Launcher) refusedByPrefect(ctx context.Context, e *errand, p *patient, err error) outcome {
+// postponed is the note when something went wrong, for later, and each time for
+// longer.
+func postponed(n trouble.Note) trouble.Note {
 	pause := maxRefused
-	if p.note.Tries < 6 {
-		pause = time.Minute << p.note.Tries
+	if n.Tries < 6 {
+		pause = time.Minute << n.Tries
 	}
-	p.note.By, p.note.Until = "", time.Now().Add(pause)
-	p.note.Tries++
+	n.By, n.Until = "", time.Now().Add(pause)
+	n.Tries++
+	return n
+}
+
+// refusedByPrefect leaves the case for later.
+func (l *Launcher) refusedByPrefect(ctx context.Context, e *errand, p *patient, err error) outcome {
+	p.note = postponed(p.note)
 	o := l.released(ctx, e, p, broken, ending{})
 	o.err, o.blame = errors.Join(err, o.err), prefectAPI
 	return o
 }
 
-// tellJobGone fails a run of which nothing is left in the cluster. There is no
+// jobGone is that finding, or none when something of the run goes on.
+func jobGone(e *errand, jobs []*batchv1.Job, pods []*corev1.Pod, r trouble.Rules) trouble.Finding {
+	if !trouble.NothingLeft(jobs, pods, r) {
+		return trouble.Finding{}
+	}
+	f := trouble.Finding{Kind: trouble.JobGone, Final: true}
+	f.Message = fmt.Sprintf("Kubernetes Error: Job %s was deleted while its run was %s", e.Job, e.Run.State.Type)
+	if slices.ContainsFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job }) {
+		f.Message = fmt.Sprintf("Kubernetes Error: Job %s has ended and its run is still %s, without a sign of life", e.Job, e.Run.State.Type)
+	}
+	return f
+}
+
+// tellJobGone fails a run of which nothing goes on in the cluster. There is no
 // Job to take the case on, so launchers come at different times (see plan).
 func (l *Launcher) tellJobGone(ctx context.Context, e *errand) outcome {
 	hold := time.Now().Add(time.Minute) // by then Prefect has been asked again
 	if !e.Run.State.Type.IsRunning() {
 		return outcome{errand: e, result: overtaken, hold: hold}
 	}
-	message := fmt.Sprintf("Kubernetes Error: Job %s was deleted while its run was %s", e.Job, e.Run.State.Type)
-	if err := l.failNow(ctx, e, message); err != nil {
+	e.failure = e.Finding.Message
+	if err := l.failNow(ctx, e, e.failure); err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: hold}
 	}
-	l.lines.addAs(infraLogger, e.Run.ID, prefect.Error, message)
+	l.lines.addAs(infraLogger, e.Run.ID, prefect.Error, e.failure)
 	l.metrics.totals.failed.Add(1)
 	l.metrics.troubles.WithLabelValues(string(trouble.JobGone)).Inc()
-	e.failure = message
 	return outcome{errand: e, result: failed, hold: hold}
 }
 

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -42,11 +43,15 @@ func givenUp(j *batchv1.Job) {
 	j.Status = batchv1.JobStatus{Failed: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded"}}}
 }
 
+func completed(j *batchv1.Job) {
+	j.Status = batchv1.JobStatus{Succeeded: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}
+}
+
 func podOf(id string, status corev1.PodStatus) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "pod-" + id, Namespace: "flows", UID: types.UID("uid of pod-" + id), CreationTimestamp: metav1.Now(),
-			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id}},
+			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id, UID: types.UID("uid of job-" + id), Controller: new(true)}},
 		},
 		Status: status,
 	}
@@ -223,7 +228,12 @@ func TestTroubleIsResolved(t *testing.T) {
 		},
 		"a pod failed of a run that is due again": {
 			prefect.Scheduled, func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
-			func(o *Options) { o.DeleteFinished, o.Labels = true, []string{"a"} }, 5 * time.Second,
+			deleting, 5 * time.Second,
+			ends{"Scheduled ", nil, "gone", 1},
+		},
+		"a pod failed of a run that is due again and may go on with its Job": {
+			prefect.Scheduled, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			deleting, 30 * time.Minute,
 			ends{"Scheduled ", nil, "as it was", 0},
 		},
 		"a Job that just began": {
@@ -231,7 +241,7 @@ func TestTroubleIsResolved(t *testing.T) {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
 			},
 			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 50 * time.Second,
-			ends{failedWith(podsFailed), []string{oomStory}, "spent", 0},
+			ends{failedWith(podsFailed), []string{oomStory}, "spent, stopped", 0},
 		},
 		"a Job that just began, a minute later": {
 			prefect.Running, func() []any {
@@ -291,6 +301,8 @@ func (b *bench) fate(name string) string {
 	}
 	n := trouble.NoteOf(j)
 	switch {
+	case n.Spent && j.Spec.ActiveDeadlineSeconds != nil:
+		return "spent, stopped"
 	case n.Spent:
 		return "spent"
 	case n.Told != "":
@@ -341,7 +353,7 @@ func TestEventsAreToldOnce(t *testing.T) {
 func TestPrefectRefusesToFailTheRun(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
-		add(t, client, jobOfRun("r"), podOf("r", oomKilled()))
+		add(t, client, jobOfRun("r"), podOf("r", oomKilled()), eventOf("Pod", "pod-r", "BackOff", "boo"))
 		m.fault = func(op, _ string, _ bool) error {
 			if op == "fail" {
 				return errors.New("the state is not valid")
@@ -351,10 +363,13 @@ func TestPrefectRefusesToFailTheRun(t *testing.T) {
 		began := time.Now()
 		for time.Since(began) < 24*time.Hour {
 			o := options("me")
-			o.IdleTimeout = 15 * time.Minute
+			o.IdleTimeout, o.LogLines = 15*time.Minute, 20
 			l := mustNew(t, o, m, client)
 			started := time.Now()
-			if err := l.Run(t.Context()); err != nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+			err := l.Run(ctx)
+			cancel()
+			if err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(started); took > 2*time.Hour {
@@ -364,6 +379,10 @@ func TestPrefectRefusesToFailTheRun(t *testing.T) {
 		}
 		if n := m.count("fail"); n < 20 || n > 40 {
 			t.Errorf("asked %d times in a day, want some 28", n)
+		}
+		once := []string{"DEBUG Event: 'BackOff' on pod 'pod-r'\n\tMessage: boo", oomStory, "INFO The last lines of container 'flow' of pod pod-r:\nfake logs"}
+		if d := cmp.Diff(once, m.infraLines("r")); d != "" {
+			t.Errorf("told in a day (-want +got):\n%s", d)
 		}
 		m.fault = nil
 		o := options("me")
@@ -405,8 +424,22 @@ func TestRunWhoseJobIsGone(t *testing.T) {
 		objects func() []any
 		want    string
 	}{
-		"nothing is left":       {prefect.Claim{Namespace: "flows", Job: "job-r"}, nil, "Failed Kubernetes Error: Job job-r was deleted while its run was Running"},
-		"its pod lives":         {prefect.Claim{Namespace: "flows", Job: "job-r"}, func() []any { return []any{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})} }, "Running "},
+		"nothing is left": {prefect.Claim{Namespace: "flows", Job: "job-r"}, nil, "Failed Kubernetes Error: Job job-r was deleted while its run was Running"},
+		"its pod lives":   {prefect.Claim{Namespace: "flows", Job: "job-r"}, func() []any { return []any{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})} }, "Running "},
+		"its Job has ended": {
+			prefect.Claim{Namespace: "flows", Job: "job-r"},
+			func() []any {
+				return []any{jobOfRun("r", completed), podOf("r", corev1.PodStatus{Phase: corev1.PodSucceeded})}
+			},
+			"Failed Kubernetes Error: Job job-r has ended and its run is still Running, without a sign of life",
+		},
+		"an earlier Job was kept": {
+			prefect.Claim{Namespace: "flows", Job: "job-r2"},
+			func() []any {
+				return []any{jobOfRun("r", givenUp, func(j *batchv1.Job) { j.Annotations = map[string]string{trouble.Annotation: `{"done":true}`} })}
+			},
+			"Failed Kubernetes Error: Job job-r2 was deleted while its run was Running",
+		},
 		"another Job serves it": {prefect.Claim{Namespace: "flows", Job: "job-old"}, func() []any { return []any{jobOfRun("r")} }, "Running "},
 		"another namespace's":   {prefect.Claim{Namespace: "elsewhere", Job: "job-r"}, nil, "Running "},
 	} {
@@ -449,6 +482,82 @@ func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
 		}
 		if n := b.logs.count("does not exist"); n < 1 || n > 3 {
 			t.Errorf("complained %d times in 25 minutes", n)
+		}
+		b.stop()
+
+		// Nor does it keep a launcher.
+		b = startWith(t, m, b.client, func(o *Options, _ *fake.Clientset) { o.PollInterval, o.IdleTimeout = time.Minute, 15*time.Minute })
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(b.began); took > 17*time.Minute {
+			t.Errorf("a launcher was kept for %s", took)
+		}
+	})
+}
+
+// Kubernetes would give the Job another pod: once its run has failed, that pod
+// must not run beside those of the attempt that a person asks for meanwhile, and
+// the pod that failed is no news to that attempt.
+func TestJobOfAFailedRunIsStoppedBeforeTheRunGoesOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").in(prefect.Running))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout, o.DeleteFinished = time.Hour, true
+			add(t, client, jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled()))
+		})
+		time.Sleep(20 * time.Second)
+		if got := b.fate("job-r"); got != "spent, stopped" {
+			t.Errorf("the Job of a failed run is %s", got)
+		}
+		again := run("r").version(6).due(time.Now())
+		m.set(again)
+		time.Sleep(4 * time.Second)
+		if n := len(b.jobs()); n != 1 {
+			t.Errorf("%d Jobs while the first may still have pods", n)
+		}
+		// The Job controller does as it was told.
+		j := &b.jobs()[0]
+		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "DeadlineExceeded"}}
+		if _, err := b.client.BatchV1().Jobs("flows").Update(t.Context(), j, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got := b.fate("job-r"); got != "gone" {
+			t.Errorf("the first Job is %s", got)
+		}
+		if got := m.get("r"); got.State.Type != prefect.Submitted || len(b.jobs()) != 1 {
+			t.Errorf("the run is %s and has %d Jobs, want it Submitted with one\n%s", got.State.Type, len(b.jobs()), b.logs)
+		}
+		if d := cmp.Diff([]string{oomStory}, m.infraLines("r")); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+		b.stop()
+	})
+}
+
+// A run that is started again may be claimed with the Job it has. The pod that
+// failed before says nothing of it; the next one does.
+func TestPodOfAnEarlierAttemptFailsNoRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		began := time.Now()
+		failedBefore, failedSince := podOf("r", oomKilled()), podOf("r", oomKilled())
+		failedBefore.CreationTimestamp = metav1.NewTime(began.Add(-time.Minute))
+		failedSince.Name, failedSince.UID, failedSince.CreationTimestamp = "pod-r2", "2", metav1.NewTime(began.Add(time.Minute))
+		m := newMemory(run("r").version(6).claimedBy("l", "v5", "job-r", began.Add(-10*time.Second)))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout, o.DeleteFinished = time.Hour, true
+			add(t, client, jobOfRun("r"), failedBefore)
+		})
+		time.Sleep(time.Minute)
+		if got := m.get("r").State; got.Type != prefect.Submitted || len(m.infraLines("r")) != 0 {
+			t.Errorf("the run is %s %s, and was told %q", got.Type, got.Message, m.infraLines("r"))
+		}
+		add(t, b.client, failedSince)
+		time.Sleep(10 * time.Second)
+		if got := m.get("r").State; got.Type != prefect.Failed || got.Message != "Kubernetes Error: pods ['pod-r2'] failed for this job" {
+			t.Errorf("the run is %s %s", got.Type, got.Message)
 		}
 		b.stop()
 	})

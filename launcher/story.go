@@ -23,28 +23,32 @@ const (
 )
 
 // story is what the run's author is to read: what happened in the cluster, what
-// became of the pods, and what they wrote last. What cannot be had is left out.
-// It returns the events in it as well, and may add to the finding's message.
-func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEntry, told []corev1.Event) {
+// became of the pods, and what they wrote last; what of it cannot be had is said.
+// It returns the note that remembers it as well, leaves out what the present note
+// remembers, and may add to the finding's message.
+func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEntry, after trouble.Note) {
 	pods := slices.DeleteFunc(slices.Clone(p.pods), func(pod *corev1.Pod) bool { return !slices.Contains(p.finding.Pods, pod.Name) })
 	pods = pods[:min(len(pods), storyPods)]
 	about := []types.UID{}
 	for _, pod := range pods {
 		about = append(about, pod.UID)
 	}
-	if len(pods) == 0 {
+	if len(pods) == 0 || p.finding.Kind == trouble.Over && p.note.Told == trouble.NoPods {
 		about = append(about, p.job.UID)
 	}
+	after = p.note
+	isNews := func(of types.UID) bool { return !p.finding.Final || !p.note.KnowsStory(p.finding.Kind, of) }
 	line := func(level prefect.LogLevel, text string, at time.Time) {
 		lines = append(lines, prefect.LogEntry{FlowRunID: p.run.ID, Name: infraLogger, Level: level, Message: text, Time: at})
 	}
+	events, missing := l.eventsOf(ctx, about)
 	last := ""
-	for _, e := range l.eventsOf(ctx, about) {
+	for _, e := range events {
 		if e.Type == corev1.EventTypeWarning || p.finding.Kind == trouble.Unstarted {
 			last = e.Message
 		}
-		if !p.note.Knows(e) {
-			told = append(told, e)
+		if !after.Knows(e) {
+			after = after.With(e)
 			line(prefect.Debug, trouble.EventLine(e), trouble.EventTime(e))
 		}
 	}
@@ -52,13 +56,25 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 		p.finding.Message += ": " + last // only the events know why
 	}
 	now := time.Now()
-	switch {
-	case !p.finding.Final:
-		line(prefect.Warning, p.finding.Message, now)
-	case p.finding.Kind != trouble.Failed || len(pods) == 0:
-		line(prefect.Error, p.finding.Message, now)
+	if slices.ContainsFunc(about, isNews) {
+		if p.missing != nil {
+			line(prefect.Debug, "The Job's pods could not be read: "+wordsOf(p.missing), now)
+		}
+		if missing != nil {
+			line(prefect.Debug, "Events could not be read: "+wordsOf(missing), now)
+		}
+		switch {
+		case p.finding.Kind == trouble.Over: // the events say so
+		case !p.finding.Final:
+			line(prefect.Warning, p.finding.Message, now)
+		case p.finding.Kind != trouble.Failed || len(pods) == 0:
+			line(prefect.Error, p.finding.Message, now)
+		}
 	}
 	for _, pod := range pods {
+		if !isNews(pod.UID) || p.finding.Kind == trouble.Over {
+			continue
+		}
 		if pod.Status.Phase == corev1.PodFailed {
 			line(prefect.Error, trouble.PodStory(pod), now)
 		}
@@ -66,22 +82,28 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 			line(prefect.Info, text, now)
 		}
 	}
-	return lines, told
+	if p.finding.Final {
+		for _, of := range about {
+			after = after.WithStory(p.finding.Kind, of)
+		}
+	}
+	return lines, after
 }
 
-func (l *Launcher) eventsOf(ctx context.Context, objects []types.UID) []corev1.Event {
-	var all []corev1.Event
+// eventsOf are those of several objects, as far as they can be had.
+func (l *Launcher) eventsOf(ctx context.Context, objects []types.UID) (all []corev1.Event, err error) {
 	for _, uid := range objects {
-		err := l.bounded(ctx, func(ctx context.Context) error {
+		failed := l.bounded(ctx, func(ctx context.Context) error {
 			events, err := l.jobs.events(ctx, uid)
 			all = append(all, events...)
 			return err
 		})
-		if err != nil {
-			l.log.DebugContext(ctx, "telling the story without events", "err", err)
+		if failed != nil {
+			l.log.DebugContext(ctx, "telling the story without events", "err", failed)
+			err = failed
 		}
 	}
-	return all
+	return all, err
 }
 
 // lastWords of the container that ended badly.
@@ -107,7 +129,7 @@ func (l *Launcher) lastWords(ctx context.Context, pod *corev1.Pod, kind trouble.
 	})
 	if err != nil {
 		l.log.DebugContext(ctx, "telling the story without the container's log", "pod", pod.Name, "err", err)
-		return ""
+		return fmt.Sprintf("The log of container '%s' of pod %s could not be read: %s", container, pod.Name, wordsOf(err))
 	}
 	text = strings.ToValidUTF8(strings.TrimRight(text, "\n"), "?")
 	if len(text) > maxTold {
@@ -121,6 +143,9 @@ func (l *Launcher) lastWords(ctx context.Context, pod *corev1.Pod, kind trouble.
 
 // tell writes lines at once: what was told is noted on the Job next.
 func (l *Launcher) tell(ctx context.Context, lines []prefect.LogEntry) error {
+	if len(lines) == 0 {
+		return nil
+	}
 	err := l.bounded(ctx, func(ctx context.Context) error { return l.backend.Log(ctx, lines) })
 	if err != nil {
 		l.metrics.linesDropped.Add(float64(len(lines)))

@@ -22,17 +22,20 @@ import (
 // supervised is what seeing to Jobs in trouble needs of Kubernetes.
 type supervised interface {
 	// troubled are the Jobs in trouble as far as the watch knows, with those that
-	// outlive a cancelled run and those that are gone.
+	// outlive a cancelled run, those that are gone, and the chores.
 	troubled(r trouble.Rules, s prefect.Supervision) []Troubled
 	// active are the runs of Jobs that have not ended.
 	active() []string
-	// inspect asks for a run's Jobs and pods; the answer is not from a cache.
+	// inspect asks for a run's Jobs and pods; the answer is not from a cache. With an
+	// error there may be Jobs without their pods.
 	inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, []*corev1.Pod, error)
 	// note writes a note on a Job, if the Job is still as it was read.
 	note(ctx context.Context, j *batchv1.Job, n trouble.Note) error
 	// release writes a note whatever else has changed; end also ends the Job and
 	// keeps it, for good if keep is set.
 	release(ctx context.Context, j *batchv1.Job, n trouble.Note, e ending) error
+	// limit gives a Job a time to live, if the Job is still as it was read.
+	limit(ctx context.Context, j *batchv1.Job, seconds int32) error
 	// remove deletes a Job and its pods.
 	remove(ctx context.Context, j *batchv1.Job) error
 	// events are those of one object, oldest first.
@@ -63,12 +66,16 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 		}
 	}
 	for _, obj := range c.informer.GetStore().List() {
-		// Most Jobs have succeeded and wait for their time to live to pass.
-		if j, ok := obj.(*batchv1.Job); ok && (j.Status.Succeeded == 0 || j.Status.Failed > 0) {
-			pods := slices.DeleteFunc(indexed[*corev1.Pod](c.pods, j.Labels[job.LabelFlowRunID]), func(p *corev1.Pod) bool { return !trouble.Belongs(p, j) })
-			f, found := trouble.Judge(j, pods, r)
-			add(j, f, found)
+		j, ok := obj.(*batchv1.Job)
+		if !ok || isPastCare(j) {
+			continue
 		}
+		pods := indexed[*corev1.Pod](c.pods, j.Labels[job.LabelFlowRunID])
+		f, found := trouble.Judge(j, pods, r)
+		if !found {
+			f, found = trouble.Chore(j, pods)
+		}
+		add(j, f, found)
 	}
 	for _, run := range s.Cancelled {
 		for _, j := range indexed[*batchv1.Job](c.informer, run.ID) {
@@ -77,17 +84,19 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 		}
 	}
 	for _, run := range s.Silent {
-		if c.pods.HasSynced() && len(c.known(run.ID)) == 0 && !anyAlive(indexed[*corev1.Pod](c.pods, run.ID)) {
+		jobs := indexed[*batchv1.Job](c.informer, run.ID)
+		isTold := len(c.known(run.ID)) == len(jobs) // of those we created
+		if isTold && c.pods.HasSynced() && trouble.NothingLeft(jobs, indexed[*corev1.Pod](c.pods, run.ID), r) {
 			all = append(all, Troubled{trouble.Finding{Kind: trouble.JobGone, Final: true}, run.Claim.Job, run.ID})
 		}
 	}
 	return all
 }
 
-func anyAlive(pods []*corev1.Pod) bool {
-	return slices.ContainsFunc(pods, func(p *corev1.Pod) bool {
-		return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
-	})
+// isPastCare spares the look at most Jobs: they have succeeded and wait for their
+// time to live to pass.
+func isPastCare(j *batchv1.Job) bool {
+	return j.Status.Succeeded > 0 && j.Status.Failed == 0 && j.Spec.TTLSecondsAfterFinished != nil && len(j.Annotations) == 0
 }
 
 func indexed[T any](informer cache.SharedIndexInformer, flowRun string) []T {
@@ -123,7 +132,7 @@ func (c *cluster) inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, 
 	}
 	pods, err := c.Pods.List(ctx, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list the pods of flow run %s: %w", flowRun, err)
+		return pointers(jobs.Items), nil, fmt.Errorf("list the pods of flow run %s: %w", flowRun, err)
 	}
 	return pointers(jobs.Items), pointers(pods.Items), nil
 }
@@ -137,10 +146,11 @@ func pointers[T any](items []T) []*T {
 }
 
 func (c *cluster) note(ctx context.Context, j *batchv1.Job, n trouble.Note) error {
-	return c.patch(ctx, j, map[string]any{"uid": j.UID, "resourceVersion": j.ResourceVersion}, n, nil)
+	return c.patch(ctx, j, map[string]any{"metadata": noted(n, map[string]any{"uid": j.UID, "resourceVersion": j.ResourceVersion})})
 }
 
 func (c *cluster) release(ctx context.Context, j *batchv1.Job, n trouble.Note, e ending) error {
+	body := map[string]any{"metadata": noted(n, map[string]any{"uid": j.UID})}
 	spec := map[string]any{}
 	if e.stop {
 		spec["activeDeadlineSeconds"] = 1
@@ -148,21 +158,31 @@ func (c *cluster) release(ctx context.Context, j *batchv1.Job, n trouble.Note, e
 	if e.keep {
 		spec["ttlSecondsAfterFinished"] = nil
 	}
-	return c.patch(ctx, j, map[string]any{"uid": j.UID}, n, spec)
-}
-
-func (c *cluster) patch(ctx context.Context, j *batchv1.Job, metadata map[string]any, n trouble.Note, spec map[string]any) error {
-	metadata["annotations"] = map[string]string{trouble.Annotation: n.String()}
-	body := map[string]any{"metadata": metadata}
 	if len(spec) > 0 {
 		body["spec"] = spec
 	}
+	return c.patch(ctx, j, body)
+}
+
+func (c *cluster) limit(ctx context.Context, j *batchv1.Job, seconds int32) error {
+	return c.patch(ctx, j, map[string]any{
+		"metadata": map[string]any{"uid": j.UID, "resourceVersion": j.ResourceVersion},
+		"spec":     map[string]any{"ttlSecondsAfterFinished": seconds},
+	})
+}
+
+func noted(n trouble.Note, metadata map[string]any) map[string]any {
+	metadata["annotations"] = map[string]string{trouble.Annotation: n.String()}
+	return metadata
+}
+
+func (c *cluster) patch(ctx context.Context, j *batchv1.Job, body map[string]any) error {
 	data, err := json.Marshal(body)
 	if err == nil {
 		_, err = c.Jobs.Patch(ctx, j.Name, types.MergePatchType, data, metav1.PatchOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("note on Job %s what was done about it: %w", j.Name, err)
+		return fmt.Errorf("write on Job %s what was done about it: %w", j.Name, err)
 	}
 	return nil
 }

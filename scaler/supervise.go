@@ -105,10 +105,11 @@ func (s *supervision) troubled(now time.Time) []troubled {
 }
 
 // wantsLauncher: a run that waits in the queue is launched again anyway, and of
-// a finished one only a Job that would go on for ever is left to see to.
+// a finished one only a Job is left to see to that would go on for ever, or that
+// a launcher has stopped to remove it once it is old enough.
 func wantsLauncher(state prefect.StateType, f found) bool {
 	if state.IsFinished() {
-		return !f.Ended
+		return !f.Ended || f.Kind == trouble.Spent
 	}
 	return !state.IsScheduled()
 }

@@ -31,7 +31,7 @@ func kubePod(jobName, run string, change func(*corev1.PodStatus)) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: jobName + "-pod", Namespace: "flows", CreationTimestamp: metav1.Now(),
 			Labels:          map[string]string{job.LabelFlowRunID: run},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName}},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName, UID: "u", Controller: new(true)}},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}
@@ -95,6 +95,12 @@ func TestJobsInTroubleAreDemand(t *testing.T) {
 		"the image cannot be pulled, its run finished": {prefect.Cancelled, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", waitsFor("ImagePullBackOff")))
 		}, time.Minute, trouble.ImagePull},
+		"a launcher stopped it, to be removed": {prefect.Failed, func(t *testing.T, kube *fake.Clientset) {
+			j := kubeJob("job-1", "r1", "v1")
+			j.Annotations = map[string]string{trouble.Annotation: trouble.Note{Spent: true, Until: time.Now().Add(40 * time.Second)}.String()}
+			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+			put(t, kube, j)
+		}, 40 * time.Second, trouble.Spent},
 		"no pods": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
 			j := kubeJob("job-1", "r1", "v1")
 			j.CreationTimestamp, j.Status.Active = metav1.Now(), 0
@@ -207,6 +213,26 @@ func TestRunWhoseJobIsGoneIsDemandForAWhile(t *testing.T) {
 	})
 }
 
+// Nor does a run go on whose Job has ended by itself. What else there is to do for
+// such a Job wakes nobody.
+func TestSilentRunWhoseJobHasEndedIsDemand(t *testing.T) {
+	f, kube := &fakeSource{}, fakeKube()
+	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
+		ended := kubeJob("job-1", "r1", "v1")
+		ended.Status = batchv1.JobStatus{Succeeded: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}
+		ended.Annotations = map[string]string{trouble.Annotation: `{"told":"unschedulable"}`}
+		put(t, kube, ended)
+		put(t, kube, kubePod("job-1", "r1", func(s *corev1.PodStatus) { s.Phase = corev1.PodSucceeded }))
+		pass(5 * time.Minute)
+		wantActive(t, s, false, "labels=etl")
+		silent := jobRun("r1", prefect.Running)
+		silent.Claim = prefect.Claim{Namespace: "flows", Job: "job-1"}
+		f.change(func(f *fakeSource) { f.supervision.Silent = []prefect.JobRun{silent} })
+		pass(31 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+	})
+}
+
 // However many Jobs there are, Prefect is asked twice a minute and once more for
 // what is new.
 func TestPrefectIsAskedRarely(t *testing.T) {
@@ -310,6 +336,7 @@ prefect_keda_scaler_jobs_in_trouble{connection="default",kind="failed"} 1
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="image_pull"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="job_gone"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="no_pods"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="spent"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unschedulable"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unstarted"} 0
 `

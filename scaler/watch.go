@@ -182,8 +182,7 @@ func (p *place) judge(name string, rules trouble.Rules) (found, bool) {
 	if err != nil || !exists || !ok {
 		return found{}, false
 	}
-	pods := slices.DeleteFunc(p.podsOf(j.Labels[job.LabelFlowRunID]), func(pod *corev1.Pod) bool { return !trouble.Belongs(pod, j) })
-	f, has := trouble.Judge(j, pods, rules)
+	f, has := trouble.Judge(j, p.podsOf(j.Labels[job.LabelFlowRunID]), rules)
 	return p.finding(j, f), has
 }
 
@@ -263,16 +262,11 @@ func (w *watch) cancelled(namespaces []string, run string, since time.Time) []fo
 	return all
 }
 
-// jobGone reports whether nothing is left of a run in the namespace of its
-// claim. It is false while that is not known.
+// jobGone reports whether nothing of a run goes on any more in the namespace of
+// its claim. It is false while that is not known.
 func (w *watch) jobGone(run, namespace string) bool {
 	p := w.namespaces[namespace]
-	if p == nil || !p.jobs.HasSynced() || !p.pods.HasSynced() || len(p.jobsOf(run)) > 0 {
-		return false
-	}
-	return !slices.ContainsFunc(p.podsOf(run), func(pod *corev1.Pod) bool {
-		return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
-	})
+	return p != nil && p.jobs.HasSynced() && p.pods.HasSynced() && trouble.NothingLeft(p.jobsOf(run), p.podsOf(run), w.rules)
 }
 
 // run watches until ctx ends and returns when every informer has stopped.

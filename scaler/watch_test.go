@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -234,4 +236,39 @@ func TestFailingWatchIsReportedOnce(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+}
+
+// Whatever the API answers, it is not asked in a hot loop (prefect1-spec §9.1-B1).
+func TestNoAnswerMakesTheWatchSpin(t *testing.T) {
+	for name, answer := range map[string]error{
+		"500": apierrors.NewInternalError(errors.New("no")), "403": apierrors.NewForbidden(jobsResource.GroupResource(), "", errors.New("no")),
+		"410": apierrors.NewResourceExpired("too old resource version"), "429": apierrors.NewTooManyRequests("later", 1),
+		"no connection": errors.New("connection refused"),
+	} {
+		for _, verb := range []string{"list", "watch"} {
+			for _, resource := range []string{"jobs", "pods"} {
+				t.Run(strings.Join([]string{name, verb, resource}, " "), func(t *testing.T) {
+					kube := fakeKube()
+					var asked atomic.Int64
+					if verb == "list" {
+						kube.PrependReactor("list", resource, func(kubetesting.Action) (bool, runtime.Object, error) {
+							asked.Add(1)
+							return true, nil, answer
+						})
+					} else {
+						kube.PrependWatchReactor(resource, func(kubetesting.Action) (bool, kwatch.Interface, error) {
+							asked.Add(1)
+							return true, nil, answer
+						})
+					}
+					inBubble(t, withJobs(&fakeSource{}, kube), func(t *testing.T, _ *Server) {
+						pass(10 * time.Minute)
+						if n := asked.Load(); n < 5 || n > 100 {
+							t.Errorf("asked %d times in 10 minutes, want some 25", n)
+						}
+					})
+				})
+			}
+		}
+	}
 }

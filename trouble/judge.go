@@ -33,13 +33,15 @@ const (
 	NoPods Kind = "no_pods"
 	// Cancelled: the run was cancelled and its Job is still there.
 	Cancelled Kind = "cancelled"
-	// JobGone: the Job was deleted while its run was Running.
+	// JobGone: the Job was deleted, or has ended, while its run is Running.
 	JobGone Kind = "job_gone"
+	// Spent: the run was told the end, and its Job is to be removed.
+	Spent Kind = "spent"
 )
 
 // Kinds are all of them, in order.
 func Kinds() []Kind {
-	return []Kind{Failed, ImagePull, Container, CrashLoop, Unstarted, Unschedulable, NoPods, Cancelled, JobGone}
+	return []Kind{Failed, ImagePull, Container, CrashLoop, Unstarted, Unschedulable, NoPods, Cancelled, JobGone, Spent}
 }
 
 // Rules are what operators may choose.
@@ -71,17 +73,18 @@ type Finding struct {
 	Container string
 }
 
-// Judge finds what is wrong with a Job that has these pods and what is to be
+// Judge finds what is wrong with a Job, given its run's pods, and what is to be
 // done about it next. It reports false when nothing is, or when it was seen to.
 func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	note := NoteOf(j)
 	if j.DeletionTimestamp != nil || note.Done {
 		return Finding{}, false
 	}
-	pods = slices.SortedFunc(slices.Values(pods), func(a, b *corev1.Pod) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
-	})
-	f, found := failed(j, pods, r)
+	if note.Spent {
+		return Finding{Kind: Spent, Final: true, From: note.Until}, true
+	}
+	pods = PodsOf(j, pods)
+	f, found := failed(j, pods, note, r)
 	if !found && !Finished(j) && (j.Spec.Suspend == nil || !*j.Spec.Suspend) {
 		f, found = stuck(j, pods, r)
 	}
@@ -103,15 +106,37 @@ func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 // ends by itself when it finds out; grace is given for that.
 func JudgeCancelled(j *batchv1.Job, since time.Time, r Rules) (Finding, bool) {
 	note := NoteOf(j)
-	if j.DeletionTimestamp != nil || note.Done || Finished(j) {
+	if j.DeletionTimestamp != nil || note.Done || note.Spent || Finished(j) {
 		return Finding{}, false
 	}
 	return Finding{Kind: Cancelled, Final: true, From: later(since.Add(r.Grace), note.Until), Message: "the run was cancelled; its Job " + j.Name + " is stopped"}, true
 }
 
+// NothingLeft reports whether nothing of a run goes on in the cluster and nothing
+// is wrong with its Jobs, if there are any left. A run that is Running all the
+// same will do so for ever.
+func NothingLeft(jobs []*batchv1.Job, pods []*corev1.Pod, r Rules) bool {
+	for _, j := range jobs {
+		if _, found := Judge(j, pods, r); found || !Finished(j) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(pods, func(p *corev1.Pod) bool {
+		return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+	})
+}
+
 // Finished reports whether Kubernetes is done with a Job.
 func Finished(j *batchv1.Job) bool {
 	return condition(j, batchv1.JobComplete) != nil || condition(j, batchv1.JobFailed) != nil
+}
+
+// GivenUpAt is when Kubernetes gave a Job up; zero while it has not.
+func GivenUpAt(j *batchv1.Job) time.Time {
+	if c := condition(j, batchv1.JobFailed); c != nil {
+		return c.LastTransitionTime.Time
+	}
+	return time.Time{}
 }
 
 func condition(j *batchv1.Job, t batchv1.JobConditionType) *batchv1.JobCondition {
@@ -124,16 +149,16 @@ func condition(j *batchv1.Job, t batchv1.JobConditionType) *batchv1.JobCondition
 }
 
 // failed goes by pods as well as by the Job's own verdict, as the agent did.
-func failed(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
+func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bool) {
 	verdict := condition(j, batchv1.JobFailed)
 	if verdict == nil && r.PodRetries {
 		return Finding{}, false
 	}
 	f := Finding{Kind: Failed, Final: true}
 	for _, p := range pods {
-		if p.Status.Phase == corev1.PodFailed {
+		if p.Status.Phase == corev1.PodFailed && !note.IsPast(p) {
 			f.Pods = append(f.Pods, p.Name)
-			f.From = earlier(f.From, ended(p))
+			f.From = earlier(f.From, Ended(p))
 		}
 	}
 	switch {
@@ -143,7 +168,7 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 		// Its pods are gone, as after activeDeadlineSeconds.
 		f.From = verdict.LastTransitionTime.Time
 		f.Message = "Kubernetes Error: " + sentence("Job "+j.Name+" failed", verdict.Reason, verdict.Message)
-	case j.Status.Failed > 0:
+	case int(j.Status.Failed) > len(note.Past):
 		f.From = j.CreationTimestamp.Time
 		f.Message = fmt.Sprintf("Kubernetes Error: %d pods failed for this job and are gone", j.Status.Failed)
 	default:
@@ -152,7 +177,9 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	return f, true
 }
 
-func ended(p *corev1.Pod) time.Time {
+// Ended is when the last container of a pod has ended; when it was created if
+// none is known to have run.
+func Ended(p *corev1.Pod) time.Time {
 	var at time.Time
 	for _, c := range p.Status.ContainerStatuses {
 		if t := c.State.Terminated; t != nil {
@@ -205,16 +232,22 @@ func stuck(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 }
 
 // waiting is the first container, of those that run before the others too, that
-// cannot start.
+// cannot start. The grace is counted from when it was its turn: containers start
+// one after another, and one that ends may be started again.
 func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
-	since := p.CreationTimestamp.Time
+	turn := p.CreationTimestamp.Time
 	if p.Status.StartTime != nil {
-		since = later(since, p.Status.StartTime.Time) // when it got its node
+		turn = later(turn, p.Status.StartTime.Time) // when it got its node
 	}
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		w := c.State.Waiting
 		if w == nil {
+			turn = later(turn, begunOrEnded(c.State))
 			continue
+		}
+		since := turn
+		if t := c.LastTerminationState.Terminated; t != nil {
+			since = later(since, t.FinishedAt.Time)
 		}
 		f := Finding{Final: true, From: since.Add(r.Grace), Pods: []string{p.Name}, Container: c.Name}
 		switch w.Reason {
@@ -225,12 +258,9 @@ func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError":
 			f.Kind = Container
 		case "CrashLoopBackOff":
-			f.Kind = CrashLoop
 			// The pause between two tries grows; once it is longer than the grace there is
 			// not much to hope for.
-			if t := c.LastTerminationState.Terminated; t != nil {
-				f.From = later(since, t.FinishedAt.Time).Add(r.Grace)
-			}
+			f.Kind = CrashLoop
 		default:
 			continue // ContainerCreating, PodInitializing
 		}
@@ -238,6 +268,17 @@ func waiting(p *corev1.Pod, r Rules) (Finding, bool) {
 		return f, true
 	}
 	return Finding{}, false
+}
+
+// begunOrEnded is when the next container had its turn after this one.
+func begunOrEnded(s corev1.ContainerState) time.Time {
+	switch {
+	case s.Running != nil:
+		return s.Running.StartedAt.Time
+	case s.Terminated != nil:
+		return s.Terminated.FinishedAt.Time
+	}
+	return time.Time{}
 }
 
 // unstarted reports whether a node has had the pod and none of its containers,

@@ -1,12 +1,14 @@
 package trouble_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/prefect-keda/prefect-keda/trouble"
@@ -24,7 +26,7 @@ func aJob(t *testing.T, more string) *batchv1.Job {
 	t.Helper()
 	j := &batchv1.Job{}
 	read(t, `
-metadata: {name: j, namespace: flows, creationTimestamp: "2026-11-23T12:00:00Z", labels: {prefect.io/flow_run_id: r}}
+metadata: {name: j, uid: u, namespace: flows, creationTimestamp: "2026-11-23T12:00:00Z", labels: {prefect.io/flow_run_id: r}}
 `+more, j)
 	return j
 }
@@ -32,8 +34,10 @@ metadata: {name: j, namespace: flows, creationTimestamp: "2026-11-23T12:00:00Z",
 func aPod(t *testing.T, name, status string) *corev1.Pod {
 	t.Helper()
 	p := &corev1.Pod{}
+	uid, _, _ := strings.Cut(name, "\n")
 	read(t, `
 metadata:
+  uid: uid of `+uid+`
   name: `+name+`
   namespace: flows
   creationTimestamp: "2026-11-23T12:00:00Z"
@@ -115,6 +119,7 @@ func TestJudge(t *testing.T) {
 		job   string
 		note  string
 		pods  pods
+		owner types.UID // the pods' Job's, if it is not this one
 		rules func(*trouble.Rules)
 		want  *trouble.Finding
 	}{
@@ -137,6 +142,7 @@ func TestJudge(t *testing.T) {
 		{name: "suspended", job: "spec: {suspend: true, template: {spec: {containers: []}}}"},
 
 		{name: "killed for its memory", job: "status: {failed: 1, active: 1}", pods: pods{"p": oomKilled}, want: &oom},
+		{name: "a pod failed of a Job of the same name that was deleted", job: active, pods: pods{"p": oomKilled}, owner: "deleted"},
 		{name: "killed for its memory, and the Job's count is late", job: active, pods: pods{"p": oomKilled}, want: &oom},
 		{
 			name: "evicted", job: "status: {failed: 1}", pods: pods{"p": evicted},
@@ -184,6 +190,47 @@ func TestJudge(t *testing.T) {
 			want: with(pull, func(f *trouble.Finding) { f.Container, f.Message = "setup", "Kubernetes Error: ErrImagePull" }),
 		},
 		{
+			name: "first pull failed, after an init container that took long", job: active,
+			pods: pods{"p": `
+  phase: Pending
+  startTime: "2026-11-23T12:00:10Z"
+  initContainerStatuses:
+    - {name: setup, ready: true, restartCount: 0, image: i, imageID: x, state: {terminated: {exitCode: 0, finishedAt: "2026-11-23T12:02:00Z"}}}
+  containerStatuses:
+    - {name: flow, ready: false, restartCount: 0, image: i, imageID: "", state: {waiting: {reason: ErrImagePull}}}
+`},
+			want: with(pull, func(f *trouble.Finding) { f.From, f.Message = at(180), "Kubernetes Error: ErrImagePull" }),
+		},
+		{
+			name: "first pull failed, after a sidecar whose image is large", job: active,
+			pods: pods{"p": `
+  phase: Pending
+  startTime: "2026-11-23T12:00:10Z"
+  containerStatuses:
+    - {name: sidecar, ready: true, restartCount: 0, image: i, imageID: x, state: {running: {startedAt: "2026-11-23T12:03:00Z"}}}
+    - {name: flow, ready: false, restartCount: 0, image: i, imageID: "", state: {waiting: {reason: ErrImagePull}}}
+`},
+			want: with(pull, func(f *trouble.Finding) { f.From, f.Message = at(240), "Kubernetes Error: ErrImagePull" }),
+		},
+		{
+			name: "a pull failed when the container was to run again, hours later", job: active,
+			pods: pods{"p": `
+  phase: Running
+  startTime: "2026-11-23T12:00:10Z"
+  containerStatuses:
+    - name: flow
+      ready: false
+      restartCount: 1
+      image: i
+      imageID: x
+      state: {waiting: {reason: ErrImagePull}}
+      lastState: {terminated: {exitCode: 1, reason: Error, finishedAt: "2026-11-23T15:00:00Z"}}
+`},
+			want: with(pull, func(f *trouble.Finding) {
+				f.From, f.Message = at(3*3600+60), "Kubernetes Error: ErrImagePull"
+			}),
+		},
+		{
 			name: "its Secret is missing", job: active, pods: pods{"p": waits("CreateContainerConfigError", "secret not found")},
 			want: with(pull, func(f *trouble.Finding) {
 				f.Kind, f.Message = trouble.Container, "Kubernetes Error: secret not found"
@@ -220,6 +267,18 @@ func TestJudge(t *testing.T) {
 		{name: "a launcher is at it", job: active, note: `{"by":"l","until":"2026-11-23T12:10:00Z"}`, pods: pods{"p": oomKilled}, want: with(oom, func(f *trouble.Finding) { f.From = at(600) })},
 		{name: "the launcher that was at it is gone", job: active, note: `{"by":"l","until":"2026-11-23T12:02:00Z"}`, pods: pods{"p": oomKilled}, want: &oom},
 		{name: "seen to and kept", job: active, note: `{"done":true}`, pods: pods{"p": oomKilled}},
+		{
+			name: "its run was told the end", job: active, note: `{"spent":true,"until":"2026-11-23T12:01:00Z"}`, pods: pods{"p": oomKilled},
+			want: &trouble.Finding{Kind: trouble.Spent, Final: true, From: at(60)},
+		},
+		{name: "what failed was of an earlier attempt", job: "status: {failed: 1, active: 1}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": running}},
+		{name: "what failed was of an earlier attempt, and is gone", job: "status: {failed: 1, active: 1}", note: `{"past":["uid of p"]}`, pods: pods{"q": running}},
+		{
+			name: "another pod failed since", job: "status: {failed: 2}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": oomKilled},
+			want: with(oom, func(f *trouble.Finding) {
+				f.Pods, f.Message = []string{"q"}, "Kubernetes Error: pods ['q'] failed for this job"
+			}),
+		},
 		{name: "a note that cannot be read", job: active, note: `{{`, pods: pods{"p": oomKilled}, want: &oom},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -230,7 +289,11 @@ func TestJudge(t *testing.T) {
 			}
 			var all []*corev1.Pod
 			for name, status := range tc.pods {
-				all = append(all, aPod(t, name, status))
+				p := aPod(t, name, status)
+				if tc.owner != "" {
+					p.OwnerReferences[0].UID = tc.owner
+				}
+				all = append(all, p)
 			}
 			// What watches keep must be judged as the whole is.
 			slimmed := make([]*corev1.Pod, 0, len(all))
@@ -270,6 +333,7 @@ func TestJudgeCancelled(t *testing.T) {
 		"still there":   {active, "", at(60)},
 		"has ended":     {`status: {conditions: [{type: Complete, status: "True"}]}`, "", time.Time{}},
 		"was seen to":   {active, `{"done":true}`, time.Time{}},
+		"is to go":      {active, `{"spent":true}`, time.Time{}},
 		"somebody does": {active, `{"until":"2026-11-23T12:05:00Z"}`, at(300)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,6 +342,44 @@ func TestJudgeCancelled(t *testing.T) {
 			f, found := trouble.JudgeCancelled(j, noon, rules())
 			if found == tc.want.IsZero() || !f.From.Equal(tc.want) || found && (f.Kind != trouble.Cancelled || !f.Final) {
 				t.Errorf("%v %+v, want from %s", found, f, tc.want)
+			}
+		})
+	}
+}
+
+func TestNothingLeft(t *testing.T) {
+	complete := `status: {succeeded: 1, conditions: [{type: Complete, status: "True"}]}`
+	succeeded := "\n  phase: Succeeded\n"
+	for name, tc := range map[string]struct {
+		jobs []string
+		note string
+		pods map[string]string
+		want bool
+	}{
+		"neither Jobs nor pods":            {nil, "", nil, true},
+		"a pod without its Job":            {nil, "", map[string]string{"p": running}, false},
+		"what is left of a pod":            {nil, "", map[string]string{"p": oomKilled}, true},
+		"an active Job":                    {[]string{active}, "", nil, false},
+		"a Job that has ended well":        {[]string{complete}, "", map[string]string{"p": succeeded}, true},
+		"one has, another is active":       {[]string{complete, active}, "", nil, false},
+		"one that has a failed pod":        {[]string{complete}, "", map[string]string{"p": oomKilled}, false},
+		"one that has, and was seen to":    {[]string{complete}, `{"done":true}`, map[string]string{"p": oomKilled}, true},
+		"it has ended and a pod goes on":   {[]string{complete}, "", map[string]string{"p": running}, false},
+		"a failed Job nobody has seen yet": {[]string{`status: {failed: 1, conditions: [{type: Failed, status: "True"}]}`}, "", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var jobs []*batchv1.Job
+			for _, status := range tc.jobs {
+				j := aJob(t, status)
+				j.Annotations = map[string]string{trouble.Annotation: tc.note}
+				jobs = append(jobs, j)
+			}
+			var pods []*corev1.Pod
+			for name, status := range tc.pods {
+				pods = append(pods, aPod(t, name, status))
+			}
+			if got := trouble.NothingLeft(jobs, pods, rules()); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})
 	}

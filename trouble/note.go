@@ -1,8 +1,10 @@
 package trouble
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -16,8 +18,8 @@ import (
 // Annotation of a Job holds its Note.
 const Annotation = "prefect-keda.io/trouble"
 
-// maxTold events are remembered: a pod's are told once they are trouble, and
-// Kubernetes itself forgets events after an hour.
+// maxTold events, and as many of the rest, are remembered: a pod's are told once
+// they are trouble, and Kubernetes itself forgets events after an hour.
 const maxTold = 64
 
 // Note is what launchers leave on a Job for each other. It is written with the
@@ -37,6 +39,12 @@ type Note struct {
 	Tries int `json:"tries,omitempty"`
 	// Events are the beginnings of the uids of events that were told.
 	Events []string `json:"events,omitempty"`
+	// Stories are those of final trouble that were told, each a kind and the
+	// beginning of the uid of the pod or Job: Prefect may refuse the state after.
+	Stories []string `json:"stories,omitempty"`
+	// Past are the beginnings of the uids of pods that failed in an earlier attempt
+	// of the run. It was started again since, and its Job went on.
+	Past []string `json:"past,omitempty"`
 }
 
 // NoteOf reads the Job's note. One that cannot be read is none: the worst that
@@ -67,16 +75,39 @@ func Leaving(j *batchv1.Job) bool {
 // Knows reports whether an event was told.
 func (n Note) Knows(e corev1.Event) bool { return slices.Contains(n.Events, short(e.UID)) }
 
-// With is the note after these events were told.
-func (n Note) With(events []corev1.Event) Note {
-	n.Events = slices.Clone(n.Events)
-	for _, e := range events {
-		if !n.Knows(e) {
-			n.Events = append(n.Events, short(e.UID))
-		}
-	}
-	n.Events = n.Events[max(0, len(n.Events)-maxTold):]
+// With is the note after an event was told.
+func (n Note) With(e corev1.Event) Note {
+	n.Events = withLast(n.Events, short(e.UID))
 	return n
+}
+
+// KnowsStory reports whether the story was told of a pod or Job in that trouble.
+func (n Note) KnowsStory(k Kind, of types.UID) bool { return slices.Contains(n.Stories, story(k, of)) }
+
+// WithStory is the note after it was.
+func (n Note) WithStory(k Kind, of types.UID) Note {
+	n.Stories = withLast(n.Stories, story(k, of))
+	return n
+}
+
+func story(k Kind, of types.UID) string { return string(k) + " " + short(of) }
+
+// IsPast reports whether a pod's failure is not this attempt's.
+func (n Note) IsPast(p *corev1.Pod) bool { return slices.Contains(n.Past, short(p.UID)) }
+
+// WithPast is the note when that is known of a pod.
+func (n Note) WithPast(p *corev1.Pod) Note {
+	n.Past = withLast(n.Past, short(p.UID))
+	return n
+}
+
+// withLast adds what is not there yet, to the last maxTold, and leaves all as it is.
+func withLast(all []string, text string) []string {
+	if slices.Contains(all, text) {
+		return all
+	}
+	all = append(slices.Clone(all), text)
+	return all[max(0, len(all)-maxTold):]
 }
 
 func short(uid types.UID) string { return string(uid[:min(8, len(uid))]) }
@@ -139,10 +170,18 @@ func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return slim
 }
 
-// Belongs reports whether a pod is the Job's: a run may have had several Jobs.
-func Belongs(p *corev1.Pod, j *batchv1.Job) bool {
-	if len(p.OwnerReferences) == 0 {
-		return p.Labels[job.LabelFlowRunID] == j.Labels[job.LabelFlowRunID]
+// PodsOf are those of a run's pods that are the Job's, the oldest first. A run
+// may have had several Jobs, and of one name too when one was deleted and created
+// again, so the uid tells.
+func PodsOf(j *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
+	var own []*corev1.Pod
+	for _, p := range pods {
+		if metav1.IsControlledBy(p, j) {
+			own = append(own, p)
+		}
 	}
-	return slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "Job" && o.Name == j.Name })
+	slices.SortFunc(own, func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
+	return own
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -66,7 +67,7 @@ func TestEvents(t *testing.T) {
 
 func TestNoteRemembersEvents(t *testing.T) {
 	event := func(uid string) corev1.Event { return corev1.Event{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}} }
-	n := trouble.Note{By: "l", Until: noon, Tries: 2}.With([]corev1.Event{event("aaaaaaaa-1"), event("b"), event("b")})
+	n := trouble.Note{By: "l", Until: noon, Tries: 2}.With(event("aaaaaaaa-1")).With(event("b")).With(event("b"))
 	j := aJob(t, "")
 	j.Annotations = map[string]string{trouble.Annotation: n.String()}
 	back := trouble.NoteOf(j)
@@ -77,21 +78,42 @@ func TestNoteRemembersEvents(t *testing.T) {
 		t.Error("it does not know what was told")
 	}
 	for i := range 200 {
-		back = back.With([]corev1.Event{event(time.Duration(i).String())})
+		back = back.With(event(time.Duration(i).String()))
 	}
 	if len(back.Events) != 64 || !back.Knows(event("199ns")) {
 		t.Errorf("%d events are remembered, want the last 64", len(back.Events))
 	}
 }
 
-func TestBelongs(t *testing.T) {
-	j, p := aJob(t, ""), aPod(t, "p", running)
-	other := j.DeepCopy()
-	other.Name = "of-another-attempt"
-	if !trouble.Belongs(p, j) || trouble.Belongs(p, other) {
-		t.Error("a pod is its owner's")
+func TestNoteRemembersStoriesAndPods(t *testing.T) {
+	j := aJob(t, "")
+	j.Annotations = map[string]string{trouble.Annotation: trouble.Note{}.WithStory(trouble.Failed, "a").WithPast(aPod(t, "p", running)).String()}
+	n := trouble.NoteOf(j)
+	if !n.KnowsStory(trouble.Failed, "a") || n.KnowsStory(trouble.Failed, "b") || n.KnowsStory(trouble.ImagePull, "a") {
+		t.Errorf("stories %q, want that of a's failure", n.Stories)
 	}
-	if slim := trouble.SlimPod(p); !trouble.Belongs(slim, j) || trouble.Belongs(slim, other) {
-		t.Error("a slimmed pod is its owner's")
+	if !n.IsPast(aPod(t, "p", running)) || n.IsPast(aPod(t, "q", running)) {
+		t.Errorf("past are %q, want p", n.Past)
+	}
+}
+
+func TestPodsOf(t *testing.T) {
+	j, p := aJob(t, ""), aPod(t, "p", running)
+	again := j.DeepCopy()
+	again.UID = "of the Job that was created again by the same name"
+	orphan, older := aPod(t, "orphan", running), aPod(t, "z", running)
+	orphan.OwnerReferences = nil
+	older.CreationTimestamp = metav1.NewTime(at(-5))
+	names := func(j *batchv1.Job, pods ...*corev1.Pod) (names []string) {
+		for _, p := range trouble.PodsOf(j, pods) {
+			names = append(names, p.Name)
+		}
+		return names
+	}
+	if d := cmp.Diff([]string{"z", "p"}, names(j, p, orphan, trouble.SlimPod(older))); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if got := names(again, p, orphan, trouble.SlimPod(older)); got != nil {
+		t.Errorf("a Job of the same name has %q", got)
 	}
 }

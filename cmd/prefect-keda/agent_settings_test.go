@@ -97,6 +97,7 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--server-port", "1"}}, "PREFECT__SERVER__PORT=1", "2", func(r *reached) { r.API.API, r.Jobs.API = "http://localhost:1", "http://localhost:1" }},
 		{[][]string{{"--keep-alive"}}, "PREFECT__CLOUD__AGENT__KUBERNETES_KEEP_ALIVE=true", "false", func(r *reached) { r.Kubernetes.KeepAlive = true }},
 		// Ours, of which the agent had none.
+		{[][]string{{"--job-ttl", "1h"}}, "PREFECT_KEDA_JOB_TTL=1h", "2h", func(r *reached) { r.Jobs.TTLSeconds, r.Launcher.JobTTL = 3600, time.Hour }},
 		{[][]string{{"--pod-grace", "3m"}}, "PREFECT_KEDA_POD_GRACE=3m", "5m", func(r *reached) { r.Launcher.Rules.Grace = 3 * time.Minute }},
 		{[][]string{{"--pending-timeout", "1h"}}, "PREFECT_KEDA_PENDING_TIMEOUT=1h", "2h", func(r *reached) { r.Launcher.Rules.PendingFor = time.Hour }},
 		{[][]string{{"--pod-retries"}}, "PREFECT_KEDA_POD_RETRIES=true", "false", func(r *reached) { r.Launcher.Rules.PodRetries = true }},

@@ -181,7 +181,7 @@ func launcherOptions(s config.Launcher, name string, log *slog.Logger, registry 
 	return launcher.Options{
 		Name: name, AgentName: s.Agent.Name, Namespace: s.Namespace, Labels: s.Labels,
 		IdleTimeout: s.IdleTimeout, PollInterval: s.PollInterval, Lookahead: s.Lookahead,
-		Rules: rules(s.Trouble), DeleteFinished: bool(s.DeleteFinishedJobs), KeepFailed: s.KeepFailedJobs, LogLines: s.LogLines,
+		Rules: rules(s.Trouble), DeleteFinished: bool(s.DeleteFinishedJobs), JobTTL: s.JobTTL, KeepFailed: s.KeepFailedJobs, LogLines: s.LogLines,
 		DrainTimeout: s.DrainTimeout, ClaimGrace: s.ClaimGrace, Concurrency: s.Concurrency, MaxPolls: s.MaxPolls,
 		Logger: log, Registerer: registry,
 	}
