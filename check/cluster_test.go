@@ -156,7 +156,7 @@ func TestClusterIsWell(t *testing.T) {
 	got, failures := results(t, check.OfCluster(c.options()))
 	want := []check.Result{
 		{Check: "Kubernetes API", Status: check.OK, Detail: "v1.34.4 at https://kubernetes, by kubeconfig k"},
-		{Check: "permissions", Status: check.OK, Detail: "all 10 of the Role prefect-keda-launcher in flows"},
+		{Check: "permissions", Status: check.OK, Detail: "all 11 of the Role prefect-keda-launcher in flows"},
 		{Check: "namespace", Status: check.OK, Detail: "flows"},
 		{Check: "Job template", Status: check.OK, Detail: "the built-in one, rendered"},
 		{Check: "service account", Status: check.OK, Detail: "flows"},
