@@ -17,6 +17,9 @@ const (
 	// maxWaiting errands per worker may wait for Kubernetes before nothing more is
 	// claimed: with a full quota, what is not claimed is better off in the queue.
 	maxWaiting = 4
+	// maxRepairs of other launchers' claims per worker are in hand at once, besides.
+	// Their launchers may be alive and wait for the same quota.
+	maxRepairs = 1
 	// minTurn is how often the loop comes round at least, for Live.
 	minTurn = 5 * time.Second
 	// syncInterval is how often the watch of Jobs is asked whether it is ready.
@@ -129,8 +132,9 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	if synced, err := s.jobs.ready(); !synced {
-		// Without the Jobs nothing can be decided.
-		if apierrors.IsForbidden(err) {
+		// Without the Jobs nothing can be decided, and without the namespace's UID
+		// nobody's claim be told from ours.
+		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: %w", advice(err, s.Namespace), err)
 		}
 		for _, q := range ask {
@@ -194,7 +198,7 @@ func (s *loop) learn(ctx context.Context, k look) error {
 // ours are the runs whose Jobs are for us to see to.
 func (s *loop) ours(jobs prefect.Supervision) prefect.Supervision {
 	others := func(r prefect.JobRun) bool {
-		return !prefect.LabelsMatch(s.Labels, r.Labels) || r.Claim.Namespace != "" && r.Claim.Namespace != s.Namespace
+		return !prefect.LabelsMatch(s.Labels, r.Labels) || !r.Claim.IsIn(s.Namespace, s.jobs.namespaceUID())
 	}
 	return prefect.Supervision{Cancelled: slices.DeleteFunc(jobs.Cancelled, others), Silent: slices.DeleteFunc(jobs.Silent, others)}
 }
@@ -213,8 +217,8 @@ func (s *loop) unanswered(ctx context.Context, now time.Time, k look) error {
 
 func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
-		Now: now, Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
-		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
+		Now: now, NamespaceUID: s.jobs.namespaceUID(), Due: s.due, DueRead: s.dueRead, Claimed: s.claimed, ClaimedRead: s.claimedRead,
+		Present: map[string]Presence{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.notBefore, Beats: s.beatAt, Turn: s.turn,
 	}
 	for id := range s.hand {
@@ -222,7 +226,7 @@ func (s *loop) replan(ctx context.Context, now time.Time) {
 	}
 	for _, runs := range [][]prefect.FlowRun{s.due, s.claimed} {
 		for _, run := range runs {
-			w.Jobs[run.ID] = s.jobs.known(run.ID)
+			w.Present[run.ID] = s.jobs.known(run.ID)
 		}
 	}
 	plan := NewPlan(s.Options, w)
@@ -282,10 +286,7 @@ func (s *loop) dispatch(now time.Time) {
 			a := s.beats[0]
 			s.beats = s.beats[1:]
 			s.beginNew(a)
-		case len(s.pending) > 0 && s.mayClaim(now):
-			a := s.pending[0]
-			s.pending = s.pending[1:]
-			s.beginNew(a)
+		case s.beginPending(now):
 		default:
 			if s.full && len(s.pending) == 0 {
 				s.full, s.next[whatIsDue] = false, now // there is more where that came from
@@ -295,8 +296,46 @@ func (s *loop) dispatch(now time.Time) {
 	}
 }
 
-func (s *loop) mayClaim(now time.Time) bool {
-	return !now.Before(s.claimsFrom) && s.waiting.len()+len(s.ready) < maxWaiting*s.Concurrency
+// beginPending begins the first action that may begin. What waits for Kubernetes
+// holds up neither those that see to Jobs in trouble, which may be what fills the
+// quota, nor those behind it.
+func (s *loop) beginPending(now time.Time) bool {
+	waiting, repairs := 0, 0
+	for _, e := range s.hand {
+		switch {
+		case s.repairsAnother(e.Action):
+			repairs++
+		case e.waits:
+			waiting++
+		}
+	}
+	creates := !now.Before(s.claimsFrom)
+	i := slices.IndexFunc(s.pending, func(a Action) bool {
+		switch {
+		case a.Kind == Resolve:
+			return true
+		case s.repairsAnother(a):
+			return creates && repairs < maxRepairs*s.Concurrency
+		case a.Kind == Repair:
+			return creates
+		}
+		return creates && waiting < maxWaiting*s.Concurrency
+	})
+	if i < 0 {
+		return false
+	}
+	a := s.pending[i]
+	if i == 0 {
+		s.pending = s.pending[1:] // thousands may follow
+	} else {
+		s.pending = slices.Delete(s.pending, i, i+1)
+	}
+	s.beginNew(a)
+	return true
+}
+
+func (s *loop) repairsAnother(a Action) bool {
+	return a.Kind == Repair && a.Run.Claim != nil && a.Run.Claim.Launcher != s.Name
 }
 
 // beginNew begins an action unless its run is in hand. A plan never says so, but
@@ -312,6 +351,7 @@ func (s *loop) begin(e *errand) {
 	if e.Kind == Heartbeat {
 		s.beating++
 	}
+	e.waits = false
 	s.hand[e.Run.ID] = e
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	s.workers.Go(func() error {
@@ -336,6 +376,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.kube.succeed(ctx, now)
 		s.claimsFrom = time.Time{}
 	}
+	o.waits = !o.again.IsZero()
 	switch {
 	case o.again.IsZero():
 	case s.draining:

@@ -77,7 +77,7 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 		}
 	}
 	for _, run := range s.Silent {
-		if c.pods.HasSynced() && len(c.known(run.ID)) == 0 && !anyAlive(indexed[*corev1.Pod](c.pods, run.ID)) {
+		if c.pods.HasSynced() && len(c.known(run.ID).Jobs) == 0 && !anyAlive(indexed[*corev1.Pod](c.pods, run.ID)) {
 			all = append(all, Troubled{trouble.Finding{Kind: trouble.JobGone, Final: true}, run.Claim.Job, run.ID})
 		}
 	}

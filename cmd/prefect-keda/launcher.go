@@ -78,6 +78,7 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	}
 	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, job.Renderer{Settings: jobSettings(s), Source: source.New(nil)}, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
+		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, s.Namespace) },
 	})
 	if err != nil {
 		return misconfigured{err}
