@@ -195,6 +195,7 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	return l.launch(ctx, e)
 }
 
+// claimOn is the claim of what is to be done, with the Job to adopt or to create.
 func (l *Launcher) claimOn(e *errand) prefect.Claim {
 	c := prefect.Claim{Launcher: l.Name, Namespace: l.Namespace, NamespaceUID: l.jobs.namespaceUID(), Attempt: e.Run.Attempt(), Job: e.Job}
 	if c.Job == "" && e.job != nil {
@@ -282,7 +283,7 @@ func (l *Launcher) read(ctx context.Context, e *errand) (prefect.FlowRun, outcom
 func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 	began := time.Now()
 	if age(e.confirmed, began) > claimWithin {
-		return outcome{errand: e, result: overtaken}, false
+		return outcome{errand: e, result: overtaken, err: fmt.Errorf("the run was read more than %s ago, too long to claim it; looking again", claimWithin)}, false
 	}
 	sent, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
 	r, err := l.backend.Claim(sent, e.Run, e.claim)

@@ -300,6 +300,9 @@ func (s *loop) dispatch(now time.Time) {
 // holds up neither those that see to Jobs in trouble, which may be what fills the
 // quota, nor those behind it.
 func (s *loop) beginPending(now time.Time) bool {
+	if len(s.pending) == 0 {
+		return false
+	}
 	waiting, repairs := 0, 0
 	for _, e := range s.hand {
 		switch {

@@ -126,21 +126,21 @@ const beatInterval = 3 * time.Minute
 
 // NewPlan decides. It is a pure function:
 //
-//	due run, Scheduled family | a Job, of any attempt, that can take it | Adopt
-//	                          | a Job that is being deleted   | nothing yet
-//	                          | else                          | Launch
-//	due run, Running          | a Job of this attempt         | Adopt
-//	                          | another that can take it      | nothing: its pod takes the retry itself
-//	                          | a Job that is being deleted   | nothing yet
-//	                          | else                          | Relaunch
-//	run ahead                 |                               | the same, later
-//	claimed run               | a Job, of any attempt, that can take it | Heartbeat, every 3 minutes
-//	                          | another of the claim's attempt | nothing: its pod ended without the run
-//	                          | none, but a pod that lives    | nothing yet
-//	                          | none, claim older than grace or our own | Repair
-//	                          | none, younger claim           | nothing: its launcher is at it
-//	claimed run, its Job's place another namespace or cluster | nothing: not ours
-//	Job in trouble            | whose time has come           | Resolve
+//	due run, Scheduled family  | a Job, of any attempt, that can take it    | Adopt
+//	                           | a Job that is being deleted                | nothing yet
+//	                           | else                                       | Launch
+//	due run, Running           | a Job of this attempt                      | Adopt
+//	                           | another Job that can take it               | nothing: its pod takes the retry itself
+//	                           | a Job that is being deleted                | nothing yet
+//	                           | else                                       | Relaunch
+//	run ahead                  |                                            | the same, later
+//	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, every 3 minutes
+//	                           | a Job of the claim's attempt               | nothing: its pod ended without the run
+//	                           | no such Job, a pod that lives              | nothing yet
+//	                           | neither, claim older than grace or our own | Repair
+//	                           | neither, younger claim                     | nothing: its launcher is at it
+//	run claimed from elsewhere |                                            | nothing: another namespace or cluster
+//	Job in trouble             | whose time has come                        | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
 // are left alone.
