@@ -59,8 +59,6 @@ type errand struct {
 	failure string
 	// handBack is why the run must be handed back.
 	handBack string
-	// waits for its next try, and occupies no worker.
-	waits bool
 	// last: there will be no further try, we are leaving.
 	last bool
 }

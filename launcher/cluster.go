@@ -65,7 +65,8 @@ type jobs interface {
 	namespaceUID() string
 	// known is what there is of a run as far as we have heard, our own Jobs included.
 	known(flowRun string) Presence
-	// list asks for the same; the answer is not from a cache.
+	// list asks for the same; the answer is not from a cache. With an error it may be
+	// part of it.
 	list(ctx context.Context, flowRun string) (Presence, error)
 	create(ctx context.Context, j *batchv1.Job) error
 	get(ctx context.Context, name string) (*batchv1.Job, error)
@@ -277,10 +278,7 @@ func (c *cluster) delivered(object any) {
 
 func (c *cluster) list(ctx context.Context, flowRun string) (Presence, error) {
 	jobs, pods, err := c.inspect(ctx, flowRun)
-	if err != nil {
-		return Presence{}, err
-	}
-	return presenceOf(jobs, pods), nil
+	return presenceOf(jobs, pods), err
 }
 
 func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {

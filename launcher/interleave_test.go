@@ -251,7 +251,7 @@ func (y *eyes) get(ctx context.Context, name string) (j *batchv1.Job, err error)
 	err = y.call("get", false, func() error {
 		y.store.mu.Lock()
 		defer y.store.mu.Unlock()
-		if j = y.store.jobs[name]; j == nil {
+		if j = y.store.jobs[name].DeepCopy(); j == nil {
 			return apierrors.NewNotFound(jobsResource, name)
 		}
 		return ctx.Err()
@@ -350,8 +350,8 @@ func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	if errors.Join(errs[:]...) != nil {
 		return
 	}
-	for id := range y.runs {
-		w.Present[id] = y.known(id)
+	for _, r := range slices.Concat(w.Due, w.Claimed) {
+		w.Present[r.ID] = y.known(r.ID)
 	}
 	w.Troubled = y.troubled(l.Rules, prefect.Supervision{})
 	for _, a := range NewPlan(l.Options, w).Actions {

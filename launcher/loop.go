@@ -50,8 +50,10 @@ type loop struct {
 	ready   []*errand          // to go on with
 	waiting calendar[*errand]  // for their next try
 	hand    map[string]*errand // by flow run: begun and not over
-	working int                // errands that occupy a worker
-	beating int                // heartbeats among them
+	// repairing are the runs in hand whose claim is another's, and whether they wait.
+	repairing map[string]bool
+	working   int // errands that occupy a worker
+	beating   int // heartbeats among them
 
 	due         []prefect.FlowRun
 	dueRead     time.Time
@@ -78,7 +80,7 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		looks:    make(chan look, questions),
 		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
 		kube:     l.streak("kubernetes"),
-		hand:     map[string]*errand{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
+		hand:     map[string]*errand{}, repairing: map[string]bool{}, settled: map[string]time.Time{}, notBefore: map[string]time.Time{}, beatAt: map[string]time.Time{},
 		next: [questions]time.Time{now, now, now}, busyAt: now,
 	}
 }
@@ -303,13 +305,10 @@ func (s *loop) beginPending(now time.Time) bool {
 	if len(s.pending) == 0 {
 		return false
 	}
-	waiting, repairs := 0, 0
-	for _, e := range s.hand {
-		switch {
-		case s.repairsAnother(e.Action):
-			repairs++
-		case e.waits:
-			waiting++
+	waiting := s.waiting.len() + len(s.ready)
+	for _, waits := range s.repairing {
+		if waits {
+			waiting--
 		}
 	}
 	creates := !now.Before(s.claimsFrom)
@@ -318,7 +317,7 @@ func (s *loop) beginPending(now time.Time) bool {
 		case a.Kind == Resolve:
 			return true
 		case s.repairsAnother(a):
-			return creates && repairs < maxRepairs*s.Concurrency
+			return creates && len(s.repairing) < maxRepairs*s.Concurrency
 		case a.Kind == Repair:
 			return creates
 		}
@@ -345,6 +344,9 @@ func (s *loop) repairsAnother(a Action) bool {
 // an action of the calendar may be older than the errand.
 func (s *loop) beginNew(a Action) {
 	if s.hand[a.Run.ID] == nil {
+		if s.repairsAnother(a) {
+			s.repairing[a.Run.ID] = false
+		}
 		s.begin(&errand{Action: a})
 	}
 }
@@ -354,7 +356,9 @@ func (s *loop) begin(e *errand) {
 	if e.Kind == Heartbeat {
 		s.beating++
 	}
-	e.waits = false
+	if s.repairing[e.Run.ID] {
+		s.repairing[e.Run.ID] = false
+	}
 	s.hand[e.Run.ID] = e
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	s.workers.Go(func() error {
@@ -379,7 +383,10 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.kube.succeed(ctx, now)
 		s.claimsFrom = time.Time{}
 	}
-	o.waits = !o.again.IsZero()
+	id := o.Run.ID
+	if _, repairs := s.repairing[id]; repairs {
+		s.repairing[id] = true
+	}
 	switch {
 	case o.again.IsZero():
 	case s.draining:
@@ -390,8 +397,8 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.waiting.put(o.again, o.errand)
 		return
 	}
-	id := o.Run.ID
 	delete(s.hand, id)
+	delete(s.repairing, id)
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	switch {
 	case o.Kind == Heartbeat:
