@@ -144,7 +144,7 @@ func (c *clusterChecks) permissions(ctx context.Context) (string, error) {
 }
 
 // read reads an object of the Jobs' namespace or, by path, any other. Those who
-// launch may read none of these, and it is no fault of the installation.
+// launch may read hardly any of these, and it is no fault of the installation.
 func (c *clusterChecks) read(ctx context.Context, path string, into any) error {
 	err := c.cluster.Objects.Read(ctx, path, into)
 	if apierrors.IsForbidden(err) {

@@ -158,7 +158,7 @@ func TestClusterIsWell(t *testing.T) {
 	got, failures := results(t, check.OfCluster(c.options()))
 	want := []check.Result{
 		{Check: "Kubernetes API", Status: check.OK, Detail: "v1.34.4 at https://kubernetes, by kubeconfig k"},
-		{Check: "permissions", Status: check.OK, Detail: "all 10 of the Role prefect-keda-launcher in flows"},
+		{Check: "permissions", Status: check.OK, Detail: "all 11 of the Role prefect-keda-launcher in flows"},
 		{Check: "namespace", Status: check.OK, Detail: "flows"},
 		{Check: "Job template", Status: check.OK, Detail: "the built-in one, rendered"},
 		{Check: "service account", Status: check.OK, Detail: "flows"},
@@ -327,7 +327,7 @@ func TestClusterOfTheScaler(t *testing.T) {
 	got, _ := results(t, check.OfCluster(o))
 	want := []check.Result{
 		{Check: "Kubernetes API", Status: check.OK, Detail: "v1.34.4 at https://kubernetes, by kubeconfig k"},
-		{Check: "permissions", Status: check.OK, Detail: "all 4 of the Role prefect-keda-scaler in flows, elsewhere"},
+		{Check: "permissions", Status: check.OK, Detail: "all 5 of the Role prefect-keda-scaler in flows, elsewhere"},
 		{Check: "namespace flows", Status: check.OK, Detail: "flows"},
 		fail("namespace elsewhere", "there is no namespace elsewhere", "kubectl create namespace elsewhere, or set NAMESPACE (--namespace)"),
 		{Check: "KEDA", Status: check.OK, Detail: "2.21.0"},

@@ -69,6 +69,7 @@ func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
 		Name: name, Namespace: b.Namespace, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
 	}, backend, job.Renderer{Settings: b.settings()}, launcher.Kubernetes{
 		Jobs: client.Jobs(b.Namespace), Pods: client.Pods(b.Namespace), Events: client.Events(b.Namespace), Log: client.Logs(b.Namespace),
+		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, b.Namespace) },
 	})
 	if err != nil {
 		b.t.Fatal(err)

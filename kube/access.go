@@ -31,6 +31,7 @@ func LauncherPermissions() []Permission {
 		{"watch", "", "pods", "to tell runs what became of their pods"},
 		{"get", "", "pods/log", "to tell runs the last lines of their pods"},
 		{"list", "", "events", "to tell runs what hinders their pods"},
+		{"get", "", "namespaces", "to tell this cluster's claims from another's"},
 	}
 }
 
@@ -41,6 +42,7 @@ func ScalerPermissions() []Permission {
 		{"watch", "batch", "jobs", "to count claims that lack their Job and Jobs in trouble"},
 		{"list", "", "pods", "to count Jobs in trouble"},
 		{"watch", "", "pods", "to count Jobs in trouble"},
+		{"get", "", "namespaces", "to tell this cluster's claims from another's"},
 	}
 }
 
@@ -85,9 +87,13 @@ func Check(ctx context.Context, client Reviewer, permissions []Permission, names
 	for _, namespace := range namespaces {
 		for _, p := range permissions {
 			kind, sub, _ := strings.Cut(p.Resource, "/")
+			name := ""
+			if kind == "namespaces" {
+				name = namespace // of which no other can be read within it
+			}
 			review, err := client.Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: kind, Subresource: sub,
+					Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: kind, Subresource: sub, Name: name,
 				}},
 			}, metav1.CreateOptions{})
 			if err != nil {

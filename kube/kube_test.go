@@ -122,6 +122,9 @@ func (a allow) Create(ctx context.Context, r *authorizationv1.SelfSubjectAccessR
 	if at.Subresource != "" {
 		resource += "(" + at.Subresource + ")"
 	}
+	if at.Name != "" {
+		resource += "(" + at.Name + ")"
+	}
 	r = r.DeepCopy()
 	r.Status.Allowed = a[at.Verb+" "+resource+"."+at.Group+" "+at.Namespace]
 	return r, nil
@@ -132,15 +135,16 @@ func TestCheck(t *testing.T) {
 		{Verb: "create", Group: "batch", Resource: "jobs", For: "to launch"},
 		{Verb: "list", Group: "batch", Resource: "jobs", For: "to know"},
 		{Verb: "get", Resource: "pods/log", For: "to tell"},
+		{Verb: "get", Resource: "namespaces", For: "to tell apart"},
 	}
-	all := allow{"create jobs.batch a": true, "list jobs.batch a": true, "get pods(log). a": true, "list jobs.batch b": true}
+	all := allow{"create jobs.batch a": true, "list jobs.batch a": true, "get pods(log). a": true, "get namespaces(a). a": true, "list jobs.batch b": true}
 	if err := kube.Check(t.Context(), all, permissions, "a"); err != nil {
 		t.Error(err)
 	}
 	err := kube.Check(t.Context(), all, permissions, "a", "b", "c")
 	want := "the service account lacks permissions " +
-		"in namespace b: create jobs.batch (to launch), get pods/log (to tell); " +
-		"in namespace c: create jobs.batch (to launch), list jobs.batch (to know), get pods/log (to tell)" +
+		"in namespace b: create jobs.batch (to launch), get pods/log (to tell), get namespaces (to tell apart); " +
+		"in namespace c: create jobs.batch (to launch), list jobs.batch (to know), get pods/log (to tell), get namespaces (to tell apart)" +
 		". Add them to its Role"
 	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -169,6 +173,8 @@ func TestClientReadsPods(t *testing.T) {
 			fmt.Fprint(w, `{"apiVersion":"v1","kind":"EventList","items":[{"metadata":{"name":"e"},"reason":"FailedScheduling"}]}`)
 		case "/api/v1/namespaces/flows/pods/p/log?container=flow&tailLines=3":
 			fmt.Fprint(w, "last words\n")
+		case "/api/v1/namespaces/flows":
+			fmt.Fprint(w, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"flows","uid":"6f1e2d3c"}}`)
 		default:
 			t.Errorf("asked for %s", r.URL.RequestURI())
 			w.WriteHeader(http.StatusNotFound)
@@ -191,8 +197,12 @@ func TestClientReadsPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{pods.Items[0].Name, string(pods.Items[0].Status.Phase), events.Items[0].Reason, string(text)}
-	if d := cmp.Diff([]string{"p", "Failed", "FailedScheduling", "last words\n"}, got); d != "" {
+	uid, err := client.NamespaceUID(t.Context(), "flows")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{pods.Items[0].Name, string(pods.Items[0].Status.Phase), events.Items[0].Reason, string(text), uid}
+	if d := cmp.Diff([]string{"p", "Failed", "FailedScheduling", "last words\n", "6f1e2d3c"}, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 }

@@ -22,3 +22,15 @@ func (c *Client) Read(ctx context.Context, path string, into any) error {
 	}
 	return nil
 }
+
+// NamespaceUID tells a namespace from those of the same name in other clusters.
+func (c *Client) NamespaceUID(ctx context.Context, name string) (string, error) {
+	var found struct{ Metadata struct{ UID string } }
+	if err := c.Read(ctx, "/api/v1/namespaces/"+name, &found); err != nil {
+		return "", err
+	}
+	if found.Metadata.UID == "" {
+		return "", fmt.Errorf("get namespace %s: the answer has no UID", name)
+	}
+	return found.Metadata.UID, nil
+}

@@ -18,9 +18,11 @@ const (
 	// older read could resurrect a run that was cancelled or has finished: the
 	// server would take it (prefect1-server-facts c).
 	fresh = time.Second
-	// claimWithin bounds the claim from that read on: a launcher that was stopped
-	// in between does not send it any more.
-	claimWithin = 10 * time.Second
+	// claimWithin bounds the claim, or any other write of a state, from that read on:
+	// a launcher that was stopped in between does not send it any more. It is less
+	// than a pod needs to start and end. A slow server that takes a claim all the
+	// same is found out by reading the run back, or at the next look at the claims.
+	claimWithin = 3 * time.Second
 	// confirmedFor is how long a won claim, or a read of it, lets us create the Job
 	// without looking again; createWithin bounds the request itself, from the same
 	// moment on. Finished Jobs stay for at least five minutes (job.MinTTLSeconds),
@@ -29,6 +31,8 @@ const (
 	createWithin = 30 * time.Second
 	// callTimeout of everything else.
 	callTimeout = 15 * time.Second
+	// glanceTimeout of what we can do without.
+	glanceTimeout = 5 * time.Second
 	// notNow is when to look again at a run that could not be claimed, unless the
 	// backend says when.
 	notNow = 5 * time.Second
@@ -144,8 +148,8 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	if l.stopping.Load() {
 		return outcome{errand: e, result: left}
 	}
-	for _, j := range l.jobs.known(e.Run.ID) {
-		if e.Kind != Adopt && j.Active {
+	for _, j := range l.jobs.known(e.Run.ID).Jobs {
+		if e.Kind != Adopt && j.CanTake {
 			// Another launcher was here since the plan was made; the watch is quicker to
 			// tell than the next look, and spares Prefect a claim.
 			return outcome{errand: e, result: overtaken}
@@ -172,10 +176,14 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 			return o
 		}
 	}
-	e.claim = prefect.Claim{Launcher: l.Name, Namespace: l.Namespace, Attempt: e.Run.Attempt(), Job: e.Job}
-	if e.Job == "" && e.job != nil {
-		e.claim.Job = e.job.Name
+	if e.Run.State.Type.IsRunning() {
+		// Prefect reschedules a Running run without a sign of life for long, but not while
+		// a task waits for its retry. From the claim on none does.
+		if o := l.heartbeat(ctx, e); o.result != done {
+			return o
+		}
 	}
+	e.claim = l.claimOn(e)
 	if o, ok := l.claim(ctx, e); !ok {
 		return o
 	}
@@ -189,6 +197,15 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 		return outcome{errand: e, result: done}
 	}
 	return l.launch(ctx, e)
+}
+
+// claimOn is the claim of what is to be done, with the Job to adopt or to create.
+func (l *Launcher) claimOn(e *errand) prefect.Claim {
+	c := prefect.Claim{Launcher: l.Name, Namespace: l.Namespace, NamespaceUID: l.jobs.namespaceUID(), Attempt: e.Run.Attempt(), Job: e.Job}
+	if c.Job == "" && e.job != nil {
+		c.Job = e.job.Name
+	}
+	return c
 }
 
 // prepare renders the Job. What is wrong with it for good is told once the run
@@ -210,9 +227,9 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), none, 0), false
 	default:
 		e.job = j
-		if e.Kind == Repair && e.claim.Job != "" {
+		if _, identifier := job.Name("", e.Run.ID, e.claim.Attempt, 0); e.Kind == Repair && strings.HasSuffix(e.claim.Job, "-"+identifier) {
 			// The name that was claimed is the lock, even if the template has been given
-			// another name since.
+			// another name since. A Job that was adopted has another attempt's name.
 			e.job.Name = e.claim.Job
 		}
 	}
@@ -233,7 +250,7 @@ func (l *Launcher) lookForJobs(ctx context.Context, e *errand) (outcome, bool) {
 	if err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(notNow)}, false
 	}
-	kind, name := dueAction(e.Run, found)
+	kind, name := dueAction(e.Run, found.Jobs)
 	if kind == 0 {
 		return outcome{errand: e, result: later, hold: time.Now().Add(notNow)}, false
 	}
@@ -278,7 +295,7 @@ func (l *Launcher) read(ctx context.Context, e *errand) (prefect.FlowRun, outcom
 func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 	began := time.Now()
 	if age(e.confirmed, began) > claimWithin {
-		return outcome{errand: e, result: overtaken}, false
+		return outcome{errand: e, result: overtaken, err: fmt.Errorf("the run was read more than %s ago, too long to claim it; looking again", claimWithin)}, false
 	}
 	sent, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
 	r, err := l.backend.Claim(sent, e.Run, e.claim)
@@ -318,7 +335,7 @@ func (l *Launcher) readBack(ctx context.Context, e *errand) prefect.Answer {
 		return prefect.Lost
 	case err != nil:
 		return prefect.NotNow // if it is ours, the next look at the claims tells
-	case run.Claim != nil && run.Claim.Launcher == l.Name && run.Claim.Attempt == e.claim.Attempt:
+	case run.Claim != nil && *run.Claim == e.claim:
 		return prefect.Won
 	case e.Run.State.Type.IsRunning() && run.State.Type.IsRunning() && run.Attempt() != e.claim.Attempt:
 		return prefect.Won // the tasks are not due any more
@@ -347,24 +364,28 @@ func (l *Launcher) fail(ctx context.Context, e *errand) outcome {
 	return outcome{errand: e, result: failed}
 }
 
-// giveBack returns a run that is not at fault to the queue.
+// giveBack returns a run that is not at fault to the queue. The Jobs are looked at
+// before the run is: what came of a try of ours, or of another launcher's, shows
+// in one or the other.
 func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
-	e.confirmed = time.Time{} // no other write does as much harm to a run that has moved on
-	if o, ok := l.stillOurs(ctx, e); !ok {
-		return o
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	found, err := l.jobs.list(ctx, e.Run.ID)
-	for _, j := range found {
-		if j.Active {
-			return l.finished(ctx, e, adopted, j.Name) // one of our tries came through after all
+	glance, cancel := context.WithTimeout(ctx, glanceTimeout)
+	found, err := l.jobs.list(glance, e.Run.ID)
+	cancel()
+	for _, j := range found.Jobs {
+		if j.CanTake || j.Attempt == job.AttemptLabel(e.claim.Attempt) {
+			return l.finished(ctx, e, adopted, j.Name)
 		}
 	}
 	if err != nil {
 		// Kubernetes may be away altogether; then nobody has created anything.
 		l.log.DebugContext(ctx, "handing back without having seen the Jobs", "flow_run", e.Run.ID, "err", err)
 	}
+	e.confirmed = time.Time{} // no other write does as much harm to a run that has moved on
+	if o, ok := l.stillOurs(ctx, e); !ok {
+		return o
+	}
+	ctx, cancel = context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
+	defer cancel()
 	at := time.Now()
 	if !e.last {
 		at = at.Add(handBackDelay)
@@ -390,7 +411,7 @@ func (l *Launcher) stillOurs(ctx context.Context, e *errand) (outcome, bool) {
 		return o, false
 	}
 	switch {
-	case run.State.Type == prefect.Submitted && run.Claim != nil && run.Claim.Attempt == e.claim.Attempt:
+	case run.State.Type == prefect.Submitted && run.Claim != nil && run.Claim.Attempt == e.claim.Attempt && run.Claim.IsIn(l.Namespace, l.jobs.namespaceUID()):
 		e.Run = attempting(run, e.claim.Attempt)
 		return outcome{}, true
 	case e.Run.State.Type.IsRunning() && run.State.Type == prefect.Running:

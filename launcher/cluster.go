@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,18 +50,24 @@ type Kubernetes struct {
 	Events EventClient
 	// Log reads what a container of a pod has written.
 	Log func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error)
+	// UID reads the namespace's, which tells it from others of its name.
+	UID func(ctx context.Context) (string, error)
 }
 
 // jobs is what the launcher needs of Kubernetes.
 type jobs interface {
 	// watch keeps known up to date until ctx ends.
 	watch(ctx context.Context)
-	// ready reports whether known knows the Jobs there are, and if not, why.
+	// ready reports whether known knows the Jobs there are, and namespaceUID where
+	// they are; and if not, why.
 	ready() (bool, error)
-	// known are a run's Jobs as far as we have heard, our own included.
-	known(flowRun string) []Job
-	// list asks for a run's Jobs; the answer is not from a cache.
-	list(ctx context.Context, flowRun string) ([]Job, error)
+	// namespaceUID is where our Jobs are; empty before ready.
+	namespaceUID() string
+	// known is what there is of a run as far as we have heard, our own Jobs included.
+	known(flowRun string) Presence
+	// list asks for the same; the answer is not from a cache. With an error it may be
+	// part of it.
+	list(ctx context.Context, flowRun string) (Presence, error)
 	create(ctx context.Context, j *batchv1.Job) error
 	get(ctx context.Context, name string) (*batchv1.Job, error)
 	supervised
@@ -71,6 +78,9 @@ const (
 	// recentFor is how long a Job of our own is remembered without having been
 	// seen in the watch, which is a matter of milliseconds.
 	recentFor = time.Minute
+	// identifyInterval between two readings of the namespace's UID, which changes
+	// when the namespace is deleted and created again.
+	identifyInterval = 10 * time.Minute
 )
 
 // cluster is the Jobs of one namespace. They are watched and not listed per pass,
@@ -85,6 +95,8 @@ type cluster struct {
 	mu     sync.Mutex
 	recent map[string][]ownJob // by flow run
 	broken error               // why the watch fails at present
+	uid    string              // the namespace's
+	lost   error               // why uid is not known yet
 }
 
 // ownJob is a Job we created; the watch may not have told us yet.
@@ -96,6 +108,9 @@ type ownJob struct {
 func newCluster(client Kubernetes, log *slog.Logger) (*cluster, error) {
 	c := &cluster{Kubernetes: client, log: log, recent: map[string][]ownJob{}}
 	c.informer = newInformer(client.Jobs, &batchv1.Job{}, c.recovered)
+	if _, err := c.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: c.delivered, DeleteFunc: c.delivered}); err != nil {
+		return nil, fmt.Errorf("watch Jobs: %w", err)
+	}
 	c.pods = newInformer(client.Pods, &corev1.Pod{}, func(context.Context) {})
 	if err := c.informer.SetWatchErrorHandlerWithContext(c.failed); err != nil {
 		return nil, fmt.Errorf("watch Jobs: %w", err)
@@ -175,54 +190,95 @@ func (c *cluster) recovered(ctx context.Context) {
 }
 
 func (c *cluster) watch(ctx context.Context) {
-	var pods sync.WaitGroup
-	defer pods.Wait()
-	pods.Go(func() { c.pods.RunWithContext(ctx) })
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { c.pods.RunWithContext(ctx) })
+	beside.Go(func() { c.identify(ctx) })
 	c.informer.RunWithContext(ctx)
 }
 
-func (c *cluster) ready() (bool, error) {
-	if c.informer.HasSynced() {
-		return true, nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return false, c.broken
-}
-
-func (c *cluster) known(flowRun string) []Job {
-	objects, err := c.informer.GetIndexer().ByIndex(byFlowRun, flowRun)
-	if err != nil {
-		return nil // only an index that does not exist; ours does
-	}
-	var found []Job
-	names := map[string]bool{}
-	for _, o := range objects {
-		if j, ok := o.(*batchv1.Job); ok {
-			found = append(found, jobOf(j))
-			names[j.Name] = true
+// identify keeps the namespace's UID. A reading that fails changes nothing.
+func (c *cluster) identify(ctx context.Context) {
+	for failures := 0; ; {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		uid, err := c.UID(call)
+		cancel()
+		pause := identifyInterval
+		c.mu.Lock()
+		if err == nil {
+			c.uid, failures = uid, 0
+		} else if failures++; c.uid == "" {
+			pause = backoff(failures)
+		}
+		first := c.lost == nil
+		c.lost = err
+		c.mu.Unlock()
+		if err != nil && first && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "cannot read the namespace of the Jobs; trying on", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
 		}
 	}
+}
+
+func (c *cluster) namespaceUID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.uid
+}
+
+func (c *cluster) ready() (bool, error) {
+	synced := c.informer.HasSynced()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !synced:
+		return false, c.broken
+	case c.uid == "":
+		return false, c.lost
+	}
+	return true, nil
+}
+
+func (c *cluster) known(flowRun string) Presence {
+	found := presenceOf(indexed[*batchv1.Job](c.informer, flowRun), indexed[*corev1.Pod](c.pods, flowRun))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, own := range c.recent[flowRun] {
-		if !names[own.Name] {
-			found = append(found, own.Job)
+		told := slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.Name == own.Name })
+		if !told && time.Since(own.at) <= recentFor {
+			found.Jobs = append(found.Jobs, own.Job)
 		}
 	}
 	return found
 }
 
-func (c *cluster) list(ctx context.Context, flowRun string) ([]Job, error) {
-	list, err := c.Jobs.List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun})
-	if err != nil {
-		return nil, fmt.Errorf("list the Jobs of flow run %s: %w", flowRun, err)
+// delivered forgets a Job of our own of which the watch has told. Should it be
+// deleted, it is gone for us too.
+func (c *cluster) delivered(object any) {
+	if t, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = t.Obj // stands for a Job whose deletion the watch missed
 	}
-	var found []Job
-	for i := range list.Items {
-		found = append(found, jobOf(&list.Items[i]))
+	j, ok := object.(*batchv1.Job)
+	if !ok {
+		return
 	}
-	return found, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	run := j.Labels[job.LabelFlowRunID]
+	if left := slices.DeleteFunc(c.recent[run], func(own ownJob) bool { return own.Name == j.Name }); len(left) > 0 {
+		c.recent[run] = left
+	} else {
+		delete(c.recent, run)
+	}
+}
+
+func (c *cluster) list(ctx context.Context, flowRun string) (Presence, error) {
+	jobs, pods, err := c.inspect(ctx, flowRun)
+	return presenceOf(jobs, pods), err
 }
 
 func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
@@ -239,7 +295,10 @@ func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
 		}
 	}
 	run := j.Labels[job.LabelFlowRunID]
-	c.recent[run] = append(c.recent[run], ownJob{jobOf(j), now})
+	if slices.ContainsFunc(indexed[*batchv1.Job](c.informer, run), func(known *batchv1.Job) bool { return known.Name == j.Name }) {
+		return nil // the watch was quicker than the answer
+	}
+	c.recent[run] = append(c.recent[run], ownJob{jobOf(j, nil), now})
 	return nil
 }
 
@@ -251,8 +310,16 @@ func (c *cluster) get(ctx context.Context, name string) (*batchv1.Job, error) {
 	return j, nil
 }
 
-func jobOf(j *batchv1.Job) Job {
+func presenceOf(jobs []*batchv1.Job, pods []*corev1.Pod) Presence {
+	found := Presence{Alive: slices.ContainsFunc(pods, trouble.Executes)}
+	for _, j := range jobs {
+		found.Jobs = append(found.Jobs, jobOf(j, pods))
+	}
+	return found
+}
+
+func jobOf(j *batchv1.Job, pods []*corev1.Pod) Job {
 	return Job{
-		Name: j.Name, Attempt: j.Labels[job.LabelAttempt], Active: !trouble.Finished(j), Leaving: trouble.Leaving(j),
+		Name: j.Name, Attempt: j.Labels[job.LabelAttempt], CanTake: trouble.CanTake(j, pods), Leaving: trouble.Leaving(j),
 	}
 }

@@ -20,6 +20,14 @@ const maxSuffix = 4
 // the claim is found without it and repaired by the same name; if after, only
 // the log line is missing.
 func (l *Launcher) launch(ctx context.Context, e *errand) outcome {
+	if e.Kind == Repair {
+		if o, ok := l.lookForRepaired(ctx, e); !ok {
+			return o
+		}
+		// The run is read after the Jobs: one that the claim had adopted may have taken
+		// the run up to its end.
+		e.confirmed = time.Time{}
+	}
 	if o, ok := l.stillOurs(ctx, e); !ok {
 		return o
 	}
@@ -28,11 +36,6 @@ func (l *Launcher) launch(ctx context.Context, e *errand) outcome {
 	}
 	if e.failure != "" {
 		return l.fail(ctx, e)
-	}
-	if e.Kind == Repair {
-		if o, ok := l.lookForRepaired(ctx, e); !ok {
-			return o
-		}
 	}
 	for {
 		err := l.create(ctx, e)
@@ -67,12 +70,12 @@ func (l *Launcher) launch(ctx context.Context, e *errand) outcome {
 }
 
 // isOurs: a Job of the same run and attempt, whoever created it. One of an
-// earlier attempt will do while it is active: a claim may have adopted it.
+// earlier attempt will do while it can take the run.
 func isOurs(found, want *batchv1.Job) bool {
 	if found.Labels[job.LabelFlowRunID] != want.Labels[job.LabelFlowRunID] {
 		return false
 	}
-	return found.Labels[job.LabelAttempt] == want.Labels[job.LabelAttempt] || jobOf(found).Active
+	return found.Labels[job.LabelAttempt] == want.Labels[job.LabelAttempt] || jobOf(found, nil).CanTake
 }
 
 // lookForRepaired asks whether the claim's Job is there after all. A repair acts
@@ -84,12 +87,15 @@ func (l *Launcher) lookForRepaired(ctx context.Context, e *errand) (outcome, boo
 	if err != nil {
 		return l.tryLater(ctx, e, err, kubernetesAPI, retryAfter(err)), false
 	}
-	for _, j := range found {
-		if j.Active || j.Attempt == e.job.Labels[job.LabelAttempt] {
+	for _, j := range found.Jobs {
+		if j.CanTake || j.Attempt == job.AttemptLabel(e.claim.Attempt) {
 			// The watch is late; it need not be told so with every reading of the claims.
 			e.Job = j.Name
 			return outcome{errand: e, result: adopted, hold: time.Now().Add(recentFor)}, false
 		}
+	}
+	if found.Alive {
+		return outcome{errand: e, result: later, hold: time.Now().Add(notNow)}, false
 	}
 	return outcome{}, true
 }
@@ -150,7 +156,7 @@ func (l *Launcher) refusedJob(ctx context.Context, e *errand, err error) outcome
 // claimToFail is for a Running run, whose Job comes before its claim: now that
 // the Job is known to be impossible, the claim decides who tells the author.
 func (l *Launcher) claimToFail(ctx context.Context, e *errand) outcome {
-	e.claim = prefect.Claim{Launcher: l.Name, Namespace: l.Namespace, Attempt: e.Run.Attempt(), Job: e.job.Name}
+	e.claim = l.claimOn(e)
 	if o, ok := l.claim(ctx, e); !ok {
 		return o
 	}

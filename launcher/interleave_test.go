@@ -27,7 +27,7 @@ import (
 // call they make is a point where the other may go first, and at any call (for
 // as many faults as a scenario allows) the caller may die before or after it
 // took effect, the answer may be lost, the call may be refused, or the launcher
-// may be stopped for so long that a third one finishes its work, the pod runs,
+// may be stopped for seconds, or for so long that a third one finishes its work, the pod runs,
 // and the Job is deleted. It is the real code that runs; only the order is ours.
 
 // gate is a launcher waiting to make a call.
@@ -49,10 +49,11 @@ const (
 	dieAfter
 	freezeBefore // stopped until everybody else is done
 	freezeAfter
+	pause // stopped for longer than a pod needs
 )
 
 func (v verdict) String() string {
-	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after"}[v]
+	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after", " pauses"}[v]
 }
 
 // chooser walks a tree of choices depth first, one path per execution.
@@ -86,12 +87,20 @@ func (c *chooser) next() bool {
 	return false
 }
 
+const (
+	// A pod needs so long to start, and so long for its flow.
+	podStarts, podRuns = time.Second, 2500 * time.Millisecond
+	pauseLasts         = 5 * time.Second
+)
+
 // store is Kubernetes as far as names and versions go.
 type store struct {
 	mu      sync.Mutex
 	jobs    map[string]*batchv1.Job
 	pods    []*corev1.Pod
 	created []string // "run attempt", for ever
+	// start is told of a Job's pod; nil where nothing comes of Jobs.
+	start func(*batchv1.Job)
 }
 
 func (s *store) create(j *batchv1.Job) error {
@@ -102,19 +111,22 @@ func (s *store) create(j *batchv1.Job) error {
 	}
 	s.jobs[j.Name] = j.DeepCopy()
 	s.created = append(s.created, j.Labels[job.LabelFlowRunID]+" "+j.Labels[job.LabelAttempt])
+	if s.start != nil {
+		s.start(j)
+	}
 	return nil
 }
 
-func (s *store) of(run string) []Job {
+func (s *store) of(run string) Presence {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []Job
+	var jobs []*batchv1.Job
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
 		if j := s.jobs[name]; j.Labels[job.LabelFlowRunID] == run {
-			found = append(found, jobOf(j))
+			jobs = append(jobs, j)
 		}
 	}
-	return found
+	return presenceOf(jobs, s.pods)
 }
 
 func (s *store) count() int {
@@ -127,7 +139,7 @@ func (s *store) finishAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, j := range s.jobs {
-		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+		complete(j)
 	}
 }
 
@@ -140,6 +152,9 @@ type eyes struct {
 	gates chan *gate   // nil: free to go
 	thaw  chan verdict // ends a freezeAfter
 	blind bool
+	// uid is that of its cluster's namespace; refusal is what creating a Job comes to.
+	uid     string
+	refusal error
 	// all is called once want Jobs exist.
 	want int
 	all  func()
@@ -161,6 +176,9 @@ func (y *eyes) at(op string, write bool) verdict {
 		return proceed
 	case freezeAfter:
 		y.thaw = g.pass
+	case pause:
+		time.Sleep(pauseLasts)
+		return proceed
 	}
 	return v
 }
@@ -203,21 +221,22 @@ func (y *eyes) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, 
 
 func (y *eyes) watch(context.Context) {}
 func (y *eyes) ready() (bool, error)  { return true, nil }
-func (y *eyes) known(run string) []Job {
+func (y *eyes) namespaceUID() string  { return y.uid }
+func (y *eyes) known(run string) Presence {
 	if y.blind {
-		return nil
+		return Presence{}
 	}
 	return y.store.of(run)
 }
 
-func (y *eyes) list(ctx context.Context, run string) (found []Job, err error) {
+func (y *eyes) list(ctx context.Context, run string) (found Presence, err error) {
 	err = y.call("list", false, func() error { found = y.store.of(run); return ctx.Err() })
 	return found, err
 }
 
 func (y *eyes) create(ctx context.Context, j *batchv1.Job) error {
 	return y.call("create", true, func() error {
-		if err := ctx.Err(); err != nil {
+		if err := errors.Join(ctx.Err(), y.refusal); err != nil {
 			return err
 		}
 		err := y.store.create(j)
@@ -232,7 +251,7 @@ func (y *eyes) get(ctx context.Context, name string) (j *batchv1.Job, err error)
 	err = y.call("get", false, func() error {
 		y.store.mu.Lock()
 		defer y.store.mu.Unlock()
-		if j = y.store.jobs[name]; j == nil {
+		if j = y.store.jobs[name].DeepCopy(); j == nil {
 			return apierrors.NewNotFound(jobsResource, name)
 		}
 		return ctx.Err()
@@ -326,7 +345,7 @@ func (s *store) change(ctx context.Context, j *batchv1.Job, do func(*batchv1.Job
 // passOnce is one pass of a launcher, with its tries one after another.
 func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	y.at("look", false)
-	w := World{Now: time.Now(), Jobs: map[string][]Job{}}
+	w := World{Now: time.Now(), NamespaceUID: y.namespaceUID(), Present: map[string]Presence{}}
 	var errs [2]error
 	var due prefect.DueRuns
 	due, errs[0] = y.memory.Due(ctx, prefect.DueQuery{Until: w.Now, Limit: 10})
@@ -335,8 +354,8 @@ func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	if errors.Join(errs[:]...) != nil {
 		return
 	}
-	for id := range y.runs {
-		w.Jobs[id] = y.known(id)
+	for _, r := range slices.Concat(w.Due, w.Claimed) {
+		w.Present[r.ID] = y.known(r.ID)
 	}
 	w.Troubled = y.troubled(l.Rules, prefect.Supervision{})
 	for _, a := range NewPlan(l.Options, w).Actions {
@@ -357,7 +376,15 @@ type scenario struct {
 	setup  func() (*memory, *store)
 	blind  bool
 	faults int
-	// want is what Jobs were created, whatever happened.
+	// apart has each of the two in a cluster of its own, with namespaces of one name.
+	apart bool
+	// living has pods run, for some seconds each, and launchers pause for longer.
+	living bool
+	// refused: Kubernetes takes no Job of the first launcher, and the second comes
+	// when that gives up.
+	refused bool
+	// want is what Jobs were created, whatever happened; where it is left out, any
+	// one.
 	want []string
 	// ends are the states the run may end in before its pod runs.
 	ends []prefect.StateType
@@ -407,6 +434,21 @@ func TestEveryInterleavingOfTwoLaunchers(t *testing.T) {
 			want: []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
 		},
 		{
+			name: "due run, two clusters, one API process", faults: 2, apart: true,
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "due run, API replicas, launchers that pause while the pod runs", faults: 2, blind: true, living: true,
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)).replicated(), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Success},
+		},
+		{
+			name: "a claim given back by one launcher and repaired by the other", faults: 1, living: true, refused: true,
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)), emptyStore() },
+			ends:  []prefect.StateType{prefect.Success},
+		},
+		{
 			name: "a run its author got wrong", faults: 2,
 			setup: func() (*memory, *store) {
 				wrong := run("r").due(long)
@@ -432,45 +474,86 @@ func TestEveryInterleavingOfTwoLaunchers(t *testing.T) {
 // pod, then whoever was frozen.
 func (s scenario) execute(t *testing.T, c *chooser) {
 	m, st := s.setup()
+	clusters := []*store{st}
+	if s.apart {
+		clusters = append(clusters, emptyStore())
+	}
 	gates := make(chan *gate)
 	ctx := t.Context()
 	var trace []string
-	var actors sync.WaitGroup
-	launcher := func(name string, gates chan *gate) (*Launcher, *eyes) {
-		y := &eyes{memory: m, store: st, actor: name, gates: gates, blind: s.blind}
+	var actors, pods sync.WaitGroup
+	for _, st := range clusters {
+		if s.living {
+			st.start = func(j *batchv1.Job) { pods.Go(func() { live(ctx, m, st, j) }) }
+		}
+	}
+	launcher := func(name string, cluster int, gates chan *gate) (*Launcher, *eyes) {
+		cluster %= len(clusters)
+		y := &eyes{memory: m, store: clusters[cluster], uid: fmt.Sprint("cluster ", cluster), actor: name, gates: gates, blind: s.blind}
 		o := Options{Name: name, Namespace: "flows"}.withDefaults()
+		if s.refused {
+			o.RetryFor = 10 * time.Second
+		}
 		return newLauncher(o, y, template{}, y), y
 	}
-	for _, name := range []string{"A", "B"} {
-		l, y := launcher(name, gates)
-		actors.Go(func() { passOnce(ctx, l, y) })
+	for i, name := range []string{"A", "B"} {
+		l, y := launcher(name, i, gates)
+		after := time.Duration(0)
+		if s.refused && i == 0 {
+			y.refusal = apierrors.NewTooManyRequests("slow down", 20)
+		} else if s.refused {
+			after = 20 * time.Second
+		}
+		actors.Go(func() {
+			time.Sleep(after)
+			passOnce(ctx, l, y)
+		})
 	}
-	frozen := turn(c, s.faults, gates, &trace)
+	verdicts := []verdict{proceed, refuse, dieBefore, freezeBefore}
+	if s.living {
+		verdicts = append(verdicts, pause)
+	}
+	frozen := turn(c, s.faults, verdicts, gates, &trace)
 	check := func(when string) {
 		t.Helper()
-		slices.Sort(st.created)
-		if !slices.Equal(st.created, s.want) {
-			t.Errorf("%s: Jobs created: %q, want %q\n%s\n%s", when, st.created, s.want, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+		var created []string
+		for _, st := range clusters {
+			created = append(created, st.created...)
+		}
+		slices.Sort(created)
+		want := s.want
+		if s.refused && len(created) == 1 {
+			want = created
+		}
+		if !slices.Equal(created, want) {
+			t.Errorf("%s: Jobs created: %q, want %q\n%s\n%s", when, created, want, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
 		}
 	}
 	// A third launcher cleans up; between its passes the API forgets its locks.
-	third, y := launcher("C", nil)
 	for range 3 {
 		time.Sleep(31 * time.Second)
-		passOnce(ctx, third, y)
+		for i := range clusters {
+			third, y := launcher("C", i, nil)
+			passOnce(ctx, third, y)
+		}
 	}
+	pods.Wait()
 	check("after a third launcher cleaned up")
 	if end := m.get("r").State.Type; !slices.Contains(s.ends, end) {
 		t.Errorf("the run ends %s, want one of %v\n%s\n%s", end, s.ends, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
 	}
 	// The pod does its work, and in the end the Job is deleted.
-	if len(s.want) > 0 {
+	if len(s.want) > 0 && !s.living {
 		_ = m.setState(ctx, "pod", "r", prefect.State{Type: prefect.Running})
 		_ = m.setState(ctx, "pod", "r", prefect.State{Type: prefect.Success})
 	}
-	st.finishAll()
+	for _, st := range clusters {
+		st.finishAll()
+	}
 	time.Sleep(job.MinTTLSeconds * time.Second)
-	st.jobs = map[string]*batchv1.Job{}
+	for _, st := range clusters {
+		st.jobs = map[string]*batchv1.Job{}
+	}
 	final := m.get("r").State.Type
 	for _, g := range frozen {
 		trace = append(trace, g.actor+" thaws")
@@ -488,14 +571,36 @@ func (s scenario) execute(t *testing.T, c *chooser) {
 	}
 	actors.Wait()
 	check("after those who were frozen went on")
+	if runs := strings.Count(strings.Join(m.writes, "\n"), "pod r Running"); runs > 1 {
+		t.Errorf("pods executed the run %d times\n%s\n%s", runs, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+	}
 	if end := m.get("r").State.Type; end != final {
 		t.Errorf("a launcher that was frozen set the finished run %s\n%s\n%s", end, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
 	}
 }
 
+// live is a pod's life: it does nothing for a run that has finished.
+func live(ctx context.Context, m *memory, st *store, j *batchv1.Job) {
+	time.Sleep(podStarts)
+	if id := j.Labels[job.LabelFlowRunID]; !m.get(id).State.Type.IsFinished() {
+		_ = m.setState(ctx, "pod", id, prefect.State{Type: prefect.Running})
+		time.Sleep(podRuns)
+		_ = m.setState(ctx, "pod", id, prefect.State{Type: prefect.Success})
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if kept := st.jobs[j.Name]; kept != nil {
+		complete(kept)
+	}
+}
+
+func complete(j *batchv1.Job) {
+	j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+}
+
 // turn lets the launchers go on in the order chosen until none waits any more,
 // and returns those it froze.
-func turn(c *chooser, faults int, gates chan *gate, trace *[]string) (frozen []*gate) {
+func turn(c *chooser, faults int, verdicts []verdict, gates chan *gate, trace *[]string) (frozen []*gate) {
 	waiting := map[string]*gate{}
 	quiet := 0
 	for quiet < 3 {
@@ -520,7 +625,7 @@ func turn(c *chooser, faults int, gates chan *gate, trace *[]string) (frozen []*
 		g := waiting[actors[c.choose(len(actors))]]
 		v := proceed
 		if faults > 0 {
-			possible := []verdict{proceed, refuse, dieBefore, freezeBefore}
+			possible := slices.Clone(verdicts)
 			if g.write {
 				possible = append(possible, loseAnswer, dieAfter, freezeAfter)
 			}
@@ -573,7 +678,7 @@ func resolveInTurn(t *testing.T, c *chooser, faults int) {
 		l, y := launcher(name, gates)
 		actors.Go(func() { passOnce(t.Context(), l, y) })
 	}
-	frozen := turn(c, faults, gates, &trace)
+	frozen := turn(c, faults, []verdict{proceed, refuse, dieBefore, freezeBefore}, gates, &trace)
 	third, y := launcher("C", nil)
 	for range 3 {
 		time.Sleep(leaseFor + time.Second)

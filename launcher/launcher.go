@@ -70,7 +70,7 @@ func New(o Options, backend Backend, renderer Renderer, client Kubernetes) (*Lau
 	for _, needed := range []struct {
 		what    string
 		missing bool
-	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client.Jobs == nil}, {"Kubernetes client for pods, events and logs", client.Pods == nil || client.Events == nil || client.Log == nil}} {
+	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client.Jobs == nil}, {"Kubernetes client for pods, events, logs and the namespace", client.Pods == nil || client.Events == nil || client.Log == nil || client.UID == nil}} {
 		if needed.missing {
 			errs = append(errs, fmt.Errorf("no %s", needed.what))
 		}

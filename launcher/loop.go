@@ -18,6 +18,9 @@ const (
 	// maxWaiting errands per worker may wait for Kubernetes before nothing more is
 	// claimed: with a full quota, what is not claimed is better off in the queue.
 	maxWaiting = 4
+	// maxRepairs of other launchers' claims per worker are in hand at once, besides.
+	// Their launchers may be alive and wait for the same quota.
+	maxRepairs = 1
 	// minTurn is how often the loop comes round at least, for Live.
 	minTurn = 5 * time.Second
 	// syncInterval is how often the watch of Jobs is asked whether it is ready.
@@ -51,8 +54,10 @@ type loop struct {
 	ready   []*errand          // to go on with
 	waiting calendar[*errand]  // for their next try
 	hand    map[string]*errand // by flow run: begun and not over
-	working int                // errands that occupy a worker
-	beating int                // heartbeats among them
+	// repairing are the runs in hand whose claim is another's, and whether they wait.
+	repairing map[string]bool
+	working   int // errands that occupy a worker
+	beating   int // heartbeats among them
 
 	due         []prefect.FlowRun
 	claimed     []prefect.FlowRun
@@ -80,7 +85,7 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
 		kube:     l.streak("kubernetes"),
 		template: l.streak("job_template"),
-		hand:     map[string]*errand{}, settled: map[string]time.Time{}, holds: newHolds(), beatAt: map[string]time.Time{},
+		hand:     map[string]*errand{}, repairing: map[string]bool{}, settled: map[string]time.Time{}, holds: newHolds(), beatAt: map[string]time.Time{},
 		next: [questions]time.Time{now, now, now}, busyAt: now,
 	}
 }
@@ -134,8 +139,9 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	if synced, err := s.jobs.ready(); !synced {
-		// Without the Jobs nothing can be decided.
-		if apierrors.IsForbidden(err) {
+		// Without the Jobs nothing can be decided, and without the namespace's UID
+		// nobody's claim be told from ours.
+		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: %w", advice(err, s.Namespace), err)
 		}
 		for _, q := range ask {
@@ -211,7 +217,7 @@ func (s *loop) learn(ctx context.Context, k look) error {
 // ours are the runs whose Jobs are for us to see to.
 func (s *loop) ours(jobs prefect.Supervision) prefect.Supervision {
 	others := func(r prefect.JobRun) bool {
-		return !prefect.LabelsMatch(s.Labels, r.Labels) || r.Claim.Namespace != "" && r.Claim.Namespace != s.Namespace
+		return !prefect.LabelsMatch(s.Labels, r.Labels) || !r.Claim.IsIn(s.Namespace, s.jobs.namespaceUID())
 	}
 	return prefect.Supervision{Cancelled: slices.DeleteFunc(jobs.Cancelled, others), Silent: slices.DeleteFunc(jobs.Silent, others)}
 }
@@ -246,8 +252,8 @@ func (s *loop) leaveAlone(ctx context.Context, now time.Time, wish time.Duration
 
 func (s *loop) replan(ctx context.Context, now time.Time) {
 	w := World{
-		Now: now, Due: s.due, Claimed: s.claimed,
-		Jobs: map[string][]Job{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
+		Now: now, NamespaceUID: s.jobs.namespaceUID(), Due: s.due, Claimed: s.claimed,
+		Present: map[string]Presence{}, Troubled: s.jobs.troubled(s.Rules, s.jobRuns), SupervisedRead: s.jobRunsRead, Busy: map[string]bool{},
 		Settled: s.settled, NotBefore: s.holds.until, Beats: s.beatAt, Turn: s.turn,
 	}
 	for id := range s.hand {
@@ -255,7 +261,7 @@ func (s *loop) replan(ctx context.Context, now time.Time) {
 	}
 	for _, runs := range [][]prefect.FlowRun{s.due, s.claimed} {
 		for _, run := range runs {
-			w.Jobs[run.ID] = s.jobs.known(run.ID)
+			w.Present[run.ID] = s.jobs.known(run.ID)
 		}
 	}
 	plan := NewPlan(s.Options, w)
@@ -313,11 +319,7 @@ func (s *loop) dispatch(now time.Time) {
 			a := s.beats[0]
 			s.beats = s.beats[1:]
 			s.beginNew(a)
-		case len(s.pending) > 0 && s.mayClaim(now):
-			a := s.pending[0]
-			s.pending = s.pending[1:]
-			s.begun++
-			s.beginNew(a)
+		case s.beginPending(now):
 		default:
 			if s.full && len(s.pending) == 0 {
 				s.full, s.next[whatIsDue] = false, now // there is more where that came from
@@ -327,14 +329,56 @@ func (s *loop) dispatch(now time.Time) {
 	}
 }
 
-func (s *loop) mayClaim(now time.Time) bool {
-	return !now.Before(s.claimsFrom) && s.waiting.len()+len(s.ready) < maxWaiting*s.Concurrency
+// beginPending begins the first action that may begin. What waits for Kubernetes
+// holds up neither those that see to Jobs in trouble, which may be what fills the
+// quota, nor those behind it.
+func (s *loop) beginPending(now time.Time) bool {
+	if len(s.pending) == 0 {
+		return false
+	}
+	waiting := s.waiting.len() + len(s.ready)
+	for _, waits := range s.repairing {
+		if waits {
+			waiting--
+		}
+	}
+	creates := !now.Before(s.claimsFrom)
+	i := slices.IndexFunc(s.pending, func(a Action) bool {
+		switch {
+		case a.Kind == Resolve:
+			return true
+		case s.repairsAnother(a):
+			return creates && len(s.repairing) < maxRepairs*s.Concurrency
+		case a.Kind == Repair:
+			return creates
+		}
+		return creates && waiting < maxWaiting*s.Concurrency
+	})
+	if i < 0 {
+		return false
+	}
+	a := s.pending[i]
+	s.begun++
+	if i == 0 {
+		s.pending = s.pending[1:] // thousands may follow
+	} else {
+		s.pending = slices.Delete(s.pending, i, i+1)
+	}
+	s.beginNew(a)
+	return true
+}
+
+func (s *loop) repairsAnother(a Action) bool {
+	return a.Kind == Repair && a.Run.Claim != nil && a.Run.Claim.Launcher != s.Name
 }
 
 // beginNew begins an action unless its run is in hand. A plan never says so, but
 // an action of the calendar may be older than the errand.
 func (s *loop) beginNew(a Action) {
 	if s.hand[a.Run.ID] == nil {
+		if s.repairsAnother(a) {
+			s.repairing[a.Run.ID] = false
+		}
 		s.begin(&errand{Action: a})
 	}
 }
@@ -343,6 +387,9 @@ func (s *loop) begin(e *errand) {
 	s.working++
 	if e.Kind == Heartbeat {
 		s.beating++
+	}
+	if s.repairing[e.Run.ID] {
+		s.repairing[e.Run.ID] = false
 	}
 	s.hand[e.Run.ID] = e
 	s.metrics.inHand.Set(float64(len(s.hand)))
@@ -369,6 +416,10 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.kube.succeed(ctx, now)
 		s.claimsFrom = time.Time{}
 	}
+	id := o.Run.ID
+	if _, repairs := s.repairing[id]; repairs {
+		s.repairing[id] = true
+	}
 	switch {
 	case o.blame == jobTemplate:
 		s.template.fail(ctx, now, o.err)
@@ -385,8 +436,8 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.waiting.put(o.again, o.errand)
 		return
 	}
-	id := o.Run.ID
 	delete(s.hand, id)
+	delete(s.repairing, id)
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	switch {
 	case o.Kind != Heartbeat:

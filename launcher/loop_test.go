@@ -949,7 +949,7 @@ func TestRunThatComesBackIsAdopted(t *testing.T) {
 		synctest.Wait()
 		name, _ := job.Name("prefect-job", "r", "v1", 0)
 		got := m.get("r")
-		want := &prefect.Claim{Launcher: "me", Namespace: "flows", Job: name, Attempt: "v3"}
+		want := &prefect.Claim{Launcher: "me", Namespace: "flows", NamespaceUID: "here", Job: name, Attempt: "v3"}
 		if diff := cmp.Diff(want, got.Claim); diff != "" {
 			t.Errorf("claim (-want +got):\n%s", diff)
 		}
@@ -1028,5 +1028,329 @@ func TestLostLogLineIsNoMatter(t *testing.T) {
 		if got := counter(t, b.metrics.linesDropped); got != 1 {
 			t.Errorf("%v lines counted as dropped, want 1", got)
 		}
+	})
+}
+
+// claims of a namespace with our name in another cluster: the Jobs are there, and
+// so is whoever sees to them.
+func TestAnotherClustersClaimsAreLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		abroad, ours := run("abroad"), run("ours")
+		for _, r := range []*runBuilder{abroad, ours} {
+			name, _ := job.Name("prefect-job", r.ID, "v1", 0)
+			r.version(2).claimedBy("other", "v1", name, time.Now().Add(-time.Minute)).Claim.NamespaceUID = "here"
+		}
+		abroad.Claim.NamespaceUID = "there"
+		silent := run("silent").in(prefect.Running)
+		m := newMemory(abroad, ours, silent)
+		m.silent = map[string]prefect.Claim{"silent": {Namespace: "flows", NamespaceUID: "there", Job: "job-silent"}}
+		b := start(t, m)
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(map[string]int{"ours": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+		if len(m.writes) > 0 || m.count("heartbeat") > 0 {
+			t.Errorf("wrote %q and sent %d heartbeats", m.writes, m.count("heartbeat"))
+		}
+	})
+}
+
+func TestNamespaceCannotBeRead(t *testing.T) {
+	namespaces := schema.GroupResource{Resource: "namespaces"}
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"forbidden": {apierrors.NewForbidden(namespaces, "flows", errors.New("no")), "the launcher's Role in namespace flows must allow get on namespaces"},
+		"not there": {apierrors.NewNotFound(namespaces, "flows"), "the namespace flows does not exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				client := kubernetes(fake.NewClientset(), "flows")
+				client.UID = func(context.Context) (string, error) { return "", tc.err }
+				l, err := New(options("me"), newMemory(run("r")), template{}, client)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := l.Run(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("Run: %v, want one that says %q", err, tc.want)
+				}
+			})
+		})
+	}
+	t.Run("Kubernetes away", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			began, m := time.Now(), newMemory(run("r"))
+			clientset := fake.NewClientset()
+			client := kubernetes(clientset, "flows")
+			client.UID = func(context.Context) (string, error) {
+				if time.Since(began) < 5*time.Minute {
+					return "", errors.New("connection refused")
+				}
+				return "here", nil
+			}
+			l, err := New(options("me"), m, template{}, client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if r := m.get("r"); r.Claim == nil || r.Claim.NamespaceUID != "here" || len(jobsByRun(t, clientset)) != 1 {
+				t.Errorf("claim %+v, Jobs %v", r.Claim, jobsByRun(t, clientset))
+			}
+		})
+	})
+}
+
+// The launcher that made the Job remembers it until the watch has told of it, and
+// no longer.
+func TestJobDeletedByHandBeforeItsPodRanIsCreatedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.IdleTimeout = time.Hour })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		before := b.jobs()
+		if len(before) != 1 {
+			t.Fatalf("%d Jobs, want 1", len(before))
+		}
+		if err := b.client.BatchV1().Jobs("flows").Delete(t.Context(), before[0].Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if after := b.jobs(); len(after) != 1 || after[0].Name != before[0].Name {
+			t.Errorf("Jobs %v, want %s again", after, before[0].Name)
+		}
+		b.stop()
+	})
+}
+
+// The same while its pod lives on, as after a deletion in the background: two pods
+// would execute the run at once.
+func TestNoJobIsCreatedBesideAPodThatLives(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		name, _ := job.Name("prefect-job", "r", "v1", 0)
+		m := newMemory(run("r").version(2).claimedBy("other", "v1", name, time.Now().Add(-time.Minute)))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout = time.Hour
+			add(t, client, podOf("r", corev1.PodStatus{Phase: corev1.PodRunning}))
+		})
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if jobs := b.jobs(); len(jobs) > 0 {
+			t.Errorf("created %s beside the pod", jobs[0].Name)
+		}
+		if err := b.client.CoreV1().Pods("flows").Delete(t.Context(), "pod-r", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if jobs := b.jobs(); len(jobs) != 1 || jobs[0].Name != name {
+			t.Errorf("Jobs %v after the pod was gone, want %s", jobs, name)
+		}
+		b.stop()
+	})
+}
+
+// sidecarLives is a pod whose flow is over and whose other container is not.
+func sidecarLives() *corev1.Pod {
+	p := podOf("r", corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{
+		{Name: "flow", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}},
+		{Name: "proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+	}})
+	p.Spec = corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "flow"}, {Name: "proxy"}}}
+	return p
+}
+
+func TestJobThatASidecarKeepsIsNotAdopted(t *testing.T) {
+	for name, again := range map[string]func() *runBuilder{
+		"restarted":             func() *runBuilder { return run("r").version(5).due(time.Now()) },
+		"a task's retry is due": func() *runBuilder { return run("r").version(5).retrying("t", 4, time.Now()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := start(t, newMemory(again()), func(_ *Options, client *fake.Clientset) { add(t, client, jobOfRun("r"), sidecarLives()) })
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if diff := cmp.Diff(map[string]int{"r": 2}, jobsByRun(t, b.client)); diff != "" {
+					t.Errorf("Jobs by run (-want +got):\n%s", diff)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
+// Started again in the seconds between the run's end and its Job's, the run is
+// claimed with a Job whose pod will not take it.
+func TestClaimWithAJobThatEndedIsRepairedUnderItsOwnName(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").version(5).due(time.Now()))
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout = time.Hour
+			add(t, client, jobOfRun("r"))
+		})
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if c := m.get("r").Claim; c == nil || c.Job != "job-r" {
+			t.Fatalf("claim %+v, want one that adopted job-r", c)
+		}
+		ended := jobOfRun("r", complete)
+		if _, err := b.client.BatchV1().Jobs("flows").Update(t.Context(), ended, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		name, _ := job.Name("prefect-job", "r", "v5", 0)
+		got := map[string]string{}
+		for _, j := range b.jobs() {
+			got[j.Name] = j.Labels[job.LabelAttempt]
+		}
+		if diff := cmp.Diff(map[string]string{"job-r": "v1", name: "v5"}, got); diff != "" {
+			t.Errorf("attempts by Job (-want +got):\n%s", diff)
+		}
+		b.stop()
+	})
+}
+
+func TestRunIsHandedBackWhileKubernetesHangs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		clientset := fake.NewClientset()
+		refusing(clientset, func(string) error { return quota() })
+		client := kubernetes(clientset, "flows")
+		client.Jobs = hanging{client.Jobs.(fakeJobs)}
+		o := options("me")
+		o.RetryFor = 30 * time.Second
+		l, err := New(o, m, template{}, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.Run(ctx) }()
+		time.Sleep(50 * time.Second)
+		synctest.Wait()
+		if s := m.get("r").State; s.Type != prefect.Scheduled {
+			t.Errorf("state %+v, want Scheduled", s)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// hanging does not answer when it is asked for the Jobs of one run.
+type hanging struct{ fakeJobs }
+
+func (h hanging) List(ctx context.Context, o metav1.ListOptions) (*batchv1.JobList, error) {
+	if !strings.Contains(o.LabelSelector, "=") {
+		return h.fakeJobs.List(ctx, o)
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// From the claim of its tasks on nothing keeps Prefect from rescheduling a run
+// that gave no sign of life while its task waited.
+func TestRelaunchedRunGivesASignOfLifeBeforeItsTasksAreClaimed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var order []string
+		note := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, what)
+		}
+		m := newMemory(run("r").retrying("t", 4, time.Now()))
+		m.fault = func(op, _ string, written bool) error {
+			if op == "heartbeat" || op == "claim" && !written {
+				note(op)
+			}
+			return nil
+		}
+		b := start(t, m, func(_ *Options, client *fake.Clientset) {
+			refusing(client, func(string) error { note("create"); return nil })
+		})
+		time.Sleep(5 * time.Second)
+		b.stop()
+		if diff := cmp.Diff([]string{"create", "heartbeat", "claim"}, order); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Claims that wait for a quota keep launchers neither from the Jobs in trouble that
+// fill it nor, where they are another's, from what is due.
+func TestClaimsThatWaitHoldUpNothingElse(t *testing.T) {
+	waiting := func(by string, n int) []*runBuilder {
+		var runs []*runBuilder
+		for i := range n {
+			id := fmt.Sprintf("waits-%02d", i)
+			name, _ := job.Name("prefect-job", id, "v1", 0)
+			runs = append(runs, run(id).version(2).claimedBy(by, "v1", name, time.Now().Add(-time.Minute)))
+		}
+		return runs
+	}
+	full := func(run string) error {
+		if strings.HasPrefix(run, "waits") {
+			return quota()
+		}
+		return nil
+	}
+	t.Run("Jobs in trouble", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			m := newMemory(run("stuck").in(prefect.Submitted))
+			for i := range 64 {
+				m.set(run(fmt.Sprintf("waits-%02d", i)).due(time.Now()))
+			}
+			b := start(t, m, func(_ *Options, client *fake.Clientset) {
+				refusing(client, func(run string) error {
+					if full(run) == nil {
+						return nil
+					}
+					return apierrors.NewTooManyRequests("slow down", 3600)
+				})
+			})
+			time.Sleep(2 * time.Minute)
+			add(t, b.client, jobOfRun("stuck"), podOf("stuck", cannotPull()))
+			time.Sleep(time.Minute + 31*time.Second)
+			synctest.Wait()
+			if s := m.get("stuck").State.Type; s != prefect.Failed {
+				t.Errorf("the run whose image cannot be pulled is %s, want Failed", s)
+			}
+			b.stop()
+		})
+	})
+	t.Run("due runs", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			m := newMemory(waiting("other", 64)...)
+			var mu sync.Mutex
+			tried := map[string]bool{}
+			b := start(t, m, func(_ *Options, client *fake.Clientset) {
+				refusing(client, func(run string) error {
+					mu.Lock()
+					defer mu.Unlock()
+					tried[run] = true
+					return full(run)
+				})
+			})
+			time.Sleep(30 * time.Second)
+			m.set(run("small").due(time.Now()))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if diff := cmp.Diff(map[string]int{"small": 1}, jobsByRun(t, b.client)); diff != "" {
+				t.Errorf("Jobs by run (-want +got):\n%s", diff)
+			}
+			if delete(tried, "small"); len(tried) != maxRepairs*b.Concurrency {
+				t.Errorf("of another's claims %d are tried, want %d at once", len(tried), maxRepairs*b.Concurrency)
+			}
+			b.stop()
+		})
 	})
 }

@@ -67,20 +67,30 @@ type Job struct {
 	Name string
 	// Attempt as its label spells it.
 	Attempt string
-	// Active: neither complete nor failed.
-	Active bool
+	// CanTake: it has not ended, and a pod of it may yet take the run. A Job may last
+	// longer than that, by seconds or, with a sidecar that does not end, for ever.
+	CanTake bool
 	// Leaving: deleted, but its pods may still run.
 	Leaving bool
+}
+
+// Presence is what there is of a run in the cluster.
+type Presence struct {
+	Jobs []Job
+	// Alive: one of its pods executes it, or may yet, whatever became of the Job.
+	Alive bool
 }
 
 // World is all that a plan depends on.
 type World struct {
 	Now time.Time
+	// NamespaceUID is where our Jobs are; other claims are another cluster's.
+	NamespaceUID string
 	// Due and Claimed are what the backend answered.
 	Due     []prefect.FlowRun
 	Claimed []prefect.FlowRun
-	// Jobs by flow run.
-	Jobs map[string][]Job
+	// Present by flow run.
+	Present map[string]Presence
 	// Troubled are the Jobs in trouble, and SupervisedRead when Prefect was asked
 	// for what Kubernetes does not know of them.
 	Troubled       []Troubled
@@ -113,18 +123,21 @@ const beatInterval = 3 * time.Minute
 
 // NewPlan decides. It is a pure function:
 //
-//	due run, Scheduled family | an active Job, of any attempt | Adopt
-//	                          | a Job that is being deleted   | nothing yet
-//	                          | else                          | Launch
-//	due run, Running          | a Job of this attempt         | Adopt
-//	                          | another active Job            | nothing: its pod takes the retry itself
-//	                          | a Job that is being deleted   | nothing yet
-//	                          | else                          | Relaunch
-//	run ahead                 |                               | the same, later
-//	claimed run               | no Job, claim older than grace or our own | Repair
-//	                          | no Job, younger claim         | nothing: its launcher is at it
-//	                          | an active Job                 | Heartbeat, 3 minutes after the last, whoever sent it
-//	Job in trouble, or chore  | whose time has come           | Resolve
+//	due run, Scheduled family  | a Job, of any attempt, that can take it    | Adopt
+//	                           | a Job that is being deleted                | nothing yet
+//	                           | else                                       | Launch
+//	due run, Running           | a Job of this attempt                      | Adopt
+//	                           | another Job that can take it               | nothing: its pod takes the retry itself
+//	                           | a Job that is being deleted                | nothing yet
+//	                           | else                                       | Relaunch
+//	run ahead                  |                                            | the same, later
+//	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, 3 minutes after the last, whoever sent it
+//	                           | a Job of the claim's attempt               | nothing: its pod ended without the run
+//	                           | no such Job, a pod that lives              | nothing yet
+//	                           | neither, claim older than grace or our own | Repair
+//	                           | neither, younger claim                     | nothing: its launcher is at it
+//	run claimed from elsewhere |                                            | nothing: another namespace or cluster
+//	Job in trouble, or chore   | whose time has come                        | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
 // are left alone.
@@ -153,7 +166,7 @@ func NewPlan(o Options, w World) Plan {
 		if w.skips(run) || run.ReadAt.Before(claimedRead[run.ID]) || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
 			continue
 		}
-		kind, adopted := dueAction(run, w.Jobs[run.ID])
+		kind, adopted := dueAction(run, w.Present[run.ID].Jobs)
 		if kind == 0 {
 			continue
 		}
@@ -191,7 +204,7 @@ func (w World) skips(run prefect.FlowRun) bool {
 
 func dueAction(run prefect.FlowRun, jobs []Job) (kind Kind, adopted string) {
 	attempt := job.AttemptLabel(run.Attempt())
-	var active, own string
+	var able, own string
 	for _, j := range jobs {
 		switch {
 		case j.Leaving:
@@ -200,48 +213,43 @@ func dueAction(run prefect.FlowRun, jobs []Job) (kind Kind, adopted string) {
 		case j.Attempt == attempt:
 			own = j.Name
 		}
-		if j.Active {
-			active = j.Name
+		if j.CanTake {
+			able = j.Name
 		}
 	}
 	if run.State.Type.IsScheduled() {
-		if active != "" {
-			return Adopt, active
+		if able != "" {
+			return Adopt, able
 		}
 		return Launch, ""
 	}
 	switch {
 	case own != "":
 		return Adopt, own
-	case active != "":
+	case able != "":
 		return 0, ""
 	}
 	return Relaunch, ""
 }
 
 func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
-	if run.Claim == nil || run.Claim.Namespace != "" && run.Claim.Namespace != o.Namespace {
-		return 0
-	}
-	if !prefect.LabelsMatch(o.Labels, run.Labels) {
+	if run.Claim == nil || !run.Claim.IsIn(o.Namespace, w.NamespaceUID) || !prefect.LabelsMatch(o.Labels, run.Labels) {
 		return 0
 	}
 	attempt := job.AttemptLabel(run.Claim.Attempt)
-	found, active := false, false
-	for _, j := range w.Jobs[run.ID] {
-		// A claim may name the Job of an earlier attempt, which it adopted.
-		found = found || j.Active || j.Attempt == attempt || j.Name == run.Claim.Job
-		active = active || j.Active
-	}
+	found := w.Present[run.ID]
 	switch {
-	case active:
+	case slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.CanTake }):
 		last := slices.MaxFunc([]time.Time{run.StateAt, run.Heartbeat, w.Beats[run.ID]}, time.Time.Compare)
 		if w.Now.Sub(last) >= beatInterval {
 			return Heartbeat
 		}
-	case found:
-		// The Job has ended and the pod never set the run Running. Prefect reschedules
-		// the run, which makes a new attempt.
+	case slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.Attempt == attempt }):
+		// Its pod never set the run Running. Prefect reschedules the run, which makes a
+		// new attempt. A Job of an earlier attempt that the claim adopted is another
+		// matter: it ended for that attempt.
+	case found.Alive:
+		// Its Job was deleted and left it behind; a second pod would run beside it.
 	case run.Claim.Launcher == o.Name, w.Now.Sub(run.StateAt) >= o.ClaimGrace:
 		// A claim of our own that we do not have in hand is from before a restart.
 		return Repair

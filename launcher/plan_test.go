@@ -35,18 +35,24 @@ func planOptions() Options {
 func TestPlan(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return noon.Add(-d) }
 	ahead := noon.Add(4 * time.Second)
-	active := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt, Active: true} }
+	active := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt, CanTake: true} }
 	ended := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt} }
+	over := ended // as far as the run goes
 	paused := run("r").due(time.Time{})
 	paused.State.Type = prefect.Paused
 	elsewhere := run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour))
 	elsewhere.Claim.Namespace = "elsewhere"
+	abroad := run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour))
+	abroad.Claim.NamespaceUID = "there"
+	marked := run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute))
+	marked.Claim.NamespaceUID = "here"
 
 	for _, tc := range []struct {
 		name    string
 		due     *runBuilder
 		claimed *runBuilder
 		jobs    []Job
+		alive   bool
 		world   func(*World)
 		want    []string
 		ahead   []string
@@ -58,7 +64,8 @@ func TestPlan(t *testing.T) {
 		{name: "ahead", due: run("r").due(ahead), ahead: []string{"launch r"}},
 		{name: "comes back while its Job waits", due: run("r").version(3).due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
 		{name: "comes back after its Job has ended", due: run("r").version(3).due(noon), jobs: []Job{ended("j1", "v1")}, want: []string{"launch r"}},
-		{name: "comes back while its Job is being deleted", due: run("r").version(3).due(noon), jobs: []Job{{Name: "j1", Attempt: "v1", Active: true, Leaving: true}}},
+		{name: "comes back while its Job is being deleted", due: run("r").version(3).due(noon), jobs: []Job{{Name: "j1", Attempt: "v1", CanTake: true, Leaving: true}}},
+		{name: "comes back while a sidecar keeps its Job", due: run("r").version(3).due(noon), jobs: []Job{over("j1", "v1")}, want: []string{"launch r"}},
 		{name: "a Job of this very attempt", due: run("r").due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
 		{name: "in hand", due: run("r").due(noon), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},
 		{name: "settled since it was read", due: run("r").due(noon), world: func(w *World) { w.Settled = map[string]time.Time{"r": noon} }},
@@ -70,6 +77,7 @@ func TestPlan(t *testing.T) {
 		{name: "retry is due, its Job was created before we died", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
 		{name: "retry is due, its Job came and went", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
 		{name: "retry is due, the run's pod lives", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j1", "v1")}},
+		{name: "retry is due, a sidecar keeps the run's Job", due: run("r").retrying("t", 4, noon), jobs: []Job{over("j1", "v1")}, want: []string{"relaunch r"}},
 		{name: "retry is due, the run's pod is gone", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j1", "v1")}, want: []string{"relaunch r"}},
 
 		{name: "claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), want: []string{"repair r"}},
@@ -77,10 +85,15 @@ func TestPlan(t *testing.T) {
 		{name: "young claim of our own that is not in hand", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Second)), want: []string{"repair r"}},
 		{name: "claim of our own in hand", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Hour)), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},
 		{name: "claim for another namespace", claimed: elsewhere},
+		{name: "claim without a Job, with our namespace's UID", claimed: marked, want: []string{"repair r"}},
+		{name: "claim for a namespace of our name in another cluster", claimed: abroad},
+		{name: "another cluster's claim beside a Job of ours", claimed: abroad, jobs: []Job{active("j", "v1")}},
 		{name: "claim with its Job under another name", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{active("k", "v1")}},
 		{name: "claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{ended("j", "v1")}},
 		{name: "claim that adopted an earlier attempt's Job", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{active("j", "v1")}},
-		{name: "claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
+		{name: "young claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Second)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim whose Job was deleted, its pod lives", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), alive: true},
 		{name: "claim without a Job of its attempt", claimed: run("r").version(4).claimedBy("other", "v3", "j3", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
 		{name: "claim whose pod waits long", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(3*time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"}},
 		{name: "claim whose pod waits long, with a heartbeat of late", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{active("j", "v1")}, world: func(w *World) { w.Beats = map[string]time.Time{"r": ago(2 * time.Minute)} }},
@@ -102,7 +115,7 @@ func TestPlan(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := World{Now: noon, Jobs: map[string][]Job{"r": tc.jobs}}
+			w := World{Now: noon, NamespaceUID: "here", Present: map[string]Presence{"r": {Jobs: tc.jobs, Alive: tc.alive}}}
 			for _, r := range []*runBuilder{tc.due, tc.claimed} {
 				if r != nil && r.ReadAt.IsZero() {
 					r.ReadAt = noon
@@ -136,7 +149,7 @@ func TestPlanOrder(t *testing.T) {
 			run("younger").version(2).claimedBy("other", "v1", "y", noon.Add(-time.Minute)).FlowRun,
 			run("older").version(2).claimedBy("other", "v1", "o", noon.Add(-time.Hour)).FlowRun,
 		},
-		Jobs: map[string][]Job{"waits": {{Name: "w", Attempt: "v1", Active: true}}},
+		Present: map[string]Presence{"waits": {Jobs: []Job{{Name: "w", Attempt: "v1", CanTake: true}}}},
 	}
 	for i := range 6 {
 		w.Due = append(w.Due, run(fmt.Sprint(5-i)).due(noon.Add(time.Duration(5-i)*time.Second-3*time.Second)).FlowRun)
@@ -169,17 +182,17 @@ func TestPlanOrder(t *testing.T) {
 func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := planOptions()
-		w := World{Now: noon, Jobs: map[string][]Job{}, Beats: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
+		w := World{Now: noon, Present: map[string]Presence{}, Beats: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
 		second := func(label string, from, to int) time.Time {
 			return noon.Add(time.Duration(rapid.IntRange(from, to).Draw(t, label)) * time.Second)
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "runs") {
 			r := run(fmt.Sprintf("r%d", i)).version(rapid.IntRange(1, 4).Draw(t, "version"))
 			for range rapid.IntRange(0, 2).Draw(t, "jobs") {
-				w.Jobs[r.ID] = append(w.Jobs[r.ID], Job{
+				w.add(r.ID, Job{
 					Name:    rapid.SampledFrom([]string{"j1", "j2"}).Draw(t, "job"),
 					Attempt: rapid.SampledFrom([]string{"v1", "v2", "retry-t-v1"}).Draw(t, "attempt"),
-					Active:  rapid.Bool().Draw(t, "active"), Leaving: rapid.Bool().Draw(t, "leaving"),
+					CanTake: rapid.Bool().Draw(t, "active"), Leaving: rapid.Bool().Draw(t, "leaving"),
 				})
 			}
 			switch rapid.IntRange(0, 2).Draw(t, "kind") {
@@ -211,6 +224,13 @@ func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 	})
 }
 
+// add has a run have another Job.
+func (w *World) add(run string, j Job) {
+	p := w.Present[run]
+	p.Jobs = append(p.Jobs, j)
+	w.Present[run] = p
+}
+
 // apply is the world after an action succeeded.
 func (w *World) apply(o Options, a Action) {
 	name := a.Job
@@ -219,11 +239,11 @@ func (w *World) apply(o Options, a Action) {
 		w.Beats[a.Run.ID] = w.Now
 		return
 	case Repair:
-		w.Jobs[a.Run.ID] = append(w.Jobs[a.Run.ID], Job{Name: a.Run.Claim.Job, Attempt: job.AttemptLabel(a.Run.Claim.Attempt), Active: true})
+		w.add(a.Run.ID, Job{Name: a.Run.Claim.Job, Attempt: job.AttemptLabel(a.Run.Claim.Attempt), CanTake: true})
 		return
 	case Launch, Relaunch:
 		name = "new"
-		w.Jobs[a.Run.ID] = append(w.Jobs[a.Run.ID], Job{Name: name, Attempt: job.AttemptLabel(a.Run.Attempt()), Active: true})
+		w.add(a.Run.ID, Job{Name: name, Attempt: job.AttemptLabel(a.Run.Attempt()), CanTake: true})
 	}
 	for i, r := range w.Due {
 		if r.ID == a.Run.ID {

@@ -77,6 +77,9 @@ func advice(err error, namespace string) string {
 	case apierrors.IsNotFound(err):
 		return fmt.Sprintf("the namespace %s does not exist: create it, or set another one for Jobs", namespace)
 	}
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces" {
+		return fmt.Sprintf("the launcher's Role in namespace %s must allow get on namespaces, which gives it no other than that", namespace)
+	}
 	return fmt.Sprintf("the launcher's Role in namespace %s must allow get, list, watch and create on jobs", namespace)
 }
 

@@ -85,7 +85,7 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 	}
 	for _, run := range s.Silent {
 		jobs := indexed[*batchv1.Job](c.informer, run.ID)
-		isTold := len(c.known(run.ID)) == len(jobs) // of those we created
+		isTold := len(c.known(run.ID).Jobs) == len(jobs) // of those we created
 		if isTold && c.pods.HasSynced() && trouble.NothingLeft(jobs, indexed[*corev1.Pod](c.pods, run.ID), r) {
 			all = append(all, Troubled{trouble.Finding{Kind: trouble.JobGone, Final: true}, run.Claim.Job, run.ID})
 		}

@@ -294,7 +294,9 @@ func TestNoAnswerMakesTheLauncherSpin(t *testing.T) {
 	} {
 		for _, verb := range []string{"list", "watch"} {
 			for _, resource := range []string{"jobs", "pods"} {
-				if answer == nil && verb == "list" {
+				// That there are no Jobs to list means that there is no namespace, which
+				// ends a launcher at its start.
+				if answer == nil && verb == "list" || name == "404" && verb == "list" && resource == "jobs" {
 					continue
 				}
 				t.Run(strings.Join([]string{name, verb, resource}, " "), func(t *testing.T) {

@@ -10,7 +10,16 @@ type Claim struct {
 	// Namespace and Job say where the run's Job is, or will be.
 	Namespace string
 	Job       string
-	Attempt   Attempt
+	// NamespaceUID tells the namespace from those of the same name in other
+	// clusters. Claims of older releases lack it.
+	NamespaceUID string
+	Attempt      Attempt
+}
+
+// IsIn reports whether the claim's Job is, or will be, in the namespace with that
+// name and UID. What an older release did not write down may be anything.
+func (c Claim) IsIn(namespace, uid string) bool {
+	return (c.Namespace == "" || c.Namespace == namespace) && (c.NamespaceUID == "" || c.NamespaceUID == uid)
 }
 
 // Answer is what came of a claim. It is a value and not an error, because none

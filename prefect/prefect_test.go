@@ -29,6 +29,27 @@ func TestLabelsMatch(t *testing.T) {
 	}
 }
 
+func TestClaimIsIn(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		claim prefect.Claim
+		want  bool
+	}{
+		{"this namespace", prefect.Claim{Namespace: "flows", NamespaceUID: "here"}, true},
+		{"one of the same name in another cluster", prefect.Claim{Namespace: "flows", NamespaceUID: "there"}, false},
+		{"another namespace", prefect.Claim{Namespace: "elsewhere", NamespaceUID: "here"}, false},
+		{"an older release's", prefect.Claim{Namespace: "flows"}, true},
+		{"an older release's, in another namespace", prefect.Claim{Namespace: "elsewhere"}, false},
+		{"one that says nothing", prefect.Claim{}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := tc.claim.IsIn("flows", "here"); got != tc.want {
+				t.Errorf("IsIn = %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func state(t prefect.StateType, start time.Time) prefect.State {

@@ -53,7 +53,7 @@ type Options struct {
 	Listen string
 	// Connections by the name ScaledObjects give in their metadata.
 	Connections map[string]Connection
-	// Kubernetes reads Jobs and pods; needed when a connection has JobNamespaces.
+	// Kubernetes reads Jobs, pods and namespaces; needed when a connection has JobNamespaces.
 	Kubernetes Kubernetes
 
 	// PollInterval is the pause between two looks; 1 s by default. It grows
@@ -117,7 +117,7 @@ func (o Options) validate() error {
 		if c.Source == nil {
 			wrong("connection %q: no Prefect API given", name)
 		}
-		if len(c.JobNamespaces) > 0 && (o.Kubernetes.Jobs == nil || o.Kubernetes.Pods == nil) {
+		if len(c.JobNamespaces) > 0 && (o.Kubernetes.Jobs == nil || o.Kubernetes.Pods == nil || o.Kubernetes.UID == nil) {
 			wrong("connection %q: watching Jobs in %s needs a Kubernetes client", name, strings.Join(c.JobNamespaces, ", "))
 		}
 		if slices.Contains(c.JobNamespaces, "") {

@@ -118,7 +118,7 @@ func (s *supervision) jobsGone(now time.Time) []troubled {
 	var all []troubled
 	gone := map[string]time.Time{}
 	for _, r := range s.answer.Silent {
-		if !s.watch.jobGone(r.ID, r.Claim.Namespace) {
+		if !s.watch.jobGone(r.ID, r.Claim) {
 			continue
 		}
 		since, known := s.gone[r.ID]

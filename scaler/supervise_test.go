@@ -186,10 +186,11 @@ func TestRunWhoseJobIsGoneIsDemandForAWhile(t *testing.T) {
 	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
 		silent := jobRun("r1", prefect.Running)
 		silent.Claim = prefect.Claim{Namespace: "flows", Job: "job-1"}
-		elsewhere := silent
+		elsewhere, abroad := silent, silent
 		elsewhere.ID, elsewhere.Claim.Namespace = "r2", "not-watched"
+		abroad.ID, abroad.Claim.NamespaceUID = "r3", "there" // it runs in another cluster
 		put(t, kube, kubeJob("job-1", "r1", "v1"))
-		f.change(func(f *fakeSource) { f.supervision.Silent = []prefect.JobRun{silent, elsewhere} })
+		f.change(func(f *fakeSource) { f.supervision.Silent = []prefect.JobRun{silent, elsewhere, abroad} })
 		pass(5 * time.Minute)
 		wantActive(t, s, false, "labels=etl")
 

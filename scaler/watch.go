@@ -38,12 +38,16 @@ type Lister[L runtime.Object] interface {
 type Kubernetes struct {
 	Jobs func(namespace string) Lister[*batchv1.JobList]
 	Pods func(namespace string) Lister[*corev1.PodList]
+	// UID reads a namespace's, which tells it from those of its name in other
+	// clusters.
+	UID func(ctx context.Context, namespace string) (string, error)
 }
 
 // watch knows which Jobs exist in some namespaces and which of them are in
 // trouble. Of Jobs and pods it keeps what that takes and no more.
 type watch struct {
 	namespaces map[string]*place
+	readUID    func(ctx context.Context, namespace string) (string, error)
 	rules      trouble.Rules
 	log        *slog.Logger
 
@@ -55,6 +59,7 @@ type watch struct {
 type place struct {
 	name       string
 	jobs, pods cache.SharedIndexInformer
+	uid        atomic.Value // string; the namespace's, none before it was read
 
 	mu    sync.Mutex
 	found map[string]found // by Job
@@ -69,7 +74,7 @@ type found struct {
 }
 
 func newWatch(client Kubernetes, namespaces []string, rules trouble.Rules, log *slog.Logger) (*watch, error) {
-	w := &watch{namespaces: map[string]*place{}, rules: rules, log: log}
+	w := &watch{namespaces: map[string]*place{}, readUID: client.UID, rules: rules, log: log}
 	for _, ns := range namespaces {
 		if w.namespaces[ns] != nil {
 			continue
@@ -262,10 +267,10 @@ func (w *watch) cancelled(namespaces []string, run string, since time.Time) []fo
 	return all
 }
 
-// jobGone reports whether nothing of a run goes on any more in the namespace of
-// its claim. It is false while that is not known.
-func (w *watch) jobGone(run, namespace string) bool {
-	p := w.namespaces[namespace]
+// jobGone reports whether nothing of a run goes on any more where its claim says
+// that it is. It is false while that is not known.
+func (w *watch) jobGone(run string, claim prefect.Claim) bool {
+	p := w.placeOf(claim)
 	return p != nil && p.jobs.HasSynced() && p.pods.HasSynced() && trouble.NothingLeft(p.jobsOf(run), p.podsOf(run), w.rules)
 }
 
@@ -275,8 +280,52 @@ func (w *watch) run(ctx context.Context) {
 	for _, p := range w.namespaces {
 		all.Go(func() { p.jobs.RunWithContext(ctx) })
 		all.Go(func() { p.pods.RunWithContext(ctx) })
+		all.Go(func() { w.identify(ctx, p) })
 	}
 	all.Wait()
+}
+
+const (
+	// identifyEvery is how often a namespace's UID is read anew: it changes when the
+	// namespace is deleted and created again.
+	identifyEvery   = 10 * time.Minute
+	identifyAgain   = 10 * time.Second // after a failure
+	identifyTimeout = 10 * time.Second
+)
+
+// identify keeps the UID of a namespace. A reading that fails changes nothing.
+func (w *watch) identify(ctx context.Context, p *place) {
+	complain := w.complaint(p.name, "the namespace; claims without a Job")
+	for {
+		call, cancel := context.WithTimeout(ctx, identifyTimeout)
+		uid, err := w.readUID(call, p.name)
+		cancel()
+		pause := identifyEvery
+		if err != nil {
+			complain(ctx, nil, err)
+			pause = identifyAgain
+		} else if p.uid.Swap(uid) != uid {
+			w.tell()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// placeOf is where a claim's Job is or will be; nil when that is not watched, not
+// known yet, or a namespace of the same name in another cluster.
+func (w *watch) placeOf(claim prefect.Claim) *place {
+	p := w.namespaces[claim.Namespace]
+	if p == nil {
+		return nil
+	}
+	if uid, known := p.uid.Load().(string); !known || !claim.IsIn(p.name, uid) {
+		return nil
+	}
+	return p
 }
 
 // listen has c told, without waiting for it, when a Job comes or goes or its trouble
@@ -298,26 +347,30 @@ func (w *watch) tell() {
 	}
 }
 
-// lacksJob reports whether the Job of a claim is not there. It is false for a
-// claim in a namespace that is not watched, and before the first list is
-// complete: what is not known is not trouble.
+// lacksJob reports whether the Job of a claim is not there, and no pod is left of
+// it: launchers repair the same claims. It is false for a
+// claim in a place that is not watched, and before the first list is complete:
+// what is not known is not trouble.
 func (w *watch) lacksJob(run prefect.ClaimedRun) bool {
-	p := w.namespaces[run.Claim.Namespace]
+	p := w.placeOf(run.Claim)
 	if p == nil || !p.jobs.HasSynced() {
 		return false
 	}
-	return !slices.ContainsFunc(p.jobsOf(run.ID), func(j *batchv1.Job) bool {
-		// By attempt too: after a collision of names the Job has another one than
-		// the claim says.
-		return j.Name == run.Claim.Job || j.Labels[job.LabelAttempt] == job.AttemptLabel(run.Claim.Attempt)
+	pods := p.podsOf(run.ID)
+	return !slices.ContainsFunc(pods, trouble.Executes) && !slices.ContainsFunc(p.jobsOf(run.ID), func(j *batchv1.Job) bool {
+		// By attempt, not by name: that of a Job that was adopted, or of one whose name
+		// was taken, is another. One that was adopted counts as long as it is of use.
+		return j.Labels[job.LabelAttempt] == job.AttemptLabel(run.Claim.Attempt) || trouble.CanTake(j, pods)
 	})
 }
 
-// jobWaits reports whether a claimed run has a Job that has not ended. It is false
-// while that is not known.
+// jobWaits reports whether a claimed run has a Job that may yet take it. It is
+// false while that is not known.
 func (w *watch) jobWaits(run prefect.ClaimedRun) bool {
-	p := w.namespaces[run.Claim.Namespace]
-	return p != nil && p.jobs.HasSynced() && slices.ContainsFunc(p.jobsOf(run.ID), func(j *batchv1.Job) bool { return !trouble.Finished(j) })
+	p := w.placeOf(run.Claim)
+	return p != nil && p.jobs.HasSynced() && slices.ContainsFunc(p.jobsOf(run.ID), func(j *batchv1.Job) bool {
+		return trouble.CanTake(j, p.podsOf(run.ID))
+	})
 }
 
 // unsynced are the namespaces whose Jobs could not be listed yet.

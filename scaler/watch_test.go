@@ -51,6 +51,7 @@ func clients(c *fake.Clientset) Kubernetes {
 	return Kubernetes{
 		Jobs: func(ns string) Lister[*batchv1.JobList] { return unstreamed[*batchv1.JobList]{c.BatchV1().Jobs(ns)} },
 		Pods: func(ns string) Lister[*corev1.PodList] { return unstreamed[*corev1.PodList]{c.CoreV1().Pods(ns)} },
+		UID:  func(ctx context.Context, _ string) (string, error) { return "here", ctx.Err() },
 	}
 }
 
@@ -69,8 +70,10 @@ func withJobs(f Source, kube *fake.Clientset) Options {
 
 func TestClaimWithoutItsJobIsDemandAfterTheGrace(t *testing.T) {
 	f := &fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}
-	// An earlier attempt's Job of the same run is no Job of this claim.
-	kube := fakeKube(kubeJob("job-0", "r1", "v1"))
+	// An earlier attempt's Job that has ended is no Job of this claim.
+	earlier := kubeJob("job-0", "r1", "v1")
+	earlier.Status = batchv1.JobStatus{Succeeded: 1}
+	kube := fakeKube(earlier)
 	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
 		open(t, s, func(st *fakeStream) {
 			began := time.Now()
@@ -135,7 +138,12 @@ func TestJobsChangesAreSeenBetweenLooks(t *testing.T) {
 }
 
 func TestLacksJob(t *testing.T) {
-	kube := fakeKube(kubeJob("job-1", "r1", "v3"), kubeJob("job-2-renamed", "r2", "v4"), kubeJob("job-4", "r5", "v1"))
+	ended := kubeJob("job-6", "r6", "v1")
+	ended.Status = batchv1.JobStatus{Succeeded: 1}
+	kube := fakeKube(
+		kubeJob("job-1", "r1", "v3"), kubeJob("job-2-renamed", "r2", "v4"), kubeJob("job-4", "r5", "v1"), ended,
+		kubePod("job-7", "r7", func(s *corev1.PodStatus) { s.Phase = corev1.PodRunning }),
+	)
 	w, err := newWatch(clients(kube), []string{"flows", "flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -151,9 +159,14 @@ func TestLacksJob(t *testing.T) {
 	go func() { w.run(ctx); close(done) }()
 	defer func() { cancel(); <-done }()
 	eventually(t, "Jobs are listed", func() bool { return len(w.unsynced([]string{"flows"})) == 0 })
+	eventually(t, "the namespace and pods are known", func() bool {
+		return w.placeOf(claimed("r", "j", "v1").Claim) != nil && w.namespaces["flows"].pods.HasSynced()
+	})
 
 	elsewhere := claimed("r3", "job-3", "v1")
 	elsewhere.Claim.Namespace = "not-watched"
+	marked, abroad := claimed("r3", "job-3", "v1"), claimed("r3", "job-3", "v1")
+	marked.Claim.NamespaceUID, abroad.Claim.NamespaceUID = "here", "there"
 	for name, tc := range map[string]struct {
 		claim prefect.ClaimedRun
 		want  bool
@@ -162,8 +175,13 @@ func TestLacksJob(t *testing.T) {
 		"claimed again with the Job it has":   {claimed("r1", "job-1", "v9"), false},
 		"the name had to change":              {claimed("r2", "job-2", "v4"), false},
 		"none":                                {claimed("r3", "job-3", "v1"), true},
-		"only an earlier attempt's":           {claimed("r1", "job-9", "v9"), true},
+		"an earlier attempt's can take it":    {claimed("r1", "job-9", "v9"), false},
+		"an earlier attempt's has ended":      {claimed("r6", "job-6", "v9"), true},
+		"its own has ended":                   {claimed("r6", "job-6", "v1"), false},
+		"its pod lives":                       {claimed("r7", "job-7", "v1"), false},
 		"the name is taken by another run":    {claimed("r4", "job-4", "v1"), true},
+		"none, and the UID says where":        {marked, true},
+		"in another cluster":                  {abroad, false},
 		"in a namespace that is not our care": {elsewhere, false},
 	} {
 		t.Run(name, func(t *testing.T) {

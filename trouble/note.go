@@ -129,11 +129,15 @@ func SlimJob(j *batchv1.Job) *batchv1.Job {
 	return slim
 }
 
-// SlimPod does the same for a pod. Of one that is well nothing but its phase and
+// SlimPod does the same for a pod. Of one that is well little but its phase and
 // name is left.
 func SlimPod(p *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta)}
 	slim.OwnerReferences = slices.DeleteFunc(slices.Clone(p.OwnerReferences), func(o metav1.OwnerReference) bool { return o.Kind != "Job" })
+	slim.Spec.RestartPolicy = p.Spec.RestartPolicy
+	if len(p.Spec.Containers) > 0 {
+		slim.Spec.Containers = []corev1.Container{{Name: p.Spec.Containers[0].Name}}
+	}
 	s := p.Status
 	slim.Status = corev1.PodStatus{Phase: s.Phase, Reason: s.Reason, Message: s.Message, StartTime: s.StartTime}
 	for _, c := range s.Conditions {

@@ -40,7 +40,7 @@ ok    backend             Prefect server, as set
 ok    tenant              TENANT
 ok    due flow runs       3 for the labels gpu, 0 for others
 ok    Kubernetes API      v1.34.4 at KUBERNETES, by kubeconfig KUBECONFIG
-ok    permissions         all 10 of the Role prefect-keda-launcher in flows
+ok    permissions         all 11 of the Role prefect-keda-launcher in flows
 ok    namespace           flows
 ok    Job template        the built-in one, rendered
 ok    service account     default

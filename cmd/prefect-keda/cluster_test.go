@@ -36,7 +36,7 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 	mux := http.NewServeMux()
 	for path, object := range map[string]string{
 		"/version":                 `{"gitVersion": "v1.34.4"}`,
-		"/api/v1/namespaces/flows": `{"status": {"phase": "Active"}}`,
+		"/api/v1/namespaces/flows": `{"metadata": {"uid": "6f1e2d3c"}, "status": {"phase": "Active"}}`,
 		"/api/v1/namespaces/flows/serviceaccounts/default": `{}`,
 		"/api/v1/namespaces/flows/secrets/prefect-api-key": `{"type": "Opaque", "data": {"api-key": "eA=="}}`,
 		"/apis/keda.sh": `{"name": "keda.sh"}`,

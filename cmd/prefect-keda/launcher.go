@@ -147,6 +147,7 @@ func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, regist
 	renderer := job.Renderer{Settings: jobSettings(s), Source: source.New(nil), Tenant: backend.TenantID}
 	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
+		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, s.Namespace) },
 	})
 	return built{l, backend, renderer}, err
 }

@@ -272,7 +272,7 @@ func TestMisconfigured(t *testing.T) {
 		{
 			"a permission in one of two namespaces", "", nil,
 			[]string{"scaler", "--namespace", "flows,elsewhere"},
-			"logged: the service account lacks permissions in namespace elsewhere: list jobs.batch (to count claims that lack their Job and Jobs in trouble), watch jobs.batch (to count claims that lack their Job and Jobs in trouble), list pods (to count Jobs in trouble), watch pods (to count Jobs in trouble). Add them to its Role",
+			"logged: the service account lacks permissions in namespace elsewhere: list jobs.batch (to count claims that lack their Job and Jobs in trouble), watch jobs.batch (to count claims that lack their Job and Jobs in trouble), list pods (to count Jobs in trouble), watch pods (to count Jobs in trouble), get namespaces (to tell this cluster's claims from another's). Add them to its Role",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -106,6 +106,7 @@ func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry p
 		Kubernetes: scaler.Kubernetes{
 			Jobs: func(namespace string) scaler.Lister[*batchv1.JobList] { return client.Jobs(namespace) },
 			Pods: func(namespace string) scaler.Lister[*corev1.PodList] { return client.Pods(namespace) },
+			UID:  client.NamespaceUID,
 		},
 		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
 		Rules: rules(s.Trouble), Reflection: s.Reflection, Logger: log, Registerer: registry,

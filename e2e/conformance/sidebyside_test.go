@@ -353,6 +353,7 @@ func launch(t *testing.T, api string, there []cluster) map[string]int {
 		launcher.Kubernetes{
 			Jobs: jobsClient{client}, Pods: podsClient{cluster.CoreV1().Pods("flows")}, Events: cluster.CoreV1().Events("flows"),
 			Log: func(context.Context, string, corev1.PodLogOptions) ([]byte, error) { return nil, nil },
+			UID: func(context.Context) (string, error) { return "the namespace's", nil },
 		},
 	)
 	if err != nil {

@@ -29,7 +29,7 @@ func sentState(t *testing.T, api *fakeAPI, op string) any {
 func TestClaimIsLeftInTheState(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
 	run := prefect.FlowRun{ID: runID, Version: 3, State: prefect.State{Type: prefect.Retrying, Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}}
-	claim := prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3"}
+	claim := prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3", NamespaceUID: "6f1e2d3c"}
 	result, err := api.client(t).Claim(t.Context(), run, claim)
 	if diff := cmp.Diff(prefect.ClaimResult{Answer: prefect.Won}, result); err != nil || diff != "" {
 		t.Fatalf("%v %s", err, diff)
@@ -38,7 +38,7 @@ func TestClaimIsLeftInTheState(t *testing.T) {
 		"type": "Submitted", "message": "Submitted for execution", "cached_inputs": {}, "__version__": "1.4.1",
 		"_result": {"type": "NoResultType", "__version__": "1.4.1"},
 		"state": {"type": "Retrying", "run_count": 2},
-		"context": {"prefect_keda": {"launcher": "l-1", "namespace": "flows", "job": "prefect-job-0a1b2c3d", "attempt": "v3"}}
+		"context": {"prefect_keda": {"launcher": "l-1", "namespace": "flows", "job": "prefect-job-0a1b2c3d", "attempt": "v3", "namespace_uid": "6f1e2d3c"}}
 	}`))
 	if diff := cmp.Diff(want, sentState(t, api, "setFlowRunStates")); diff != "" {
 		t.Error(diff)

@@ -25,10 +25,12 @@ type claimNote struct {
 	Namespace string `json:"namespace"`
 	Job       string `json:"job"`
 	Attempt   string `json:"attempt"`
+
+	NamespaceUID string `json:"namespace_uid,omitempty"`
 }
 
 func noteOf(c prefect.Claim) claimContext {
-	return claimContext{claimNote{c.Launcher, c.Namespace, c.Job, string(c.Attempt)}}
+	return claimContext{claimNote{c.Launcher, c.Namespace, c.Job, string(c.Attempt), c.NamespaceUID}}
 }
 
 // object reads a JSON object member by member, so that one member of an
@@ -117,6 +119,8 @@ func claimOf(serialized json.RawMessage) *prefect.Claim {
 		Namespace: text(note["namespace"]),
 		Job:       text(note["job"]),
 		Attempt:   prefect.Attempt(text(note["attempt"])),
+
+		NamespaceUID: text(note["namespace_uid"]),
 	}
 }
 

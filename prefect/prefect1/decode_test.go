@@ -2,6 +2,7 @@ package prefect1
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,26 @@ func TestClaimsThatAreNone(t *testing.T) {
 	got := claimOf(json.RawMessage(`{"context":{"prefect_keda":{"job":"j","launcher":5}}}`))
 	if diff := cmp.Diff(&prefect.Claim{Job: "j"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What a claim writes is what is read from it, by this release; one that does not
+// know the namespace's UID leaves it out, as older ones did.
+func TestClaimIsReadAsItWasWritten(t *testing.T) {
+	for _, claim := range []prefect.Claim{
+		{Launcher: "l-1", Namespace: "flows", Job: "job-1", Attempt: "v3"},
+		{Launcher: "l-1", Namespace: "flows", Job: "job-1", Attempt: "v3", NamespaceUID: "6f1e2d3c"},
+	} {
+		state, err := submittedState("m", prefect.State{}, claim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&claim, claimOf(state)); diff != "" {
+			t.Error(diff)
+		}
+		if has := strings.Contains(string(state), "namespace_uid"); has != (claim.NamespaceUID != "") {
+			t.Errorf("%s", state)
+		}
 	}
 }
 
