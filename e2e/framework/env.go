@@ -31,13 +31,25 @@ type Env struct {
 // the test; what it looked like is kept when the test failed.
 func (s *Suite) Install(t *testing.T, changes ...Change) *Env {
 	t.Helper()
+	return s.InstallOverlay(t, "overlays/demo", changes...)
+}
+
+// InstallOverlay is Install of another overlay, with the demo overlay's stand-in
+// API added.
+func (s *Suite) InstallOverlay(t *testing.T, overlay string, changes ...Change) *Env {
+	t.Helper()
 	e := s.namespace(t)
-	objects, err := product.Render(s.Root, "overlays/demo")
+	objects, err := product.Render(s.Root, overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo, err := product.Render(s.Root, "overlays/demo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	product.Move(objects, e.Namespace)
-	changes = append([]Change{FastFeedback()}, changes...)
+	product.Move(demo, e.Namespace)
+	changes = append([]Change{withStandIn(demo), FastFeedback()}, changes...)
 	for _, change := range changes {
 		objects = change(objects)
 	}
@@ -45,11 +57,14 @@ func (s *Suite) Install(t *testing.T, changes ...Change) *Env {
 	e.waitForDeployment(product.StandIn)
 	e.waitForDeployment(product.Scaler)
 	for _, o := range objects {
-		if o.GetKind() == "ScaledObject" {
-			e.waitForScaledObject(o.GetName())
+		switch o.GetKind() {
+		case "ScaledObject":
+			e.waitUntilReady(scaledObjects(), o.GetName())
+			e.WaitForReplicas(o.GetName(), 0, time.Minute)
+		case "ScaledJob":
+			e.waitUntilReady(scaledJobs(), o.GetName())
 		}
 	}
-	e.WaitForReplicas(product.Launcher, 0, time.Minute)
 	return e
 }
 
