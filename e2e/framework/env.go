@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -90,10 +91,15 @@ func (e *Env) InstallOnly(kinds ...string) {
 	e.apply(slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return !slices.Contains(kinds, o.GetKind()) }))
 }
 
+// namespaceName is a name that Kubernetes takes, of a test or subtest.
+func namespaceName(test string) string {
+	name := "e2e-" + regexp.MustCompile("[^a-z0-9]+").ReplaceAllString(strings.ToLower(strings.TrimPrefix(test, "Test")), "-")
+	return strings.Trim(name[:min(len(name), 40)], "-") + "-" + strings.ToLower(rand.Text()[:5])
+}
+
 func (s *Suite) namespace(t *testing.T) *Env {
 	t.Helper()
-	name := "e2e-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
-	name = strings.Trim(name[:min(len(name), 40)], "-/") + "-" + strings.ToLower(rand.Text()[:5])
+	name := namespaceName(t.Name())
 	e := &Env{Suite: s, Namespace: name, t: t}
 	var err error
 	if e.Prefect, err = product.Levers(s.Config, name); err != nil {
