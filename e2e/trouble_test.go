@@ -12,46 +12,115 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// A scaler that restarts in the middle of a burst scales nothing to zero and
-// forgets nothing.
+// A scaler that restarts in the middle of a burst, however it is ended, scales
+// nothing to zero and forgets nothing.
 func TestScalerRestartsMidway(t *testing.T) {
 	t.Parallel()
-	e := suite.Install(t)
-	e.Break(slowClaims(time.Second))
-	// Fewer than a second launcher would come for.
-	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 80})
-	e.WaitForJobCount(20, time.Minute)
-	e.RestartScaler()
-	e.AssertReplicas(product.Launcher, 1)
-	runs = append(runs, e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 10})...)
-	e.WaitForJobs(runs, 2*time.Minute)
-	e.Mend()
-	e.WaitForState(runs, "Submitted", time.Minute)
-	e.WaitForZero(time.Minute)
+	for name, restart := range map[string]func(*framework.Env){
+		"SIGKILL": (*framework.Env).KillScaler,
+		"SIGTERM": (*framework.Env).StopScaler,
+		"rollout": (*framework.Env).RollScaler,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := suite.Install(t, framework.PushOnly())
+			e.WaitForStream()
+			e.Break(slowClaims(time.Second))
+			// Fewer than a second launcher would come for.
+			runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 80})
+			e.WaitForJobCount(20, time.Minute)
+			restart(e)
+			e.AssertReplicas(product.Launcher, 1)
+			runs = append(runs, e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 10})...)
+			e.WaitForJobs(runs, 2*time.Minute)
+			e.Mend()
+			e.WaitForState(runs, "Submitted", time.Minute)
+			e.TakeDown(product.Launcher)
+			e.WaitForZero(time.Minute)
 
-	// From zero, the new scaler wakes a launcher as the old one did.
-	late := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods()})
-	e.WaitForJobs(late, time.Minute)
-	e.AssertOneJobEach(append(runs, late...))
+			// From zero, the new scaler wakes a launcher as the old one did: by a push.
+			edges := e.Edges()
+			late := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods()})
+			e.WaitForJobs(late, time.Minute)
+			e.AssertPushedSince(edges)
+			e.AssertOneJobEach(append(runs, late...))
+		})
+	}
 }
 
-// An error is not "nothing is due": while the Prefect API is away, launchers stay;
-// when it is back, what waited is launched.
+// Without KEDA nothing is scaled: the launcher that is there does its work and
+// stays, and when there is none, what is due waits until KEDA is back.
+func TestKEDAIsAway(t *testing.T) {
+	e := suite.Install(t)
+	e.Break(slowClaims(time.Second))
+	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 40})
+	e.WaitForJobCount(5, time.Minute)
+	suite.StopKEDA(t)
+	e.Mend()
+	e.WaitForJobs(runs, time.Minute)
+	e.WaitForState(runs, "Submitted", time.Minute)
+	e.AssertReplicasStable(product.Launcher, 1, 10*time.Second)
+
+	e.TakeDown(product.Launcher)
+	late := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods()})
+	e.AssertReplicasStable(product.Launcher, 0, 5*time.Second)
+	back := time.Now()
+	suite.StartKEDA(t)
+	e.WaitForJobs(late, 2*time.Minute)
+	t.Logf("measured: KEDA started again → it is ready and the Job is created: %s", seconds(time.Since(back)))
+	e.AssertOneJobEach(append(runs, late...))
+	e.WaitForZero(time.Minute)
+}
+
+// An error is not "nothing is due": while the Prefect API is away, in whichever
+// way, launchers stay; when it is back, what waited is launched.
 func TestPrefectIsAwayForAMinute(t *testing.T) {
 	t.Parallel()
-	e := suite.Install(t)
+	for name, away := range map[string]func(*framework.Env){
+		"answers 503":         func(e *framework.Env) { e.Break(prefecttest.Fault{Status: http.StatusServiceUnavailable}) },
+		"refuses connections": (*framework.Env).RefuseConnections,
+		"hangs": func(e *framework.Env) {
+			e.Break(prefecttest.Fault{Delay: prefecttest.Duration(time.Hour), Status: http.StatusGatewayTimeout})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := suite.Install(t)
+			e.Break(slowClaims(time.Second))
+			runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 60})
+			e.WaitForJobCount(5, time.Minute)
+			e.Mend()
+			away(e)
+			// Created behind its back: the levers still work.
+			runs = append(runs, e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 10})...)
+			e.AssertReplicasStable(product.Launcher, 1, time.Minute)
+			e.AcceptConnections()
+			back := time.Now()
+			e.WaitForJobs(runs, 2*time.Minute)
+			t.Logf("measured: Prefect API back → all Jobs created: %s", seconds(time.Since(back)))
+			e.WaitForState(runs, "Submitted", time.Minute)
+			e.AssertOneJobEach(runs)
+			e.WaitForZero(time.Minute)
+		})
+	}
+}
+
+// When Prefect is away for longer than the scaler stands by its last answer, KEDA
+// is answered errors, and leaves everything as it is.
+func TestPrefectIsAwayForLongerThanAnswersAreKept(t *testing.T) {
+	t.Parallel()
+	e := suite.Install(t, framework.Variable("PREFECT_KEDA_MAX_STALENESS", "20s", product.Scaler))
 	e.Break(slowClaims(time.Second))
 	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 60})
 	e.WaitForJobCount(5, time.Minute)
 	e.Mend()
 	e.Break(prefecttest.Fault{Status: http.StatusServiceUnavailable})
-	// Created behind its back: the levers still work.
-	runs = append(runs, e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 10})...)
-	e.AssertReplicasStable(product.Launcher, 1, time.Minute)
+	refused := e.WaitForRefusedAnswers(0, time.Minute)
+	// Longer than the cooldown and the HPA's stabilization window.
+	e.AssertReplicasStable(product.Launcher, 1, 20*time.Second)
+	e.WaitForRefusedAnswers(refused, 10*time.Second)
 	e.Mend()
-	back := time.Now()
 	e.WaitForJobs(runs, 2*time.Minute)
-	t.Logf("measured: Prefect API back → all Jobs created: %s", seconds(time.Since(back)))
 	e.WaitForState(runs, "Submitted", time.Minute)
 	e.AssertOneJobEach(runs)
 	e.WaitForZero(time.Minute)

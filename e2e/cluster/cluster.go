@@ -103,7 +103,7 @@ func (e *env) up(ctx context.Context) (*Cluster, error) {
 	var why string
 	if mode != "build" {
 		if why = c.stale(ctx, print); why == "" {
-			return c, c.found()
+			return c.found(), nil
 		}
 	}
 	if mode == "auto" && e.built(ctx) {
@@ -119,7 +119,7 @@ func (e *env) up(ctx context.Context) (*Cluster, error) {
 		config = kindConfig(string(base), false)
 		print = fingerprint{Image: image, Config: key(config), KEDA: kedaVersion}
 		if why = c.stale(ctx, print); why == "" {
-			return c, c.found()
+			return c.found(), nil
 		}
 	}
 	if err := c.create(ctx, image, config, why); err != nil {
@@ -141,10 +141,10 @@ func (e *env) up(ctx context.Context) (*Cluster, error) {
 func (c *Cluster) Step(what string, do func() error) error { return c.env.say.step(what, do) }
 
 // found is how a run ends that had nothing to make.
-func (c *Cluster) found() error {
+func (c *Cluster) found() *Cluster {
 	c.env.say.cached()
 	c.env.say.summary("the cluster was up already, checked")
-	return nil
+	return c
 }
 
 // Reserve keeps those apart who show or measure something on the cluster: a demo

@@ -16,12 +16,44 @@ type Change func([]*unstructured.Unstructured) []*unstructured.Unstructured
 
 // FastFeedback has KEDA look every second and let go after five.
 func FastFeedback() Change {
-	return each("ScaledObject", func(o *unstructured.Unstructured) {
+	objects := each("ScaledObject", func(o *unstructured.Unstructured) {
 		set(o, int64(1), "spec", "pollingInterval")
 		set(o, int64(5), "spec", "cooldownPeriod")
 		set(o, int64(0), "spec", "initialCooldownPeriod")
 		set(o, int64(5), "spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown", "stabilizationWindowSeconds")
 	})
+	jobs := each("ScaledJob", func(o *unstructured.Unstructured) {
+		set(o, int64(1), "spec", "pollingInterval")
+		setEnv(o, "PREFECT_KEDA_IDLE_TIMEOUT", "5s")
+	})
+	return func(all []*unstructured.Unstructured) []*unstructured.Unstructured { return jobs(objects(all)) }
+}
+
+// PushOnly has KEDA look so seldom that only what is pushed can wake a launcher.
+// Nor does KEDA take one away: see TakeDown.
+func PushOnly() Change {
+	return each("ScaledObject", func(o *unstructured.Unstructured) { set(o, int64(300), "spec", "pollingInterval") })
+}
+
+// withStandIn adds the demo overlay's stand-in API to what an overlay installs
+// that has none, and has everything use it.
+func withStandIn(demo []*unstructured.Unstructured) Change {
+	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+		if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetName() == product.StandIn }) {
+			return objects
+		}
+		const api = "PREFECT__CLOUD__API"
+		address := ""
+		for _, o := range demo {
+			if data, _, _ := unstructured.NestedStringMap(o.Object, "data"); data[api] != "" {
+				address = data[api]
+			}
+			if o.GetName() == product.StandIn {
+				objects = append(objects, o)
+			}
+		}
+		return each("ConfigMap", func(o *unstructured.Unstructured) { set(o, address, "data", api) })(objects)
+	}
 }
 
 // Cooldown lets launchers stay that many seconds after the last demand.
@@ -81,18 +113,24 @@ func set(o *unstructured.Unstructured, value any, path ...string) {
 	}
 }
 
-func setEnv(deployment *unstructured.Unstructured, name, value string) {
-	containers, found, err := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
+// setEnv sets a variable of the pods that a Deployment or ScaledJob makes.
+func setEnv(o *unstructured.Unstructured, name, value string) {
+	path := []string{"spec", "template", "spec", "containers"}
+	if o.GetKind() == "ScaledJob" {
+		path = []string{"spec", "jobTargetRef", "template", "spec", "containers"}
+	}
+	containers, found, err := unstructured.NestedSlice(o.Object, path...)
 	if err != nil || !found {
-		panic(fmt.Sprintf("deployment %s has no containers: %v", deployment.GetName(), err))
+		panic(fmt.Sprintf("%s %s has no containers: %v", o.GetKind(), o.GetName(), err))
 	}
 	c := containers[0].(map[string]any)
 	env, _, err := unstructured.NestedSlice(c, "env")
 	if err != nil {
-		panic(fmt.Sprintf("deployment %s: %v", deployment.GetName(), err))
+		panic(fmt.Sprintf("%s %s: %v", o.GetKind(), o.GetName(), err))
 	}
+	env = slices.DeleteFunc(env, func(v any) bool { return v.(map[string]any)["name"] == name })
 	c["env"] = append(env, map[string]any{"name": name, "value": value})
-	set(deployment, containers, "spec", "template", "spec", "containers")
+	set(o, containers, path...)
 }
 
 func namespaceObject(name string) *corev1.Namespace {

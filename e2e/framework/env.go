@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,13 +32,25 @@ type Env struct {
 // the test; what it looked like is kept when the test failed.
 func (s *Suite) Install(t *testing.T, changes ...Change) *Env {
 	t.Helper()
+	return s.InstallOverlay(t, "overlays/demo", changes...)
+}
+
+// InstallOverlay is Install of another overlay, with the demo overlay's stand-in
+// API added.
+func (s *Suite) InstallOverlay(t *testing.T, overlay string, changes ...Change) *Env {
+	t.Helper()
 	e := s.namespace(t)
-	objects, err := product.Render(s.Root, "overlays/demo")
+	objects, err := product.Render(s.Root, overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo, err := product.Render(s.Root, "overlays/demo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	product.Move(objects, e.Namespace)
-	changes = append([]Change{FastFeedback()}, changes...)
+	product.Move(demo, e.Namespace)
+	changes = append([]Change{withStandIn(demo), FastFeedback()}, changes...)
 	for _, change := range changes {
 		objects = change(objects)
 	}
@@ -45,11 +58,14 @@ func (s *Suite) Install(t *testing.T, changes ...Change) *Env {
 	e.waitForDeployment(product.StandIn)
 	e.waitForDeployment(product.Scaler)
 	for _, o := range objects {
-		if o.GetKind() == "ScaledObject" {
-			e.waitForScaledObject(o.GetName())
+		switch o.GetKind() {
+		case "ScaledObject":
+			e.waitUntilReady(scaledObjects(), o.GetName())
+			e.WaitForReplicas(o.GetName(), 0, time.Minute)
+		case "ScaledJob":
+			e.waitUntilReady(scaledJobs(), o.GetName())
 		}
 	}
-	e.WaitForReplicas(product.Launcher, 0, time.Minute)
 	return e
 }
 
@@ -75,10 +91,15 @@ func (e *Env) InstallOnly(kinds ...string) {
 	e.apply(slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return !slices.Contains(kinds, o.GetKind()) }))
 }
 
+// namespaceName is a name that Kubernetes takes, of a test or subtest.
+func namespaceName(test string) string {
+	name := "e2e-" + regexp.MustCompile("[^a-z0-9]+").ReplaceAllString(strings.ToLower(strings.TrimPrefix(test, "Test")), "-")
+	return strings.Trim(name[:min(len(name), 40)], "-") + "-" + strings.ToLower(rand.Text()[:5])
+}
+
 func (s *Suite) namespace(t *testing.T) *Env {
 	t.Helper()
-	name := "e2e-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
-	name = strings.Trim(name[:min(len(name), 40)], "-/") + "-" + strings.ToLower(rand.Text()[:5])
+	name := namespaceName(t.Name())
 	e := &Env{Suite: s, Namespace: name, t: t}
 	var err error
 	if e.Prefect, err = product.Levers(s.Config, name); err != nil {

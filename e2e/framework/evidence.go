@@ -39,7 +39,7 @@ func (e *Env) keepEvidence(ctx context.Context) {
 		{Group: "apps", Version: "v1", Resource: "deployments"},
 		{Group: "batch", Version: "v1", Resource: "jobs"},
 		{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
-		scaledObjects(),
+		scaledObjects(), scaledJobs(),
 	} {
 		text, err := e.objects(ctx, kind)
 		keep(kind.Resource+".yaml", text, err)

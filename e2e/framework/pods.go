@@ -42,21 +42,52 @@ func (e *Env) Kill(pod string) {
 	}
 }
 
-// RestartScaler kills the scaler and waits until another one answers.
-func (e *Env) RestartScaler() {
+// KillScaler ends the scaler by SIGKILL and waits for another one.
+func (e *Env) KillScaler() {
 	e.t.Helper()
-	before := e.Pods(product.Scaler)
-	for i := range before {
-		e.Kill(before[i].Name)
-	}
-	e.Eventually(time.Minute, "another scaler is ready", func(ctx context.Context) (string, bool) {
-		for _, p := range e.pods(ctx, product.Scaler) {
-			if p.UID != before[0].UID && isReady(&p) {
-				return "", true
-			}
+	e.replaceScaler(func(pod string) { e.Kill(pod) })
+}
+
+// StopScaler ends the scaler by SIGTERM and waits for another one.
+func (e *Env) StopScaler() {
+	e.t.Helper()
+	e.replaceScaler(func(pod string) { e.Stop(pod) })
+}
+
+// RollScaler is kubectl rollout restart: the new one is ready before the old one is stopped.
+func (e *Env) RollScaler() {
+	e.t.Helper()
+	e.replaceScaler(func(string) {
+		patch := `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"` + time.Now().Format(time.RFC3339) + `"}}}}}`
+		deployments := e.Client.AppsV1().Deployments(e.Namespace)
+		if _, err := deployments.Patch(e.t.Context(), product.Scaler, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			e.t.Fatal(err)
 		}
-		return "none", false
 	})
+}
+
+// replaceScaler returns when nothing is left of the scaler that is there, another
+// one is ready, and KEDA listens to it.
+func (e *Env) replaceScaler(end func(pod string)) {
+	e.t.Helper()
+	before := e.Pods(product.Scaler)[0]
+	end(before.Name)
+	e.Eventually(time.Minute, "another scaler has taken over", func(ctx context.Context) (string, bool) {
+		pods := e.pods(ctx, product.Scaler)
+		return fmt.Sprintf("%d pods", len(pods)), len(pods) == 1 && pods[0].UID != before.UID && isReady(&pods[0])
+	})
+	e.WaitForStream()
+}
+
+// TakeDown scales a Deployment to zero by hand, and waits until its pods are gone.
+func (e *Env) TakeDown(deployment string) {
+	e.t.Helper()
+	patch := []byte(`{"spec":{"replicas":0}}`)
+	deployments := e.Client.AppsV1().Deployments(e.Namespace)
+	if _, err := deployments.Patch(e.t.Context(), deployment, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		e.t.Fatal(err)
+	}
+	e.WaitForReplicas(deployment, 0, time.Minute)
 }
 
 func isReady(p *corev1.Pod) bool {

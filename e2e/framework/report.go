@@ -9,8 +9,8 @@ import (
 	"text/tabwriter"
 )
 
-// Report collects what scenarios measured. Goals are shown beside the numbers
-// and asserted by nobody: a slow machine is no fault of the product.
+// Report collects what scenarios measured. Goals for times are shown beside the
+// numbers and asserted by nobody: a slow machine is no fault of the product.
 type Report struct {
 	out  io.Writer
 	mu   sync.Mutex
@@ -28,6 +28,16 @@ func (r *Report) Measured(t *testing.T, what, value, goal string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rows = append(r.rows, [3]string{what, value, goal})
+}
+
+// Bounded is Measured of what no machine makes larger, and fails the test when it
+// is above the limit.
+func (r *Report) Bounded(t *testing.T, what string, value, limit float64, unit string) {
+	t.Helper()
+	r.Measured(t, what, fmt.Sprintf("%.1f %s", value, unit), fmt.Sprintf("≤ %g %s", limit, unit))
+	if value > limit {
+		t.Errorf("%s: %.1f %s is above the limit of %g", what, value, unit, limit)
+	}
 }
 
 // Print closes the report with a table.

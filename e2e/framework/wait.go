@@ -77,10 +77,14 @@ func scaledObjects() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledobjects"}
 }
 
-func (e *Env) waitForScaledObject(name string) {
+func scaledJobs() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledjobs"}
+}
+
+func (e *Env) waitUntilReady(kind schema.GroupVersionResource, name string) {
 	e.t.Helper()
-	e.Eventually(2*time.Minute, "ScaledObject "+name+" is ready", func(ctx context.Context) (string, bool) {
-		o, err := e.Dynamic.Resource(scaledObjects()).Namespace(e.Namespace).Get(ctx, name, metav1.GetOptions{})
+	e.Eventually(2*time.Minute, kind.Resource+" "+name+" is ready", func(ctx context.Context) (string, bool) {
+		o, err := e.Dynamic.Resource(kind).Namespace(e.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err.Error(), false
 		}

@@ -1,0 +1,87 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+)
+
+// scalerMetrics are the scaler's series by name and labels, as /metrics spells them.
+func (e *Env) scalerMetrics(ctx context.Context) (map[string]float64, error) {
+	text, err := product.Get(ctx, e.Config, e.Namespace, "services", product.Scaler, "ops", "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	series := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 || line[0] == '#' {
+			continue
+		}
+		if series[line[:at]], err = strconv.ParseFloat(line[at+1:], 64); err != nil {
+			return nil, fmt.Errorf("read the scaler's metrics: %w", err)
+		}
+	}
+	return series, nil
+}
+
+// ScalerMetric is one series of the scaler; 0 when it does not have it.
+func (e *Env) ScalerMetric(series string) float64 {
+	e.t.Helper()
+	all, err := e.scalerMetrics(e.t.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return all[series]
+}
+
+// Edges is how often the scaler told KEDA unasked that demand began.
+func (e *Env) Edges() int {
+	e.t.Helper()
+	return int(e.ScalerMetric(`prefect_keda_scaler_activations_total{reason="edge"}`))
+}
+
+// AssertPushedSince fails unless the scaler has told KEDA that demand began since
+// Edges was asked.
+func (e *Env) AssertPushedSince(edges int) {
+	e.t.Helper()
+	if e.Edges() <= edges {
+		e.t.Error("a launcher came, and the scaler had not pushed that demand began")
+	}
+}
+
+// WaitForStream waits until KEDA listens to the scaler.
+func (e *Env) WaitForStream() {
+	e.t.Helper()
+	e.Eventually(90*time.Second, "KEDA listens to the scaler", func(ctx context.Context) (string, bool) {
+		all, err := e.scalerMetrics(ctx)
+		return fmt.Sprint(err), all["prefect_keda_scaler_streams"] > 0
+	})
+}
+
+// WaitForRefusedAnswers waits until KEDA has asked the scaler for the metric and
+// got an error more often than that, and returns how often.
+func (e *Env) WaitForRefusedAnswers(moreThan int, within time.Duration) int {
+	e.t.Helper()
+	refused := 0
+	e.Eventually(within, "KEDA is answered errors", func(ctx context.Context) (string, bool) {
+		all, err := e.scalerMetrics(ctx)
+		if err != nil {
+			return err.Error(), false
+		}
+		n := 0.0
+		for series, value := range all {
+			if strings.HasPrefix(series, "prefect_keda_scaler_requests_total{") && strings.Contains(series, `"GetMetrics"`) && !strings.Contains(series, `"OK"`) {
+				n += value
+			}
+		}
+		refused = int(n)
+		return fmt.Sprintf("%d times", refused), refused > moreThan
+	})
+	return refused
+}

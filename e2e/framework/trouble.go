@@ -1,0 +1,83 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// StopKEDA takes KEDA's operator away from everybody, so scenarios that do it run
+// alone. StartKEDA brings it back, and so does the end of the test.
+func (s *Suite) StopKEDA(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if err := s.scaleKEDA(ctx, 1); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.scaleKEDA(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// StartKEDA ends StopKEDA.
+func (s *Suite) StartKEDA(t *testing.T) {
+	t.Helper()
+	if err := s.scaleKEDA(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Suite) scaleKEDA(ctx context.Context, replicas int) error {
+	const operator = "keda-operator"
+	deployments := s.Client.AppsV1().Deployments("keda")
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
+	if _, err := deployments.Patch(ctx, operator, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("scale KEDA: %w", err)
+	}
+	for {
+		d, err := deployments.Get(ctx, operator, metav1.GetOptions{})
+		if err == nil && d.Status.ObservedGeneration >= d.Generation && int(d.Status.Replicas) == replicas && int(d.Status.ReadyReplicas) == replicas {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("scale KEDA to %d: %w", replicas, ctx.Err())
+		case <-time.After(between):
+		}
+	}
+}
+
+// RefuseConnections has nobody listen where the Prefect API is; AcceptConnections
+// ends it. The levers still work.
+func (e *Env) RefuseConnections() {
+	e.t.Helper()
+	e.sendAPITo(`9`)
+	// Connections that are open already outlive the change: they are cut.
+	e.Break(prefecttest.Fault{Drop: true})
+}
+
+// AcceptConnections ends RefuseConnections.
+func (e *Env) AcceptConnections() {
+	e.t.Helper()
+	e.sendAPITo(`"api"`)
+	e.Mend()
+}
+
+func (e *Env) sendAPITo(port string) {
+	e.t.Helper()
+	patch := []byte(`{"spec":{"ports":[{"name":"api","port":4200,"targetPort":` + port + `}]}}`)
+	services := e.Client.CoreV1().Services(e.Namespace)
+	if _, err := services.Patch(e.t.Context(), product.StandIn, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		e.t.Fatal(err)
+	}
+}
