@@ -16,10 +16,7 @@ import (
 func TestOwnJobsAreKnownUntilTheWatchTells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset()
-		c, err := newCluster(kubernetes(client, "flows"), slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := newCluster(kubernetes(client, "flows"), "flows", slog.New(slog.DiscardHandler))
 		names := func() []string {
 			var all []string
 			for _, j := range c.known("r").Jobs {

@@ -79,12 +79,7 @@ func New(o Options, backend Backend, renderer Renderer, client Kubernetes) (*Lau
 		return nil, fmt.Errorf("set up the launcher: %w", err)
 	}
 	o = o.withDefaults()
-	log := o.Logger.With("namespace", o.Namespace)
-	cluster, err := newCluster(client, log)
-	if err != nil {
-		return nil, fmt.Errorf("set up the launcher: %w", err)
-	}
-	l := newLauncher(o, backend, renderer, cluster)
+	l := newLauncher(o, backend, renderer, newCluster(client, o.Namespace, o.Logger.With("namespace", o.Namespace)))
 	if err := l.metrics.register(o.Registerer); err != nil {
 		return nil, fmt.Errorf("set up the launcher: %w", err)
 	}

@@ -16,8 +16,6 @@ const (
 	// superviseInterval between two questions how Jobs are. What Kubernetes knows
 	// is seen by the watch at once.
 	superviseInterval = 30 * time.Second
-	// complainEvery is how often the same complaint about Kubernetes is repeated.
-	complainEvery = 10 * time.Minute
 	// claimedShare keeps reading many claims from becoming all we do: after a
 	// reading that took t we wait this many t.
 	claimedShare = 10

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -65,12 +63,11 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 			all = append(all, Troubled{f, j.Name, j.Labels[job.LabelFlowRunID]})
 		}
 	}
-	for _, obj := range c.informer.GetStore().List() {
-		j, ok := obj.(*batchv1.Job)
-		if !ok || isPastCare(j) {
+	for _, j := range c.informer.Jobs() {
+		if isPastCare(j) {
 			continue
 		}
-		pods := indexed[*corev1.Pod](c.pods, j.Labels[job.LabelFlowRunID])
+		pods := c.informer.PodsOf(j.Labels[job.LabelFlowRunID])
 		f, found := trouble.Judge(j, pods, r)
 		if !found {
 			f, found = trouble.Chore(j, pods)
@@ -78,15 +75,14 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 		add(j, f, found)
 	}
 	for _, run := range s.Cancelled {
-		for _, j := range indexed[*batchv1.Job](c.informer, run.ID) {
+		for _, j := range c.informer.JobsOf(run.ID) {
 			f, found := trouble.JudgeCancelled(j, run.StateAt, r)
 			add(j, f, found)
 		}
 	}
 	for _, run := range s.Silent {
-		jobs := indexed[*batchv1.Job](c.informer, run.ID)
-		isTold := len(c.known(run.ID).Jobs) == len(jobs) // of those we created
-		if isTold && c.pods.HasSynced() && trouble.NothingLeft(jobs, indexed[*corev1.Pod](c.pods, run.ID), r) {
+		isTold := len(c.known(run.ID).Jobs) == len(c.informer.JobsOf(run.ID)) // of those we created
+		if isTold && c.informer.NothingLeft(run.ID, r) {
 			all = append(all, Troubled{trouble.Finding{Kind: trouble.JobGone, Final: true}, run.Claim.Job, run.ID})
 		}
 	}
@@ -99,30 +95,7 @@ func isPastCare(j *batchv1.Job) bool {
 	return j.Status.Succeeded > 0 && j.Status.Failed == 0 && j.Spec.TTLSecondsAfterFinished != nil && len(j.Annotations) == 0
 }
 
-func indexed[T any](informer cache.SharedIndexInformer, flowRun string) []T {
-	objects, err := informer.GetIndexer().ByIndex(byFlowRun, flowRun)
-	if err != nil {
-		return nil // only an index that does not exist; ours does
-	}
-	var all []T
-	for _, o := range objects {
-		if t, ok := o.(T); ok {
-			all = append(all, t)
-		}
-	}
-	return all
-}
-
-func (c *cluster) active() []string {
-	var runs []string
-	for _, obj := range c.informer.GetStore().List() {
-		if j, ok := obj.(*batchv1.Job); ok && !trouble.Finished(j) && j.DeletionTimestamp == nil {
-			runs = append(runs, j.Labels[job.LabelFlowRunID])
-		}
-	}
-	slices.Sort(runs)
-	return slices.Compact(runs)
-}
+func (c *cluster) active() []string { return c.informer.Active() }
 
 func (c *cluster) inspect(ctx context.Context, flowRun string) ([]*batchv1.Job, []*corev1.Pod, error) {
 	o := metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + flowRun}
@@ -214,16 +187,4 @@ func (c *cluster) lastLines(ctx context.Context, pod, container string, previous
 		return "", fmt.Errorf("read the log of pod %s: %w", pod, err)
 	}
 	return string(text), nil
-}
-
-// podsFailed says once that pods cannot be watched. Launching goes on without.
-func (c *cluster) podsFailed() cache.WatchErrorHandlerWithContext {
-	var last time.Time
-	return func(ctx context.Context, _ *cache.Reflector, err error) {
-		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || time.Since(last) < complainEvery {
-			return
-		}
-		last = time.Now()
-		c.log.WarnContext(ctx, "cannot watch pods; runs are not told of their pods' trouble. If this is a matter of permissions, the launcher's Role must allow list and watch on pods", "err", err)
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
+	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 // Source is what the scaler asks of a Prefect API: one consistent look, in one
@@ -53,8 +54,8 @@ type Options struct {
 	Listen string
 	// Connections by the name ScaledObjects give in their metadata.
 	Connections map[string]Connection
-	// Kubernetes reads Jobs, pods and namespaces; needed when a connection has JobNamespaces.
-	Kubernetes Kubernetes
+	// Kubernetes gives the clients of a namespace; needed when a connection has JobNamespaces.
+	Kubernetes func(namespace string) informer.Client
 
 	// PollInterval is the pause between two looks; 1 s by default. It grows
 	// fivefold while nobody asks.
@@ -117,7 +118,7 @@ func (o Options) validate() error {
 		if c.Source == nil {
 			wrong("connection %q: no Prefect API given", name)
 		}
-		if len(c.JobNamespaces) > 0 && (o.Kubernetes.Jobs == nil || o.Kubernetes.Pods == nil || o.Kubernetes.UID == nil) {
+		if len(c.JobNamespaces) > 0 && o.Kubernetes == nil {
 			wrong("connection %q: watching Jobs in %s needs a Kubernetes client", name, strings.Join(c.JobNamespaces, ", "))
 		}
 		if slices.Contains(c.JobNamespaces, "") {

@@ -16,6 +16,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 const (
@@ -35,7 +37,7 @@ const (
 
 // ShutdownTimeout is the longest that Run takes to return after its context
 // ended; the pod's grace period must be longer.
-const ShutdownTimeout = endpointDelay + drainTimeout
+const ShutdownTimeout = endpointDelay + drainTimeout + informer.Patience
 
 // Server is the external scaler: the gRPC service and the loops behind it.
 type Server struct {
@@ -61,8 +63,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{options: o, delay: endpointDelay}
 	s.draining, s.drain = context.WithCancel(context.Background())
-	var err error
 	if o.TLS != nil {
+		var err error
 		if s.certs, err = newCertificates(*o.TLS, o.Logger); err != nil {
 			return nil, err
 		}
@@ -72,9 +74,7 @@ func New(o Options) (*Server, error) {
 		namespaces = append(namespaces, c.JobNamespaces...)
 	}
 	if len(namespaces) > 0 {
-		if s.watch, err = newWatch(o.Kubernetes, namespaces, o.Rules, o.Logger); err != nil {
-			return nil, err
-		}
+		s.watch = newWatch(o.Kubernetes, namespaces, o.Rules, o.Logger)
 	}
 	m := newMetrics()
 	s.service = &service{pollers: map[string]*poller{}, seen: newSeen(o), metrics: m, log: o.Logger}

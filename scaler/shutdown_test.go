@@ -114,8 +114,8 @@ func TestShutdownIsBounded(t *testing.T) {
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(began); took != ShutdownTimeout || strings.Count(log.String(), "cut off") != 1 {
-			t.Errorf("stopped after %s, want %s and a word about it:\n%s", took, ShutdownTimeout, log.String())
+		if took := time.Since(began); took != endpointDelay+drainTimeout || strings.Count(log.String(), "cut off") != 1 {
+			t.Errorf("stopped after %s, want %s and a word about it:\n%s", took, endpointDelay+drainTimeout, log.String())
 		}
 		if _, err := idle.Recv(); status.Code(err) != codes.Unavailable {
 			t.Errorf("the call that did not end: %v", err)

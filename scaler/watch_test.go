@@ -19,11 +19,11 @@ import (
 	kwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	kubetesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
+	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 var jobsResource = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
@@ -43,15 +43,17 @@ func kubeJob(name, run, attempt string) *batchv1.Job {
 func fakeKube(objects ...runtime.Object) *fake.Clientset { return fake.NewClientset(objects...) }
 
 // unstreamed says, as the fake Clientset does, that it cannot stream its lists.
-type unstreamed[L runtime.Object] struct{ Lister[L] }
+type unstreamed[L runtime.Object] struct{ informer.Lister[L] }
 
 func (unstreamed[L]) IsWatchListSemanticsUnSupported() bool { return true }
 
-func clients(c *fake.Clientset) Kubernetes {
-	return Kubernetes{
-		Jobs: func(ns string) Lister[*batchv1.JobList] { return unstreamed[*batchv1.JobList]{c.BatchV1().Jobs(ns)} },
-		Pods: func(ns string) Lister[*corev1.PodList] { return unstreamed[*corev1.PodList]{c.CoreV1().Pods(ns)} },
-		UID:  func(ctx context.Context, _ string) (string, error) { return "here", ctx.Err() },
+func clients(c *fake.Clientset) func(namespace string) informer.Client {
+	return func(ns string) informer.Client {
+		return informer.Client{
+			Jobs: unstreamed[*batchv1.JobList]{c.BatchV1().Jobs(ns)},
+			Pods: unstreamed[*corev1.PodList]{c.CoreV1().Pods(ns)},
+			UID:  func(ctx context.Context) (string, error) { return "here", ctx.Err() },
+		}
 	}
 }
 
@@ -144,10 +146,7 @@ func TestLacksJob(t *testing.T) {
 		kubeJob("job-1", "r1", "v3"), kubeJob("job-2-renamed", "r2", "v4"), kubeJob("job-4", "r5", "v1"), ended,
 		kubePod("job-7", "r7", func(s *corev1.PodStatus) { s.Phase = corev1.PodRunning }),
 	)
-	w, err := newWatch(clients(kube), []string{"flows", "flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := newWatch(clients(kube), []string{"flows", "flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
 	if w.lacksJob(claimed("r3", "job-3", "v1")) {
 		t.Error("trouble is claimed before Jobs were listed")
 	}
@@ -160,7 +159,7 @@ func TestLacksJob(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	eventually(t, "Jobs are listed", func() bool { return len(w.unsynced([]string{"flows"})) == 0 })
 	eventually(t, "the namespace and pods are known", func() bool {
-		return w.placeOf(claimed("r", "j", "v1").Claim) != nil && w.namespaces["flows"].pods.HasSynced()
+		return w.placeOf(claimed("r", "j", "v1").Claim) != nil && w.namespaces["flows"].Knows(informer.Pods)
 	})
 
 	elsewhere := claimed("r3", "job-3", "v1")
@@ -189,27 +188,6 @@ func TestLacksJob(t *testing.T) {
 				t.Errorf("lacks its Job: %v, want %v", got, tc.want)
 			}
 		})
-	}
-}
-
-func TestOnlyWhatClaimsNeedIsKept(t *testing.T) {
-	want := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
-		Name: "job-1", Namespace: "flows", UID: "u", ResourceVersion: "7",
-		Labels: map[string]string{job.LabelFlowRunID: "r1", job.LabelAttempt: "v3"},
-	}, Status: batchv1.JobStatus{Active: 1}}
-	got, err := slim(kubeJob("job-1", "r1", "v3"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	got, err = slim(cache.DeletedFinalStateUnknown{Key: "flows/job-1", Obj: kubeJob("job-1", "r1", "v3")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(cache.DeletedFinalStateUnknown{Key: "flows/job-1", Obj: want}, got); diff != "" {
-		t.Error(diff)
 	}
 }
 

@@ -10,8 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
@@ -19,6 +17,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/ops"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/scaler"
+	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 var _ scaler.Source = (*prefect1.Client)(nil)
@@ -103,10 +102,11 @@ func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry p
 	}
 	options := scaler.Options{
 		Listen: string(s.Listen), Connections: clients,
-		Kubernetes: scaler.Kubernetes{
-			Jobs: func(namespace string) scaler.Lister[*batchv1.JobList] { return client.Jobs(namespace) },
-			Pods: func(namespace string) scaler.Lister[*corev1.PodList] { return client.Pods(namespace) },
-			UID:  client.NamespaceUID,
+		Kubernetes: func(namespace string) informer.Client {
+			return informer.Client{
+				Jobs: client.Jobs(namespace), Pods: client.Pods(namespace),
+				UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, namespace) },
+			}
 		},
 		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
 		Rules: rules(s.Trouble), Reflection: s.Reflection, Logger: log, Registerer: registry,
