@@ -69,7 +69,7 @@ func (a *api) RoundTrip(r *http.Request) (*http.Response, error) {
 		if status, err := fails(r); err != nil {
 			return nil, err
 		} else if status != 0 {
-			reasons := map[int]string{410: "Expired", 422: "Invalid", 429: "TooManyRequests"}
+			reasons := map[int]string{403: "Forbidden", 410: "Expired", 422: "Invalid", 429: "TooManyRequests"}
 			return answer(r, status, body(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reasons[status], "code": status, "message": "no"})), nil
 		}
 	}

@@ -175,7 +175,7 @@ func listWatch[L runtime.Object](client Lister[L], o *outage) *cache.ListWatch {
 			switch {
 			case err == nil:
 				o.ended(ctx)
-			case options.SendInitialEvents == nil || !isUnsupported(err):
+			case options.SendInitialEvents == nil || !fallsBack(err):
 				o.failed(ctx, fmt.Errorf("watch %s: %w", o.part, err))
 			}
 			return w, err

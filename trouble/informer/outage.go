@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // repeatEvery is how often it is told that a part still fails.
@@ -63,6 +64,9 @@ func listsAnew(err error) bool {
 	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
-// isUnsupported reports whether an API server cannot stream a list, as those of
-// older releases. The reflector lists in the old way then.
-func isUnsupported(err error) bool { return apierrors.IsInvalid(err) }
+// fallsBack reports whether the reflector, when it cannot have a list streamed,
+// lists in the old way at once. That call tells how things are: API servers of older
+// releases stream none. After the other errors it tries again without a word.
+func fallsBack(err error) bool {
+	return !utilnet.IsConnectionRefused(err) && !apierrors.IsTooManyRequests(err)
+}

@@ -143,9 +143,13 @@ func TestRefusedConnections(t *testing.T) {
 
 // From the first list on too: what sleeps there looks at nothing.
 func TestStopBeforeTheFirstList(t *testing.T) {
+	always := func(status int) func(*http.Request) (int, error) {
+		return func(*http.Request) (int, error) { return status, nil }
+	}
 	for name, fails := range map[string]func(*http.Request) (int, error){
 		"refused": refusing,
-		"429":     func(*http.Request) (int, error) { return http.StatusTooManyRequests, nil },
+		"429":     always(http.StatusTooManyRequests),
+		"403":     always(http.StatusForbidden),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,13 +207,17 @@ func TestClosedPort(t *testing.T) {
 
 // What client-go mends at once by asking otherwise is no failure.
 func TestNoFailures(t *testing.T) {
-	for name, fails := range map[string]func(*http.Request) (int, error){
-		"an API server that cannot stream lists": func(r *http.Request) (int, error) {
+	streaming := func(status int) func(*http.Request) (int, error) {
+		return func(r *http.Request) (int, error) {
 			if r.URL.Query().Get("sendInitialEvents") != "" {
-				return http.StatusUnprocessableEntity, nil
+				return status, nil
 			}
 			return 0, nil
-		},
+		}
+	}
+	for name, fails := range map[string]func(*http.Request) (int, error){
+		"an API server that cannot stream lists": streaming(http.StatusUnprocessableEntity),
+		"one that cannot at the moment":          streaming(http.StatusInternalServerError),
 		"a version too old": func(r *http.Request) (int, error) {
 			if q := r.URL.Query(); q.Get("watch") != "" && q.Get("sendInitialEvents") == "" {
 				return http.StatusGone, nil
