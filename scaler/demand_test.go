@@ -88,7 +88,7 @@ func TestDecide(t *testing.T) {
 			verdict{Silent: 2, Active: true, Value: 1},
 			"2 whose Job waits need a heartbeat",
 		},
-		"a heartbeat does not wait for the threshold": {silent(waits(0, "a")), tr(threshold), false, verdict{Silent: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
+		"a heartbeat does not wait for the threshold":           {silent(waits(0, "a")), tr(threshold), false, verdict{Silent: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
 		"a claim without a Job does not wait for the threshold": {lacking(-time.Second, "a"), tr(threshold), false, verdict{Missing: 1, Active: true, Value: 1}, "1 claimed without a Job"},
 		"a Job in trouble does not wait for the threshold": {
 			jobs(troubledJob(trouble.Failed, noon, "a")), tr(threshold), false,
