@@ -74,7 +74,8 @@ type ClusterOptions struct {
 // LaunchingOptions are what Jobs are made of.
 type LaunchingOptions struct {
 	Renderer Renderer
-	// TemplateOrigin is the template's location; empty for the built-in one.
+	// TemplateOrigin is the template's location as it may be shown; empty for the
+	// built-in one.
 	TemplateOrigin string
 	// KeySecret is where pods find the API key; nil if they get it as text.
 	KeySecret *job.SecretKey

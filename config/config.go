@@ -3,6 +3,8 @@ package config
 import (
 	"log/slog"
 	"time"
+
+	"github.com/prefect-keda/prefect-keda/location"
 )
 
 // The tags of a field are all there is to know about a setting: env is its
@@ -61,16 +63,16 @@ type Agent struct {
 
 // Jobs are the defaults of the Jobs that flow runs get.
 type Jobs struct {
-	Namespace          string        `env:"NAMESPACE, default=default" flag:"namespace" example:"flows" help:"namespace of the Jobs"`
-	JobTemplate        string        `env:"JOB_TEMPLATE" flag:"job-template" example:"/etc/prefect-keda/job.yaml" help:"path or URL (http, https, s3, gs) of the Job template for runs that bring none"`
-	ServiceAccountName string        `env:"SERVICE_ACCOUNT_NAME" flag:"service-account-name" example:"flows" help:"service account of the flows' pods"`
-	ImagePullSecrets   Names         `env:"IMAGE_PULL_SECRETS" flag:"image-pull-secrets" example:"registry,mirror" help:"names of image pull secrets, separated by commas"`
-	EnvVars            EnvVars       `env:"PREFECT__CLOUD__AGENT__ENV_VARS" flag:"env" short:"e" example:"{'A': '1'}" help:"variables for every flow run: a dict in Python or JSON text, or A=1,B=2" flaghelp:"variable for every flow run, KEY=VALUE, one each time the flag is given"`
-	LoggingLevel       string        `env:"PREFECT__LOGGING__LEVEL, default=INFO" flag:"flow-log-level" example:"DEBUG" help:"log level inside the flows' pods"`
-	SendFlowRunLogs    Bool          `env:"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS, default=true" flag:"no-cloud-logs" off:"false" example:"false" help:"whether flows send their logs to the API" flaghelp:"do not have flows send their logs to the API"`
-	DeleteFinishedJobs ExactlyTrue   `env:"DELETE_FINISHED_JOBS, default=True" flag:"disable-job-deletion" off:"False" example:"False" help:"whether finished Jobs are removed. On only if it is exactly True, as in the agent" flaghelp:"keep finished Jobs"`
-	JobTTL             time.Duration `env:"PREFECT_KEDA_JOB_TTL, default=10m" flag:"job-ttl" example:"1h" help:"how long a finished Job stays before Kubernetes removes it; at least 5m"`
-	APIKeySecret       SecretKey     `env:"PREFECT_KEDA_API_KEY_SECRET" flag:"api-key-secret" example:"prefect-api-key/api-key" help:"NAME/KEY of a Secret in the Jobs' namespace that holds PREFECT_KEDA_API_KEY; pods read it there. A PREFECT__CLOUD__API_KEY is text in the Job, as with the agent"`
+	Namespace          string            `env:"NAMESPACE, default=default" flag:"namespace" example:"flows" help:"namespace of the Jobs"`
+	JobTemplate        location.Location `env:"JOB_TEMPLATE" flag:"job-template" example:"/etc/prefect-keda/job.yaml" help:"path or URL (http, https, s3, gs) of the Job template for runs that bring none"`
+	ServiceAccountName string            `env:"SERVICE_ACCOUNT_NAME" flag:"service-account-name" example:"flows" help:"service account of the flows' pods"`
+	ImagePullSecrets   Names             `env:"IMAGE_PULL_SECRETS" flag:"image-pull-secrets" example:"registry,mirror" help:"names of image pull secrets, separated by commas"`
+	EnvVars            EnvVars           `env:"PREFECT__CLOUD__AGENT__ENV_VARS" flag:"env" short:"e" example:"{'A': '1'}" help:"variables for every flow run: a dict in Python or JSON text, or A=1,B=2" flaghelp:"variable for every flow run, KEY=VALUE, one each time the flag is given"`
+	LoggingLevel       string            `env:"PREFECT__LOGGING__LEVEL, default=INFO" flag:"flow-log-level" example:"DEBUG" help:"log level inside the flows' pods"`
+	SendFlowRunLogs    Bool              `env:"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS, default=true" flag:"no-cloud-logs" off:"false" example:"false" help:"whether flows send their logs to the API" flaghelp:"do not have flows send their logs to the API"`
+	DeleteFinishedJobs ExactlyTrue       `env:"DELETE_FINISHED_JOBS, default=True" flag:"disable-job-deletion" off:"False" example:"False" help:"whether finished Jobs are removed. On only if it is exactly True, as in the agent" flaghelp:"keep finished Jobs"`
+	JobTTL             time.Duration     `env:"PREFECT_KEDA_JOB_TTL, default=10m" flag:"job-ttl" example:"1h" help:"how long a finished Job stays before Kubernetes removes it; at least 5m"`
+	APIKeySecret       SecretKey         `env:"PREFECT_KEDA_API_KEY_SECRET" flag:"api-key-secret" example:"prefect-api-key/api-key" help:"NAME/KEY of a Secret in the Jobs' namespace that holds PREFECT_KEDA_API_KEY; pods read it there. A PREFECT__CLOUD__API_KEY is text in the Job, as with the agent"`
 }
 
 // Launching is how fast and how long.

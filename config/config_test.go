@@ -400,7 +400,10 @@ func TestFlagProblem(t *testing.T) {
 // The canary must not come out of any way to print settings, nor of any error.
 func TestSecretsStayHidden(t *testing.T) {
 	const canary = "canary-1234"
-	env := []string{"PREFECT__CLOUD__API_KEY", canary, "PREFECT__CLOUD__AGENT__ENV_VARS", "{'TOKEN': '" + canary + "'}"}
+	env := []string{
+		"PREFECT__CLOUD__API_KEY", canary, "PREFECT__CLOUD__AGENT__ENV_VARS", "{'TOKEN': '" + canary + "'}",
+		"JOB_TEMPLATE", "https://" + canary + "@host/job.yaml?sig=" + canary,
+	}
 	l, err := config.LoadLauncher(t.Context(), server(env...))
 	if err != nil {
 		t.Fatal(err)

@@ -14,9 +14,11 @@ import (
 )
 
 // podGrace outlasts the cooldown, so that it takes a launcher from zero to see to
-// what goes wrong after it.
+// what goes wrong after it; and the time until Kubernetes says why there is no
+// pod, which its Job controller takes while other scenarios create Jobs by the
+// hundred.
 func podGrace() framework.Change {
-	return framework.Variable("PREFECT_KEDA_POD_GRACE", "30s", product.Launcher, product.Scaler)
+	return framework.Variable("PREFECT_KEDA_POD_GRACE", "80s", product.Launcher, product.Scaler)
 }
 
 // shell is the run config of a run whose pod runs a script in place of the
@@ -63,7 +65,7 @@ func TestJobsInTroubleAreSeenToFromZero(t *testing.T) {
 	e.Cancel(cancelled)
 	e.WaitForZero(time.Minute)
 
-	e.WaitForState([]string{fails, noImage, noSecret}, "Failed", 2*time.Minute)
+	e.WaitForState([]string{fails, noImage, noSecret}, "Failed", 3*time.Minute)
 	e.AssertMessage(fails, "Kubernetes Error: pods ['"+e.JobsOf(fails)[0].Name)
 	e.AssertMessage(noImage, "Kubernetes Error: ")
 	e.AssertMessage(noImage, "localhost:1/there-is-none:1")

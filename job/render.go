@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/prefect-keda/prefect-keda/location"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -63,7 +63,7 @@ func (r Renderer) template(ctx context.Context, rc RunConfig) (Template, error) 
 		return rc.JobTemplate, nil
 	case rc.JobTemplatePath != "":
 		text, err := r.read(ctx, rc.JobTemplatePath)
-		return Template{YAML: text, FromRun: true, Origin: "the job template " + shown(rc.JobTemplatePath)}, err
+		return Template{YAML: text, FromRun: true, Origin: "the job template " + location.Shown(rc.JobTemplatePath)}, err
 	case r.Settings.JobTemplate != "":
 		return r.launchers(ctx)
 	}
@@ -72,9 +72,9 @@ func (r Renderer) template(ctx context.Context, rc RunConfig) (Template, error) 
 
 // launchers is the template for runs that bring none.
 func (r Renderer) launchers(ctx context.Context) (Template, error) {
-	t := Template{Origin: "the launcher's job template " + shown(r.Settings.JobTemplate)}
+	t := Template{Origin: "the launcher's job template " + r.Settings.JobTemplate.String()}
 	var err error
-	t.YAML, err = r.read(ctx, r.Settings.JobTemplate)
+	t.YAML, err = r.read(ctx, r.Settings.JobTemplate.Reveal())
 	return t, t.addressed(err)
 }
 
@@ -92,30 +92,16 @@ func (r Renderer) CheckTemplate(ctx context.Context) error {
 	return err
 }
 
-func (r Renderer) read(ctx context.Context, location string) ([]byte, error) {
-	text, err := r.Source.Read(ctx, location)
+func (r Renderer) read(ctx context.Context, from string) ([]byte, error) {
+	text, err := r.Source.Read(ctx, from)
 	if err != nil {
 		return nil, fmt.Errorf("read job template: %w", err)
 	}
 	if len(text) == 0 {
 		// Without this an empty file would pass for "no template".
-		return nil, authorError("the job template %s is empty: it must hold one Kubernetes Job", shown(location))
+		return nil, authorError("the job template %s is empty: it must hold one Kubernetes Job", location.Shown(from))
 	}
 	return text, nil
-}
-
-// shown is a location without what may be secret in it: a signature, a password.
-func shown(location string) string {
-	if i := strings.IndexAny(location, "?#"); i >= 0 {
-		location = location[:i]
-	}
-	if scheme, rest, ok := strings.Cut(location, "://"); ok {
-		host, path, _ := strings.Cut(rest, "/")
-		if i := strings.LastIndex(host, "@"); i >= 0 {
-			location = scheme + "://" + host[i+1:] + "/" + path
-		}
-	}
-	return location
 }
 
 // Render puts a run into a template (prefect1-spec §4.2, in its order).

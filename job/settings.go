@@ -1,6 +1,10 @@
 package job
 
-import "context"
+import (
+	"context"
+
+	"github.com/prefect-keda/prefect-keda/location"
+)
 
 // Settings are the launcher's defaults, which a run's own run config and
 // template override as prefect1-spec §4.2 says.
@@ -27,7 +31,7 @@ type Settings struct {
 	TenantID     string
 	// JobTemplate is the location of the template for runs that bring none; empty
 	// means the built-in one.
-	JobTemplate string
+	JobTemplate location.Location
 	// DeleteFinishedJobs has Kubernetes remove finished Jobs after TTLSeconds,
 	// unless the template says otherwise.
 	DeleteFinishedJobs bool

@@ -25,14 +25,14 @@ func newHolds() holds {
 	return holds{until: map[string]time.Time{}, due: map[string]bool{}, failures: map[string]int{}}
 }
 
-// settle takes note of how an errand ended. A run that fails by itself is held
-// for longer each time; when an upstream is away, that is no run's fault.
+// settle takes note of how an errand ended. What fails by itself is held for
+// longer each time.
 func (h holds) settle(now time.Time, o outcome) {
 	key, hold := o.holdKey(), o.hold
-	h.due[key] = o.Kind == Launch || o.Kind == Relaunch || o.Kind == Adopt
-	if h.due[key] && o.result == broken && o.blame == none {
+	h.due[key] = o.isDue()
+	if longest := o.longestHold(); longest > 0 {
 		h.failures[key]++
-		if grown := now.Add(min(notNow<<min(h.failures[key]-1, 8), maxHold)); grown.After(hold) {
+		if grown := now.Add(min(notNow<<min(h.failures[key]-1, 10), longest)); grown.After(hold) {
 			hold = grown
 		}
 	} else {
@@ -41,6 +41,24 @@ func (h holds) settle(now time.Time, o outcome) {
 	if hold.After(now) {
 		h.until[key] = hold
 	}
+}
+
+func (a Action) isDue() bool { return a.Kind == Launch || a.Kind == Relaunch || a.Kind == Adopt }
+
+// longestHold is up to how long the subject of an errand that failed is held; zero
+// when the failure is not its own. An upstream that is away is no due run's fault. A
+// Job in trouble is only tried while Prefect answers looks, and after a while it
+// is left to others, so that it keeps no launcher awake.
+func (o outcome) longestHold() time.Duration {
+	switch {
+	case o.result != broken:
+		return 0
+	case o.Kind == Resolve:
+		return maxRefused
+	case o.isDue() && o.blame == none:
+		return maxHold
+	}
+	return 0
 }
 
 // runs are the due runs on hold. The oldest due runs are read first, and these
@@ -56,10 +74,14 @@ func (h holds) runs(now time.Time) []string {
 }
 
 // forget drops what does not matter any more. Failures are remembered for a while
-// after the hold is over, because that is when the run is tried again.
+// after the hold is over, because that is when the run, or the Job, is tried again.
 func (h holds) forget(now time.Time) {
 	for key := range h.due {
-		if now.Sub(h.until[key]) > maxHold {
+		kept := maxHold
+		if h.failures[key] > 0 {
+			kept = maxRefused
+		}
+		if now.Sub(h.until[key]) > kept {
 			delete(h.until, key)
 			delete(h.due, key)
 			delete(h.failures, key)

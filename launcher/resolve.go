@@ -25,8 +25,9 @@ const (
 	// lookAgain is when to look again at a Job that changed under our hands.
 	lookAgain = 5 * time.Second
 	// maxRefused is the longest pause between two tries with a Prefect that will
-	// not have the run failed, or a Kubernetes that does not delete its Job; longer
-	// than the idle timeout, so that it keeps no launcher awake.
+	// not have the run failed, or a Kubernetes that does not delete its Job, or
+	// either of which cannot be read; longer than the idle timeout, so that it keeps
+	// no launcher awake.
 	maxRefused = time.Hour
 	// infraLogger is the logger's name the agent used for what Kubernetes says.
 	infraLogger = "k8s-infra"
@@ -158,8 +159,8 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	case state.IsScheduled() && trouble.Finished(p.job):
 		return l.dispose(ctx, e, p, removed) // it is due again, with another Job
 	case state.IsScheduled():
-		// It is due again and may go on with this Job.
-		p.note.By, p.note.Until = "", time.Now().Add(leaseFor)
+		// It is due again, perhaps much later, and may go on with this Job.
+		p.note.By, p.note.Until = "", time.Now().Add(max(leaseFor, min(time.Until(p.run.State.StartTime), maxRefused)))
 		return l.released(ctx, e, p.forgiving(time.Now()), ignored, ending{})
 	case p.isOfEarlierAttempt():
 		p.note.By, p.note.Until = "", time.Time{}
@@ -297,6 +298,11 @@ func (l *Launcher) tellJobGone(ctx context.Context, e *errand) outcome {
 	hold := time.Now().Add(time.Minute) // by then Prefect has been asked again
 	if !e.Run.State.Type.IsRunning() {
 		return outcome{errand: e, result: overtaken, hold: hold}
+	}
+	// The lists may have taken all the time there is between reading and failing.
+	if o, ok := l.stillUnfinished(ctx, e); !ok {
+		o.hold = hold
+		return o
 	}
 	e.failure = e.Finding.Message
 	if err := l.failNow(ctx, e, e.failure); err != nil {

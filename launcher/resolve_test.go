@@ -469,6 +469,93 @@ func TestRunWhoseJobIsGone(t *testing.T) {
 	}
 }
 
+// sluggish is a cluster whose lists take longer than a run may be written after it
+// was read.
+type sluggish struct {
+	*eyes
+	meanwhile func()
+}
+
+func (s sluggish) inspect(ctx context.Context, run string) ([]*batchv1.Job, []*corev1.Pod, error) {
+	time.Sleep(claimWithin + time.Second)
+	s.meanwhile()
+	return s.eyes.inspect(ctx, run)
+}
+
+// Slow lists neither keep a run whose Job is gone from being failed nor have one
+// failed that has finished meanwhile.
+func TestRunWhoseJobIsGoneIsReadRightBeforeItIsFailed(t *testing.T) {
+	for meanwhile, want := range map[prefect.StateType]prefect.StateType{prefect.Running: prefect.Failed, prefect.Success: prefect.Success} {
+		t.Run("meanwhile "+string(meanwhile), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemory(run("r").in(prefect.Running))
+				cluster := sluggish{&eyes{memory: m, store: emptyStore()}, func() {
+					if meanwhile != prefect.Running {
+						_ = m.setState(t.Context(), "pod", "r", prefect.State{Type: meanwhile})
+					}
+				}}
+				l := newLauncher(options("me").withDefaults(), m, template{}, cluster)
+				l.perform(t.Context(), &errand{Action: Action{
+					Kind: Resolve, Run: prefect.FlowRun{ID: "r"}, Job: "job-r", Finding: trouble.Finding{Kind: trouble.JobGone, Final: true},
+				}})
+				if got := m.get("r").State.Type; got != want {
+					t.Errorf("the run is %s, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
+// What goes wrong for good with a Job in trouble is asked about less and less, and
+// then keeps no launcher.
+func TestCaseThatCannotBeTakenKeepsNoLauncher(t *testing.T) {
+	for name, broken := range map[string]func(*memory, *fake.Clientset){
+		"its run cannot be read": func(m *memory, _ *fake.Clientset) {
+			m.fault = func(op, _ string, _ bool) error {
+				if op == "read" {
+					return errors.New("an answer that cannot be read")
+				}
+				return nil
+			}
+		},
+		"its pods cannot be listed": func(_ *memory, client *fake.Clientset) {
+			client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("not allowed")
+			})
+		},
+		"its run is due in a week": func(m *memory, _ *fake.Clientset) {
+			later := run("r").in(prefect.Scheduled)
+			later.State.StartTime = time.Now().Add(7 * 24 * time.Hour)
+			m.set(later)
+		},
+		"it cannot be patched": func(_ *memory, client *fake.Clientset) {
+			client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("not allowed")
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(run("r").in(prefect.Running))
+				b := start(t, m, func(o *Options, client *fake.Clientset) {
+					o.IdleTimeout = 15 * time.Minute
+					add(t, client, jobOfRun("r", func(j *batchv1.Job) { j.Status = batchv1.JobStatus{} }))
+					broken(m, client)
+				})
+				if err := b.leave(); err != nil {
+					t.Error(err)
+				}
+				if n := m.count("read"); n < 1 || n > 15 {
+					t.Errorf("the run was read %d times, want once or some 10 times", n)
+				}
+				if took := time.Since(b.began); took > time.Hour {
+					t.Errorf("a launcher was kept for %s", took)
+				}
+			})
+		})
+	}
+}
+
 func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory()

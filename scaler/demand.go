@@ -112,9 +112,10 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 		// nothing to do than a run that waits for other people's backlog.
 		value = max(value, 1)
 	}
-	// A lower bound proves nothing about being below the threshold, and a run that
-	// waits for its heartbeat cannot wait for others to fall due.
-	above := value > t.ActivationThreshold || v.AtLeast || v.Silent > 0
+	// The threshold lets due runs wait for each other. Claims without a Job, Jobs in
+	// trouble and heartbeats cannot wait for others to fall due, and a lower bound
+	// proves nothing about being below it.
+	above := v.Due+v.Ahead > t.ActivationThreshold || v.Missing+v.Silent > 0 || len(v.Troubled) > 0 || v.AtLeast
 	v.Held = !above && wasActive && value > 0
 	v.Active = above || v.Held
 	if !v.Active {

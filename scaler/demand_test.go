@@ -88,7 +88,18 @@ func TestDecide(t *testing.T) {
 			verdict{Silent: 2, Active: true, Value: 1},
 			"2 whose Job waits need a heartbeat",
 		},
-		"a heartbeat does not wait for the threshold": {silent(waits(0, "a")), tr(threshold), false, verdict{Silent: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
+		"a heartbeat does not wait for the threshold":           {silent(waits(0, "a")), tr(threshold), false, verdict{Silent: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
+		"a claim without a Job does not wait for the threshold": {lacking(-time.Second, "a"), tr(threshold), false, verdict{Missing: 1, Active: true, Value: 1}, "1 claimed without a Job"},
+		"a Job in trouble does not wait for the threshold": {
+			jobs(troubledJob(trouble.Failed, noon, "a")), tr(threshold), false,
+			verdict{Troubled: map[trouble.Kind]int64{trouble.Failed: 1}, Active: true, Value: 1},
+			"1 in trouble (failed)",
+		},
+		"what cannot wait does not count as due": {
+			look(run("1", noon, "a"), run("2", noon, "a")).with([]missing{{Labels: []string{"a"}, CountsFrom: at(time.Second)}}, nil, nil), tr(threshold), false,
+			verdict{Due: 2, Since: noon, NextWake: at(time.Second)},
+			"2 due; not above the activation threshold 2",
+		},
 		"Jobs in trouble": {
 			jobs(troubledJob(trouble.Failed, at(-time.Hour), "a"), troubledJob(trouble.ImagePull, noon, "b"), troubledJob(trouble.Failed, at(-1), "c")), tr(), false,
 			verdict{Troubled: map[trouble.Kind]int64{trouble.Failed: 1, trouble.ImagePull: 1}, Active: true, Value: 2},

@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -33,6 +34,8 @@ type fakeSource struct {
 	supervised  []asked
 	// mute has Supervise hang.
 	mute bool
+	// superviseErr is what Supervise alone answers.
+	superviseErr error
 }
 
 // asked is what a call of Supervise asked about.
@@ -49,8 +52,8 @@ func (f *fakeSource) Supervise(ctx context.Context, troubled, active []string) (
 		f.mu.Lock() // for the deferred Unlock
 		return prefect.Supervision{}, ctx.Err()
 	}
-	if f.err != nil {
-		return prefect.Supervision{}, f.err
+	if err := cmp.Or(f.superviseErr, f.err); err != nil {
+		return prefect.Supervision{}, err
 	}
 	among := func(runs []prefect.JobRun, ids []string) (some []prefect.JobRun) {
 		for _, r := range runs {

@@ -54,7 +54,7 @@ func keys(lead time.Duration) []key {
 			t.RunsPerLauncher, err = count(v, 1)
 			return err
 		}},
-		{"activationThreshold", "0", "more runs than this have to be due before the first launcher starts; once one runs, it takes them all", func(t *trigger, v string) (err error) {
+		{"activationThreshold", "0", "more runs than this have to be due before the first launcher starts for them; Jobs in trouble, claims without a Job and heartbeats do not wait for that, and once one runs, it takes them all", func(t *trigger, v string) (err error) {
 			t.ActivationThreshold, err = count(v, 0)
 			return err
 		}},

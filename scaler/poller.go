@@ -116,6 +116,9 @@ func (p *poller) run(ctx context.Context) {
 			timer.Reset(p.pause(time.Now()))
 		case r := <-p.replies:
 			p.learn(ctx, r)
+			if now := time.Now(); now.Before(p.quietUntil) {
+				timer.Reset(p.pause(now)) // the next look was due without regard to it
+			}
 		case <-p.pokes:
 			// Trouble upstream is not mended by asking more often.
 			if p.current.Load().Failures == 0 && !time.Now().Before(p.quietUntil) {

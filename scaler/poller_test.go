@@ -169,6 +169,27 @@ func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
 	}
 }
 
+// The question about Jobs is answered when the next look has its time already.
+func TestPrefectIsLeftAloneWhenTheQuestionAboutJobsIsAnsweredSo(t *testing.T) {
+	f := &fakeSource{superviseErr: wish(time.Minute)}
+	inBubble(t, withJobs(f, fakeKube()), func(t *testing.T, s *Server) {
+		for range 3 {
+			before := f.asked()
+			if before == 0 || f.supervisions() == 0 {
+				t.Fatal("nothing was asked")
+			}
+			for range 29 {
+				_, _ = active(t, s)
+				pass(2 * time.Second)
+			}
+			if n := f.asked() - before; n > 0 {
+				t.Errorf("%d looks within a minute in which Prefect wants to be left alone", n)
+			}
+			pass(2 * time.Second)
+		}
+	})
+}
+
 func TestLastKnownIsServedUntilItIsStale(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err  error
@@ -228,7 +249,7 @@ func TestRefusedKeyIsSaidOnce(t *testing.T) {
 				t.Errorf("error %v, want %s saying %q", err, codes.FailedPrecondition, want)
 			}
 			f.change(func(f *fakeSource) { f.err = nil })
-			pass(maxBackoff + maxBackoff/10)
+			pass(idleFactor * o.PollInterval * 11 / 10) // nobody had asked for long
 			wantActive(t, s, false)
 		}
 	})

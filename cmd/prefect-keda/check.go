@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"strings"
 	"time"
 
@@ -121,14 +120,10 @@ func launcherChecks(c *cobra.Command, env environment, o checkOptions, logTo io.
 		Namespaces: []string{s.Namespace}, Home: o.home,
 		Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
 		Launching: &check.LaunchingOptions{
-			Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate, KeySecret: jobs.APIKeySecret,
+			Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate.String(), KeySecret: jobs.APIKeySecret,
 		},
 	})
-	secrets = []string{s.APIKey().Reveal()}
-	if u, err := url.Parse(s.JobTemplate); err == nil {
-		secrets = append(secrets, u.User.String(), u.RawQuery) // they let one read the template
-	}
-	return append(checks, cluster...), secrets, nil
+	return append(checks, cluster...), []string{s.APIKey().Reveal()}, nil
 }
 
 // scalerChecks are for a scaler: all its connections, and the namespaces of their

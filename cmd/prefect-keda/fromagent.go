@@ -14,6 +14,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/install"
+	"github.com/prefect-keda/prefect-keda/location"
 )
 
 // The agent's namespace is this where nothing says another (prefect1-spec §5.1).
@@ -233,7 +234,7 @@ func (r *agentRead) knownArguments(fs *pflag.FlagSet) []string {
 		}
 		switch {
 		case !strings.HasPrefix(name, "-"):
-			r.hint("the agent's argument %q is none that is known, and left out", name)
+			r.hint("the agent's argument %q is none that is known, and left out", location.Shown(name))
 		case flag == nil:
 			r.hint("the agent's %s is none that is known, and left out", name)
 			if !hasValue && len(args) > 1 && !strings.HasPrefix(args[1], "-") {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/install"
+	"github.com/prefect-keda/prefect-keda/location"
 )
 
 func newInstall(io streams, env environment) *cobra.Command {
@@ -329,7 +330,7 @@ func fillIn(c *cobra.Command, env environment, o *install.Options) (hints []stri
 		}
 	}
 	if template := values["JOB_TEMPLATE"]; onDisk(template) && len(o.Mounts) == 0 {
-		hints = append(hints, fmt.Sprintf("the Job template %s is a file of the launcher's pod: mount it there, for example from a ConfigMap in %s (volumes and volumeMounts of Deployment prefect-keda-launcher)", template, install.Namespace))
+		hints = append(hints, fmt.Sprintf("the Job template %s is a file of the launcher's pod: mount it there, for example from a ConfigMap in %s (volumes and volumeMounts of Deployment prefect-keda-launcher)", location.Shown(template), install.Namespace))
 	}
 	return hints, startable(c.Context(), values, *o)
 }

@@ -68,7 +68,7 @@ func submitted(name string, state map[string]any, pod corev1.PodStatus, events .
 		}}}
 	}
 	c.pod.Name, c.pod.Namespace, c.pod.UID, c.pod.CreationTimestamp = name+"-x", "flows", types.UID(name+"-x"), long
-	c.pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: name, UID: c.job.UID}}
+	c.pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: name, UID: c.job.UID, Controller: new(true)}}
 	c.pod.Spec, c.pod.Status = spec, pod
 	for i, text := range events {
 		reason, message, _ := strings.Cut(text, ": ")

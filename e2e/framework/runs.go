@@ -122,7 +122,7 @@ func (e *Env) AssertMessage(id, words string) {
 // logs are written after states, in batches.
 func (e *Env) AssertLogged(id, words string) {
 	e.t.Helper()
-	e.Eventually(20*time.Second, fmt.Sprintf("the log of flow run %s says %q", id, words), func(ctx context.Context) (string, bool) {
+	e.Eventually(time.Minute, fmt.Sprintf("the log of flow run %s says %q", id, words), func(ctx context.Context) (string, bool) {
 		runs, err := e.Prefect.Runs(ctx, id)
 		if err != nil {
 			return err.Error(), false

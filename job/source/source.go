@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	locations "github.com/prefect-keda/prefect-keda/location"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -58,7 +59,7 @@ func (r *Reader) Read(ctx context.Context, location string) ([]byte, error) {
 	}
 	fetch, ok := r.remote[scheme]
 	if !ok {
-		return nil, authorError(nil, "Unsupported file scheme %s: use a path, http://, https://, s3:// or gs://", location)
+		return nil, authorError(nil, "Unsupported file scheme %s: use a path, http://, https://, s3:// or gs://", locations.Shown(location))
 	}
 	return r.cache.get(location, func(tag string) (page, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -76,16 +77,19 @@ func authorError(err error, format string, args ...any) error {
 func readFile(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, authorError(err, "Job template doesn't exist at %s: the path is looked up in the launcher's container", path)
+		return nil, authorError(fs.ErrNotExist, "Job template doesn't exist at %s: the path is looked up in the launcher's container", locations.Shown(path))
 	}
 	if err != nil {
-		return nil, authorError(err, "the job template cannot be read: %v", err)
+		if inner, ok := errors.AsType[*fs.PathError](err); ok {
+			err = inner.Err // the path is shown as far as it may be
+		}
+		return nil, authorError(err, "the job template %s cannot be read: %v", locations.Shown(path), err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, authorError(err, "the job template %s is not a file", path)
+		return nil, authorError(err, "the job template %s is not a file", locations.Shown(path))
 	}
-	return limited(f, path)
+	return limited(f, locations.Shown(path))
 }
 
 func limited(r io.Reader, name string) ([]byte, error) {
@@ -107,8 +111,9 @@ func object(location string) (bucket, key string, err error) {
 		rest = rest[:i]
 	}
 	bucket, key, _ = strings.Cut(rest, "/")
-	if bucket == "" || key == "" {
-		return "", "", authorError(nil, "the job template location %s://%s names no object: write %[1]s://BUCKET/KEY", scheme, rest)
+	if bucket == "" || key == "" || strings.ContainsAny(bucket, "@:") {
+		// With a user and a password it is no bucket either: credentials are ambient.
+		return "", "", authorError(nil, "the job template location %s names no object: write %s://BUCKET/KEY", locations.Shown(location), scheme)
 	}
 	return bucket, key, nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	locations "github.com/prefect-keda/prefect-keda/location"
 )
 
 // web reads http(s) pages.
@@ -16,7 +18,7 @@ func (w *web) fetch(ctx context.Context, location, tag string) (page, error) {
 	if err != nil {
 		return page{}, authorError(nil, "the job template's URL is not one")
 	}
-	return get(ctx, w.client, u, tag, shown(u), "check the URL and who may read it")
+	return get(ctx, w.client, u, tag, locations.Shown(location), "check the URL and who may read it")
 }
 
 // get is one conditional GET. An answer that no other try would change is the
@@ -48,11 +50,4 @@ func get(ctx context.Context, client *http.Client, u *url.URL, tag, name, advice
 		return page{}, fmt.Errorf("get %s: %s", name, resp.Status)
 	}
 	return page{}, authorError(nil, "the job template at %s answers %s: %s", name, resp.Status, advice)
-}
-
-// shown is a URL without what may be secret in it.
-func shown(u *url.URL) string {
-	c := *u
-	c.User, c.RawQuery, c.Fragment = nil, "", ""
-	return c.String()
 }
