@@ -598,11 +598,44 @@ func complete(j *batchv1.Job) {
 	j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
 }
 
+// step is a launcher's call and what became of it.
+type step struct {
+	*gate
+	verdict verdict
+	// beside are the launchers that waited meanwhile, and so might have gone first.
+	beside map[string]*gate
+}
+
+// isPlain: it changes nothing that another launcher could notice, being a read or a
+// write that is not made. A heartbeat goes with the call before it: nothing that is
+// decided about states and Jobs depends on one.
+func (g *gate) isPlain(v verdict) bool {
+	return v == refuse || v == dieBefore || v == proceed && !g.write
+}
+
+// swaps: the step and g's call with that verdict come to the same in either order,
+// of which the one by name is taken. Every order can be had from one that is taken
+// by swapping such neighbours, so those left out would show nothing new.
+func (s step) swaps(g *gate, v verdict) bool {
+	return s.gate != nil && s.beside[g.actor] == g && g.actor < s.actor && s.isPlain(s.verdict) && g.isPlain(v)
+}
+
 // turn lets the launchers go on in the order chosen until none waits any more,
 // and returns those it froze.
 func turn(c *chooser, faults int, verdicts []verdict, gates chan *gate, trace *[]string) (frozen []*gate) {
 	waiting := map[string]*gate{}
 	quiet := 0
+	var last step
+	verdictsOf := func(g *gate) []verdict {
+		possible := []verdict{proceed}
+		if faults > 0 && g.op != "look" {
+			possible = slices.Clone(verdicts)
+			if g.write {
+				possible = append(possible, loseAnswer, dieAfter, freezeAfter)
+			}
+		}
+		return slices.DeleteFunc(possible, func(v verdict) bool { return last.swaps(g, v) })
+	}
 	for quiet < 3 {
 		synctest.Wait()
 		select {
@@ -622,20 +655,17 @@ func turn(c *chooser, faults int, verdicts []verdict, gates chan *gate, trace *[
 		if len(*trace) == 0 {
 			actors = actors[:1] // the two are alike: who goes first makes no difference
 		}
-		g := waiting[actors[c.choose(len(actors))]]
-		v := proceed
-		if faults > 0 {
-			possible := slices.Clone(verdicts)
-			if g.write {
-				possible = append(possible, loseAnswer, dieAfter, freezeAfter)
-			}
-			if g.op == "look" {
-				possible = []verdict{proceed}
-			}
-			v = possible[c.choose(len(possible))]
+		if news := slices.DeleteFunc(slices.Clone(actors), func(a string) bool { return len(verdictsOf(waiting[a])) == 0 }); len(news) > 0 {
+			actors = news
+		} else {
+			last = step{} // whoever is left goes on alone
 		}
+		g := waiting[actors[c.choose(len(actors))]]
+		possible := verdictsOf(g)
+		v := possible[c.choose(len(possible))]
 		*trace = append(*trace, fmt.Sprintf("%s %s%s", g.actor, g.op, v))
 		delete(waiting, g.actor)
+		last = step{g, v, maps.Clone(waiting)}
 		if v != proceed {
 			faults--
 		}
