@@ -14,11 +14,10 @@ import (
 )
 
 // podGrace outlasts the cooldown, so that it takes a launcher from zero to see to
-// what goes wrong after it; and the time until Kubernetes says why there is no
-// pod, which its Job controller takes while other scenarios create Jobs by the
-// hundred.
+// what goes wrong after it; and the time that Kubernetes takes to say why there
+// is no pod.
 func podGrace() framework.Change {
-	return framework.Variable("PREFECT_KEDA_POD_GRACE", "80s", product.Launcher, product.Scaler)
+	return framework.Variable("PREFECT_KEDA_POD_GRACE", "45s", product.Launcher, product.Scaler)
 }
 
 // shell is the run config of a run whose pod runs a script in place of the

@@ -21,14 +21,14 @@ func (e *Env) CreateRuns(o prefecttest.Order) []string {
 	return ids
 }
 
-// NoPods is the run config of flow runs whose Jobs are created and whose pods
-// are never scheduled: what is tested ends at the Job.
+// NoPods is the run config of flow runs whose Jobs are created, suspended: what is
+// tested ends at the Job. Pods by the hundred would keep the Job controller from
+// those that other scenarios wait for.
 func NoPods() map[string]any {
 	return KubernetesRun(map[string]any{
 		"apiVersion": "batch/v1", "kind": "Job",
-		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
-			"schedulerName": "nobody",
-			"containers":    []any{map[string]any{"name": "flow"}},
+		"spec": map[string]any{"suspend": true, "template": map[string]any{"spec": map[string]any{
+			"containers": []any{map[string]any{"name": "flow"}},
 		}}},
 	})
 }
