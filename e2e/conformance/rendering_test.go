@@ -27,6 +27,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/job/source"
+	"github.com/prefect-keda/prefect-keda/location"
 	model "github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
@@ -300,7 +301,7 @@ func render(t *testing.T, cases []rendering) []rendered {
 			return file([]string{"", "100%20 ", "50% ", "a+b=c,"}[i/4%4]+name, text)
 		}
 		if c.Template != "" {
-			settings.JobTemplate = place(fmt.Sprintf("agent-%d.yaml", i), c.Template)
+			settings.JobTemplate = location.Location(place(fmt.Sprintf("agent-%d.yaml", i), c.Template))
 			agent["job_template_path"] = settings.JobTemplate
 		}
 		if k, ok := c.RunConfig.(map[string]any); ok && c.ByPath != "" {
