@@ -363,7 +363,7 @@ func TestPrefectRefusesToFailTheRun(t *testing.T) {
 		began := time.Now()
 		for time.Since(began) < 24*time.Hour {
 			o := options("me")
-			o.IdleTimeout, o.LogLines = 15*time.Minute, 20
+			o.PollInterval, o.IdleTimeout, o.LogLines = 10*time.Second, 15*time.Minute, 20
 			l := mustNew(t, o, m, client)
 			started := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
