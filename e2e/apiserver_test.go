@@ -47,7 +47,23 @@ func newBench(t *testing.T) *bench {
 	api := prefecttest.New(prefecttest.Options{})
 	cfg := rest.CopyConfig(suite.Config)
 	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + product.Launcher
-	return &bench{Env: e, t: t, prefect: api, url: api.Start(t), config: cfg}
+	b := &bench{Env: e, t: t, prefect: api, url: api.Start(t), config: cfg}
+	b.waitForRole()
+	return b
+}
+
+// waitForRole: the API server learns of a Role through a watch of its own, and a
+// launcher without its Role does not start.
+func (b *bench) waitForRole() {
+	b.t.Helper()
+	client, err := kube.NewClient(b.config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.Eventually(30*time.Second, "the API server heeds the Role", func(ctx context.Context) (string, bool) {
+		_, err := client.NamespaceUID(ctx, b.Namespace)
+		return fmt.Sprint(err), err == nil
+	})
 }
 
 func (b *bench) settings() job.Settings {

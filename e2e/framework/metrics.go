@@ -2,17 +2,27 @@ package framework
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
-// scalerMetrics are the scaler's series by name and labels, as /metrics spells them.
+// scalerMetrics are the series of the scaler's newest pod by name and labels, as
+// /metrics spells them.
 func (e *Env) scalerMetrics(ctx context.Context) (map[string]float64, error) {
-	text, err := product.Get(ctx, e.Config, e.Namespace, "services", product.Scaler, "ops", "/metrics")
+	pods := slices.DeleteFunc(e.pods(ctx, product.Scaler), func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	if len(pods) == 0 {
+		return nil, errors.New("the scaler has no pod")
+	}
+	newest := slices.MaxFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	text, err := product.Get(ctx, e.Config, e.Namespace, "pods", newest.Name, "8080", "/metrics")
 	if err != nil {
 		return nil, err
 	}

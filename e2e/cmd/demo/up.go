@@ -60,14 +60,15 @@ Everything is still there, at zero. Next:
     %s
     kubectl -n %s get scaledobject,deployment,jobs
     kubectl -n %s logs deploy/%s                # what the scaler did
-    kubectl get --raw /api/v1/namespaces/%s/services/%s:ops/proxy/debug/demand             # why the number is what it is
+    pod=$(kubectl -n %s get pods -l app.kubernetes.io/name=%s -o jsonpath={.items[0].metadata.name})
+    kubectl get --raw /api/v1/namespaces/%s/pods/$pod:8080/proxy/debug/demand                # why the number is what it is
     kubectl get --raw /api/v1/namespaces/%s/services/%s:control/proxy/control/runs     # what Prefect knows
 
     make demo         again
     make demo-down    remove the cluster
 
 To use it with your own Prefect: README.md, "Install".
-`, s.cluster.KubectlHint(), product.Namespace, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.StandIn)
+`, s.cluster.KubectlHint(), product.Namespace, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.Namespace, product.StandIn)
 	return nil
 }
 
