@@ -13,15 +13,12 @@ const (
 	// the next one within 2 s, which spreads streams over replicas after a rollout.
 	rotateAfter = 30 * time.Minute
 	rotateShare = 0.2
-	// minGap parts two edges of one stream, and grows by itself with every edge up
-	// to maxGap, until there was no demand for quietAfter. The transport takes
-	// thousands of messages that nobody reads, and each starts KEDA's cooldown anew
-	// when it is read at last, so flapping demand is not to fill it. KEDA's cooldown,
-	// 60 s as shipped, outlasts the gap; where it is shorter, the polls wake the
-	// launcher.
-	minGap     = 5 * time.Second
-	maxGap     = time.Minute
-	quietAfter = 10 * time.Second
+	// minGap parts edges in the long run; as many as edgesAtOnce may come faster, so
+	// that runs that come one by one never wait. The transport takes thousands of
+	// messages that nobody reads, and each starts KEDA's cooldown anew when it is read
+	// at last, so demand that flaps for hours is not to fill it.
+	minGap      = 5 * time.Second
+	edgesAtOnce = 6
 	// A message can be lost on a KEDA that is busy elsewhere, so it is repeated a
 	// few times while demand lasts. After that the polls have had their say.
 	repeatAfter = 20 * time.Second
@@ -108,9 +105,7 @@ const (
 type pace struct {
 	begun    bool
 	active   bool
-	wanted   time.Time // when there was demand last
-	sent     time.Time
-	edges    int // sent in a row
+	paid     time.Time // when the gaps of all edges so far are over
 	repeats  int
 	repeatAt time.Time
 }
@@ -120,23 +115,19 @@ type pace struct {
 func (p *pace) step(active bool, now time.Time) (kind, time.Time) {
 	first := !p.begun
 	p.begun = true
-	quiet := now.Sub(p.wanted) >= quietAfter
-	if active || p.active {
-		p.wanted = now
-	}
 	switch {
 	case !active:
 		p.active = false
 		return nothing, time.Time{}
 	case !p.active:
-		if quiet {
-			p.edges = 0
-		}
-		if free := p.sent.Add(min(time.Duration(p.edges)*minGap, maxGap)); now.Before(free) {
+		if free := p.paid.Add(-(edgesAtOnce - 1) * minGap); now.Before(free) {
 			return nothing, free
 		}
+		if p.paid.Before(now) {
+			p.paid = now
+		}
+		p.paid = p.paid.Add(minGap)
 		p.active, p.repeats = true, 0
-		p.edges++
 		p.said(now)
 		if first {
 			return opening, p.repeatAt
@@ -156,6 +147,5 @@ func (p *pace) step(active bool, now time.Time) (kind, time.Time) {
 }
 
 func (p *pace) said(now time.Time) {
-	p.sent = now
 	p.repeatAt = now.Add(jitter(repeatAfter, repeatShare))
 }

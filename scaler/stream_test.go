@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -180,14 +181,14 @@ func TestStreamCoalescesForAReaderThatDoesNotRead(t *testing.T) {
 				f.set()
 				pass(1100 * time.Millisecond)
 			}
-			if n := len(st.got()); n > 18 {
-				t.Errorf("%d messages in 11 minutes of flapping, want fewer and fewer", n)
+			if n := len(st.got()); n > 300*22/50+edgesAtOnce {
+				t.Errorf("%d messages in 11 minutes of flapping, want at most one in %s", n, minGap)
 			}
 		})
 	})
 }
 
-// The gap between edges grows with each and is forgotten after a quiet time.
+// Some edges may come as they like; then each waits until its gap is over.
 func TestPaceOfFlappingDemand(t *testing.T) {
 	var p pace
 	now := noon
@@ -202,22 +203,22 @@ func TestPaceOfFlappingDemand(t *testing.T) {
 		}
 		return gaps
 	}
-	first := []string{"edge after 5s", "edge after 10s", "edge after 15s", "edge after 20s", "edge after 25s", "edge after 30s", "edge after 35s", "edge after 40s", "edge after 45s", "edge after 50s", "edge after 55s", "edge after 1m0s", "edge after 1m0s"}
-	if diff := cmp.Diff(append([]string{"open after 0s"}, first...), sent(8*time.Minute)); diff != "" {
+	// Six at once, one more in the time they take, and then one every five seconds.
+	free := []string{"edge after 1s", "edge after 1s", "edge after 1s", "edge after 1s", "edge after 1s", "edge after 1s", "edge after 4s"}
+	long := append(free, slices.Repeat([]string{"edge after 5s"}, 9)...)
+	if diff := cmp.Diff(append([]string{"open after 0s"}, long...), sent(time.Minute)); diff != "" {
 		t.Error(diff)
 	}
-	now = now.Add(quietAfter)
-	if diff := cmp.Diff(append([]string{"edge after 0s"}, first...), sent(8*time.Minute)); diff != "" {
+	now = now.Add(edgesAtOnce * minGap)
+	if diff := cmp.Diff(append([]string{"edge after 0s"}, free[:6]...), sent(10*time.Second)); diff != "" {
 		t.Errorf("after a quiet time: %s", diff)
 	}
-
 	// Runs that come one by one are no flapping.
 	for range 100 {
-		now = now.Add(quietAfter)
+		now = now.Add(minGap)
 		if k, _ := p.step(true, now); k != edge {
-			t.Fatalf("%q at the beginning of demand after %s without, want an edge", k, quietAfter)
+			t.Fatalf("%q at the beginning of demand, want an edge", k)
 		}
-		now = now.Add(3 * time.Second)
 		p.step(false, now)
 	}
 }
