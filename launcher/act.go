@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
-
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -41,77 +39,6 @@ const (
 	// handBackDelay gives the cause some time to pass.
 	handBackDelay = 30 * time.Second
 )
-
-// errand is a run in hand: an action and how far it has come. It is carried out
-// in one or more tries; between them it waits in the calendar, not in a worker.
-type errand struct {
-	Action
-	claim prefect.Claim
-	// claimed: the run is ours, so it may not be dropped.
-	claimed bool
-	// confirmed is when the run was last known to be in the state we act upon,
-	// taken before the request that told so.
-	confirmed time.Time
-	job       *batchv1.Job
-	suffix    int
-	tries     int
-	// refused is when Kubernetes first refused the Job.
-	refused time.Time
-	// failure is the text the run must fail with.
-	failure string
-	// handBack is why the run must be handed back.
-	handBack string
-	// last: there will be no further try, we are leaving.
-	last bool
-}
-
-// outcome of a try.
-type outcome struct {
-	*errand
-	// result is a metric's and a log's label.
-	result string
-	// again is when to go on; zero when the errand is over.
-	again time.Time
-	// hold keeps a run whose errand is over from being planned until then.
-	hold time.Time
-	// err is what went wrong; blame is the upstream it belongs to, if any.
-	err   error
-	blame upstream
-	// quiet is how long Prefect asked to be left alone.
-	quiet time.Duration
-}
-
-// upstream is whose failure an outcome is.
-type upstream int
-
-const (
-	none upstream = iota
-	prefectAPI
-	kubernetesAPI
-	jobTemplate // the launcher's own
-)
-
-// Results, a closed set.
-const (
-	done      = "done"
-	adopted   = "adopted"
-	lost      = "lost"
-	later     = "not_now"
-	overtaken = "overtaken"
-	failed    = "failed"
-	returned  = "handed_back"
-	broken    = "error"
-	left      = "left"
-	told      = "told"
-	removed   = "removed"
-	ignored   = "ignored"
-)
-
-// age is how long ago t was. A machine that slept has a monotonic clock that did
-// not go on, so the wall clock has a say as well.
-func age(t, now time.Time) time.Duration {
-	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
-}
 
 // perform does one try. It is safe to die anywhere in it, and to be stopped
 // anywhere in it for any time.
@@ -345,91 +272,6 @@ func (l *Launcher) readBack(ctx context.Context, e *errand) prefect.Answer {
 	return prefect.Lost
 }
 
-// fail tells the author what is wrong and sets the run Failed.
-func (l *Launcher) fail(ctx context.Context, e *errand) outcome {
-	if o, ok := l.stillOurs(ctx, e); !ok {
-		return o
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := l.backend.Fail(ctx, e.Run, e.failure); err != nil {
-		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
-	}
-	text := e.failure
-	if e.job != nil {
-		text += "\nThe Job was:\n" + asYAML(e.job)
-	}
-	l.lines.add(e.Run.ID, prefect.Error, text)
-	l.metrics.totals.failed.Add(1)
-	return outcome{errand: e, result: failed}
-}
-
-// giveBack returns a run that is not at fault to the queue. The Jobs are looked at
-// before the run is: what came of a try of ours, or of another launcher's, shows
-// in one or the other.
-func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
-	glance, cancel := context.WithTimeout(ctx, glanceTimeout)
-	found, err := l.jobs.list(glance, e.Run.ID)
-	cancel()
-	for _, j := range found.Jobs {
-		if j.CanTake || j.Attempt == job.AttemptLabel(e.claim.Attempt) {
-			return l.finished(ctx, e, adopted, j.Name)
-		}
-	}
-	if err != nil {
-		// Kubernetes may be away altogether; then nobody has created anything.
-		l.log.DebugContext(ctx, "handing back without having seen the Jobs", "flow_run", e.Run.ID, "err", err)
-	}
-	e.confirmed = time.Time{} // no other write does as much harm to a run that has moved on
-	if o, ok := l.stillOurs(ctx, e); !ok {
-		return o
-	}
-	ctx, cancel = context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
-	defer cancel()
-	at := time.Now()
-	if !e.last {
-		at = at.Add(handBackDelay)
-	}
-	if err := l.backend.HandBack(ctx, e.Run, at, e.handBack); err != nil {
-		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
-	}
-	l.lines.add(e.Run.ID, prefect.Warning, e.handBack)
-	l.metrics.totals.handedBack.Add(1)
-	return outcome{errand: e, result: returned}
-}
-
-// stillOurs reads a claimed run again when the claim was confirmed too long ago.
-func (l *Launcher) stillOurs(ctx context.Context, e *errand) (outcome, bool) {
-	if !e.claimed {
-		return outcome{}, true // a Relaunch: there the Job is the claim, and take has just read the run
-	}
-	if !e.confirmed.IsZero() && age(e.confirmed, time.Now()) <= confirmedFor {
-		return outcome{}, true
-	}
-	run, o, ok := l.read(ctx, e)
-	if !ok {
-		return o, false
-	}
-	switch {
-	case run.State.Type == prefect.Submitted && run.Claim != nil && run.Claim.Attempt == e.claim.Attempt && run.Claim.IsIn(l.Namespace, l.jobs.namespaceUID()):
-		e.Run = attempting(run, e.claim.Attempt)
-		return outcome{}, true
-	case e.Run.State.Type.IsRunning() && run.State.Type == prefect.Running:
-		return outcome{}, true // its tasks were claimed; the run itself does not show it
-	}
-	return outcome{errand: e, result: overtaken}, false
-}
-
-// attempting is a claimed run as the attempt it was claimed for: the claim itself
-// made a new version, and names must not follow it.
-func attempting(run prefect.FlowRun, a prefect.Attempt) prefect.FlowRun {
-	var version int
-	if _, err := fmt.Sscanf(string(a), "v%d", &version); err == nil && a == prefect.Attempt(fmt.Sprintf("v%d", version)) {
-		run.Version = version
-	}
-	return run
-}
-
 func (l *Launcher) heartbeat(ctx context.Context, e *errand) outcome {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -438,26 +280,4 @@ func (l *Launcher) heartbeat(ctx context.Context, e *errand) outcome {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(beatRetry)}
 	}
 	return outcome{errand: e, result: done}
-}
-
-// tryLater keeps the errand for another try. after is a wish of the upstream's.
-func (l *Launcher) tryLater(ctx context.Context, e *errand, err error, blame upstream, after time.Duration) outcome {
-	now := time.Now()
-	if !e.claimed {
-		// Nothing binds us; the next look decides anew.
-		return outcome{errand: e, result: broken, err: err, blame: blame, hold: now.Add(max(after, notNow))}
-	}
-	if e.refused.IsZero() {
-		e.refused = now
-	}
-	long := age(e.refused, now)
-	if (e.last || long > l.RetryFor) && e.failure == "" && e.handBack == "" {
-		e.handBack = fmt.Sprintf("No Job could be created in %s, so the run was put back in the queue: %s", long.Round(time.Second), strings.TrimSpace(wordsOf(err)))
-		return l.giveBack(ctx, e)
-	}
-	if e.last || long > 2*l.RetryFor {
-		// Somebody else finishes it: the claim lasts.
-		return outcome{errand: e, result: left, err: err, blame: blame}
-	}
-	return outcome{errand: e, again: now.Add(max(after, backoff(e.tries))), err: err, blame: blame}
 }

@@ -8,8 +8,8 @@
 // exists for an attempt at a run, and a claim whose Job is missing is finished
 // by whoever meets it.
 //
-// The package knows neither a backend's wire format nor how a Job is rendered.
-// It watches pods for Jobs in trouble only, which package trouble judges. Prefect 1.x agent behaviour it keeps is in
+// The package knows neither a backend's wire format nor how a Job is rendered, and
+// package trouble judges the pods. Prefect 1.x agent behaviour it keeps is in
 // prefect1-spec §1.4; what the server does and does not guarantee, and why a
 // state is read again right before it is written, is in prefect1-server-facts a–c.
 package launcher
