@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -33,13 +32,7 @@ type agentRead struct {
 
 // readAgent reads the manifest that --from-agent names.
 func readAgent(file string, stdin io.Reader) (*agentRead, error) {
-	var text []byte
-	var err error
-	if file == "-" {
-		text, err = io.ReadAll(stdin)
-	} else {
-		text, err = os.ReadFile(file)
-	}
+	text, err := contents(file, stdin)
 	if err != nil {
 		return nil, fmt.Errorf("--from-agent: %w", err)
 	}

@@ -191,13 +191,7 @@ func rowOf(c *cobra.Command, stdin io.Reader) (json.RawMessage, error) {
 	if file == "" {
 		return nil, nil
 	}
-	var text []byte
-	var err error
-	if file == "-" {
-		text, err = io.ReadAll(stdin)
-	} else {
-		text, err = os.ReadFile(file)
-	}
+	text, err := contents(file, stdin)
 	if err != nil {
 		return nil, misconfigured{fmt.Errorf("--filename: %w", err)}
 	}
@@ -206,6 +200,14 @@ func rowOf(c *cobra.Command, stdin io.Reader) (json.RawMessage, error) {
 		return nil, misconfigured{fmt.Errorf("--filename %s: %w", file, err)}
 	}
 	return row, nil
+}
+
+// contents are those of a file, or of standard input for -.
+func contents(file string, stdin io.Reader) ([]byte, error) {
+	if file == "-" {
+		return io.ReadAll(stdin)
+	}
+	return os.ReadFile(file)
 }
 
 // onlyRow finds the run in a row, a list of one, or the API's answer.
