@@ -58,6 +58,8 @@ type Launcher struct {
 	metrics  *metrics
 	lines    *flowLog
 	poke     chan struct{}
+	// announced is closed once the agent is registered, or could not be.
+	announced chan struct{}
 	// stopping is set once nothing more may be claimed.
 	stopping atomic.Bool
 	// turned is when the loop last went round, in nanoseconds; 0 before and after.
@@ -92,7 +94,7 @@ func newLauncher(o Options, backend Backend, renderer Renderer, j jobs) *Launche
 		Options: o, backend: backend, renderer: renderer, jobs: j,
 		log: o.Logger, metrics: m,
 		lines: newFlowLog(backend, o.AgentName, o.Logger, m),
-		poke:  make(chan struct{}, 1),
+		poke:  make(chan struct{}, 1), announced: make(chan struct{}),
 	}
 }
 

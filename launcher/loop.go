@@ -64,7 +64,7 @@ type loop struct {
 	beatAt      map[string]time.Time
 	turn        int
 	busyAt      time.Time
-	claimsFrom  time.Time // nothing is claimed before, because Kubernetes fails
+	claimsFrom  time.Time // nothing is claimed before: no agent is registered, or Kubernetes fails
 	quietUntil  time.Time // nothing is begun or asked before, because Prefect wants to be left alone
 	draining    bool
 	drainBy     time.Time
@@ -81,13 +81,13 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		kube:     l.streak("kubernetes"),
 		template: l.streak("job_template"),
 		hand:     map[string]*errand{}, repairing: map[string]bool{}, settled: map[string]time.Time{}, holds: newHolds(), beatAt: map[string]time.Time{},
-		next: [questions]time.Time{now, now, now}, busyAt: now,
+		next: [questions]time.Time{now, now, now}, busyAt: now, claimsFrom: now.Add(announceWithin),
 	}
 }
 
 // run turns until there is a reason to leave.
 func (s *loop) run(ctx context.Context) (reason string, err error) {
-	stop := ctx.Done()
+	stop, announced := ctx.Done(), s.announced
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -105,6 +105,11 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 		case <-stop:
 			stop = nil
 			s.drain(ctx)
+		case <-announced:
+			announced = nil
+			if s.kube.failures == 0 {
+				s.claimsFrom = time.Time{}
+			}
 		case o := <-s.outcomes:
 			s.settle(ctx, o)
 		case k := <-s.looks:

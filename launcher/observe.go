@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -70,10 +71,16 @@ func (l *Launcher) observe(ctx context.Context, q question, due prefect.DueQuery
 // announceInterval is how often the UI is shown that an agent is alive.
 const announceInterval = time.Minute
 
+// announceWithin is how long claims wait for the agent's registration: only what
+// is claimed after it shows in the UI as this agent's.
+const announceWithin = 5 * time.Second
+
 // announce keeps the agent alive in the UI until ctx ends. It decides nothing, so
 // a failure is told and otherwise changes nothing.
 func (l *Launcher) announce(ctx context.Context) {
 	failing := l.streak("prefect_agent")
+	tried := sync.OnceFunc(func() { close(l.announced) })
+	defer tried()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -85,6 +92,7 @@ func (l *Launcher) announce(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
 		err := l.backend.Announce(call, l.Labels)
 		cancel()
+		tried()
 		switch {
 		case ctx.Err() != nil:
 			return
