@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,12 +76,10 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	if l.stopping.Load() {
 		return outcome{errand: e, result: left}
 	}
-	for _, j := range l.jobs.known(e.Run.ID).Jobs {
-		if e.Kind != Adopt && j.CanTake {
-			// Another launcher was here since the plan was made; the watch is quicker to
-			// tell than the next look, and spares Prefect a claim.
-			return outcome{errand: e, result: overtaken}
-		}
+	if known := l.jobs.known(e.Run.ID); e.Kind != Adopt && (known.Alive || slices.ContainsFunc(known.Jobs, func(j Job) bool { return j.CanTake })) {
+		// Another launcher was here since the plan was made; the watch is quicker to
+		// tell than the next look, and spares Prefect a claim.
+		return outcome{errand: e, result: overtaken}
 	}
 	if o, ok := l.prepare(ctx, e); !ok {
 		return o
@@ -177,7 +176,7 @@ func (l *Launcher) lookForJobs(ctx context.Context, e *errand) (outcome, bool) {
 	if err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(notNow)}, false
 	}
-	kind, name := dueAction(e.Run, found.Jobs)
+	kind, name := dueAction(e.Run, found)
 	if kind == 0 {
 		return outcome{errand: e, result: later, hold: time.Now().Add(notNow)}, false
 	}

@@ -125,10 +125,12 @@ const beatInterval = 3 * time.Minute
 //
 //	due run, Scheduled family  | a Job, of any attempt, that can take it    | Adopt
 //	                           | a Job that is being deleted                | nothing yet
+//	                           | no such Job, a pod that lives              | nothing yet
 //	                           | else                                       | Launch
 //	due run, Running           | a Job of this attempt                      | Adopt
 //	                           | another Job that can take it               | nothing: its pod takes the retry itself
 //	                           | a Job that is being deleted                | nothing yet
+//	                           | no such Job, a pod that lives              | nothing yet
 //	                           | else                                       | Relaunch
 //	run ahead                  |                                            | the same, later
 //	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, 3 minutes after the last, whoever sent it
@@ -166,7 +168,7 @@ func NewPlan(o Options, w World) Plan {
 		if w.skips(run) || run.ReadAt.Before(claimedRead[run.ID]) || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
 			continue
 		}
-		kind, adopted := dueAction(run, w.Present[run.ID].Jobs)
+		kind, adopted := dueAction(run, w.Present[run.ID])
 		if kind == 0 {
 			continue
 		}
@@ -202,10 +204,10 @@ func (w World) skips(run prefect.FlowRun) bool {
 	return w.Busy[run.ID] || w.NotBefore[run.ID].After(w.Now)
 }
 
-func dueAction(run prefect.FlowRun, jobs []Job) (kind Kind, adopted string) {
+func dueAction(run prefect.FlowRun, found Presence) (kind Kind, adopted string) {
 	attempt := job.AttemptLabel(run.Attempt())
 	var able, own string
-	for _, j := range jobs {
+	for _, j := range found.Jobs {
 		switch {
 		case j.Leaving:
 			// Its pods may run until it is gone; a second Job now would run beside them.
@@ -217,19 +219,21 @@ func dueAction(run prefect.FlowRun, jobs []Job) (kind Kind, adopted string) {
 			able = j.Name
 		}
 	}
-	if run.State.Type.IsScheduled() {
-		if able != "" {
-			return Adopt, able
-		}
-		return Launch, ""
-	}
+	isRunning := !run.State.Type.IsScheduled()
 	switch {
-	case own != "":
+	case isRunning && own != "":
 		return Adopt, own
-	case able != "":
+	case isRunning && able != "":
 		return 0, ""
+	case able != "":
+		return Adopt, able
+	case found.Alive:
+		// Its Job was deleted, or has ended, and left it behind.
+		return 0, ""
+	case isRunning:
+		return Relaunch, ""
 	}
-	return Relaunch, ""
+	return Launch, ""
 }
 
 func claimedAction(o Options, w World, run prefect.FlowRun) Kind {

@@ -65,6 +65,9 @@ func TestPlan(t *testing.T) {
 		{name: "comes back while its Job waits", due: run("r").version(3).due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
 		{name: "comes back after its Job has ended", due: run("r").version(3).due(noon), jobs: []Job{ended("j1", "v1")}, want: []string{"launch r"}},
 		{name: "comes back while its Job is being deleted", due: run("r").version(3).due(noon), jobs: []Job{{Name: "j1", Attempt: "v1", CanTake: true, Leaving: true}}},
+		{name: "comes back while a pod lives whose Job was deleted", due: run("r").version(3).due(noon), alive: true},
+		{name: "comes back while a pod lives whose Job has ended", due: run("r").version(3).due(noon), jobs: []Job{ended("j1", "v1")}, alive: true},
+		{name: "comes back while its Job's pod lives", due: run("r").version(3).due(noon), jobs: []Job{active("j1", "v1")}, alive: true, want: []string{"adopt r j1"}},
 		{name: "comes back while a sidecar keeps its Job", due: run("r").version(3).due(noon), jobs: []Job{over("j1", "v1")}, want: []string{"launch r"}},
 		{name: "a Job of this very attempt", due: run("r").due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
 		{name: "in hand", due: run("r").due(noon), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},
@@ -77,6 +80,8 @@ func TestPlan(t *testing.T) {
 		{name: "retry is due, its Job was created before we died", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
 		{name: "retry is due, its Job came and went", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
 		{name: "retry is due, the run's pod lives", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j1", "v1")}},
+		{name: "retry is due, a pod lives whose Job was deleted", due: run("r").retrying("t", 4, noon), alive: true},
+		{name: "retry is due, a pod lives beside the Job made for it", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, alive: true, want: []string{"adopt r j2"}},
 		{name: "retry is due, a sidecar keeps the run's Job", due: run("r").retrying("t", 4, noon), jobs: []Job{over("j1", "v1")}, want: []string{"relaunch r"}},
 		{name: "retry is due, the run's pod is gone", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j1", "v1")}, want: []string{"relaunch r"}},
 
@@ -194,6 +199,11 @@ func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 					Attempt: rapid.SampledFrom([]string{"v1", "v2", "retry-t-v1"}).Draw(t, "attempt"),
 					CanTake: rapid.Bool().Draw(t, "active"), Leaving: rapid.Bool().Draw(t, "leaving"),
 				})
+			}
+			if rapid.Bool().Draw(t, "alive") {
+				p := w.Present[r.ID]
+				p.Alive = true
+				w.Present[r.ID] = p
 			}
 			switch rapid.IntRange(0, 2).Draw(t, "kind") {
 			case 0:
