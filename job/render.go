@@ -133,6 +133,9 @@ func render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, Origins,
 		from["metadata.labels."+name], from["spec.template.metadata.labels."+name] = "the flow run", "the flow run"
 	}
 
+	unborn(j)
+	onePod(j, from)
+
 	pod := &j.Spec.Template.Spec
 	switch {
 	case rc.ServiceAccount != nil:

@@ -98,6 +98,9 @@ func (t Template) decode(namespace string) (decoded, error) {
 	if err == nil && d.job.Namespace != "" && d.job.Namespace != namespace {
 		err = authorError("%s names the namespace %q, but Jobs run in %q: remove metadata.namespace", t.origin(), d.job.Namespace, namespace)
 	}
+	if err == nil {
+		err = t.reserved(d.job)
+	}
 	return d, t.addressed(err)
 }
 

@@ -290,7 +290,7 @@ func (a *author) template() any {
 			"labels": labels, "annotations": func() any {
 				return map[string]any{"a.b/c": a.plainOr("d", []string{"yes", "Off", "010", "1_0", "12:30", "0x1F", "1.", ".5", "-1:30.5"},
 					"08", "1e3", "y", "N", "0o17", "2001-01-01", "'yes'", "1.4.1", "+.5", "12:60", "~", "0x", "1.5e3")}
-			}, "namespace": func() any { return a.value("flows").or("other") },
+			}, "namespace": func() any { return a.value("flows").or("other") }, "finalizers": func() any { return a.value([]any{}).or([]any{"a/b"}) },
 		})).or(nil)
 	}
 	spec := a.object(15, fields{
@@ -298,6 +298,7 @@ func (a *author) template() any {
 			return a.plainOr(600, []string{"08", "1e3", "600.0"}, "0x258", "1_000", "0600", "10:00", "0b11", "+5")
 		},
 		"suspend": func() any { return a.plainOr(false, []string{"y", "0"}, "off", "No", "on", "TRUE") }, "completions": func() any { return a.value(2).or("2") },
+		"parallelism": a.some(0, 1, 3), "manualSelector": func() any { return a.value(false).or(true) },
 	})
 	pod := map[string]any{"spec": a.value(a.pod()).or(nil)}
 	if a.often(30) {

@@ -146,6 +146,25 @@ func intentions() []intention {
 			}
 			return true
 		}},
+		{"a run is one pod, whatever parallelism and completions a template has; with the agent several executed it side by side", func(r *rendered) bool {
+			if r.Ours == nil || r.Theirs == nil {
+				return false
+			}
+			levelled := false
+			for _, n := range []*int32{r.Theirs.Spec.Parallelism, r.Theirs.Spec.Completions} {
+				if n != nil && *n != 1 {
+					*n, levelled = 1, true
+				}
+			}
+			return levelled
+		}},
+		{"what makes more of a template than the Job of one flow run is refused", func(r *rendered) bool {
+			if r.OursErr == nil || r.TheirErr != "" || !strings.Contains(r.OursErr.Error(), "what no flow run's Job may have") {
+				return false
+			}
+			r.TheirErr = r.OursErr.Error()
+			return true
+		}},
 		{"an empty SERVICE_ACCOUNT_NAME, as install wrote it, is none (§9.1 B7)", func(r *rendered) bool {
 			if r.Ours == nil || r.Theirs == nil || r.ServiceAccount == nil || *r.ServiceAccount != "" || r.Theirs.Spec.Template.Spec.ServiceAccountName != "" {
 				return false
