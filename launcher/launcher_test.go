@@ -175,15 +175,3 @@ func TestSecretsAreHiddenInTheAuthorsYAML(t *testing.T) {
 		t.Error("the Job itself was changed")
 	}
 }
-
-func TestAgeTakesTheLongerOfTwoClocks(t *testing.T) {
-	now := time.Now()
-	if got := age(now.Add(-time.Second), now); got != time.Second {
-		t.Errorf("age %s, want 1s", got)
-	}
-	// The machine slept: the wall clock moved on, the monotonic one did not.
-	slept := now.Round(0).Add(-time.Hour)
-	if got := age(slept, now); got != time.Hour {
-		t.Errorf("age %s, want 1h", got)
-	}
-}
