@@ -52,7 +52,7 @@ func (r Renderer) Explain(ctx context.Context, run prefect.FlowRun) (*batchv1.Jo
 			return nil, nil, fmt.Errorf("find the tenant for the flow's pod: %w", err)
 		}
 	}
-	return render(run, s, t)
+	return render(run, rc, s, t)
 }
 
 // template is chosen, never merged: the run's inline one, the run's by path, the
@@ -106,15 +106,15 @@ func (r Renderer) read(ctx context.Context, from string) ([]byte, error) {
 
 // Render puts a run into a template (prefect1-spec §4.2, in its order).
 func Render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, error) {
-	j, _, err := render(run, s, t)
+	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
+	if err != nil {
+		return nil, err
+	}
+	j, _, err := render(run, rc, s, t)
 	return j, err
 }
 
-func render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, Origins, error) {
-	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
-	if err != nil {
-		return nil, nil, err
-	}
+func render(run prefect.FlowRun, rc RunConfig, s Settings, t Template) (*batchv1.Job, Origins, error) {
 	d, err := t.decode(s.Namespace)
 	if err != nil {
 		return nil, nil, err

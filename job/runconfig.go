@@ -31,7 +31,7 @@ func knownRunConfigs() []string { return []string{"LocalRun", "DockerRun", "ECSR
 
 // authorError is an error in what the flow's author gave.
 func authorError(format string, args ...any) error {
-	return &prefect.AuthorError{Message: fmt.Sprintf(format, args...)}
+	return &prefect.AuthorError{Message: shortened(fmt.Sprintf(format, args...))}
 }
 
 // DecodeRunConfig reads a run's run config. The texts of the errors Prefect
@@ -39,6 +39,9 @@ func authorError(format string, args ...any) error {
 func DecodeRunConfig(runID string, raw json.RawMessage) (RunConfig, error) {
 	if len(bytes.TrimSpace(raw)) == 0 || string(bytes.TrimSpace(raw)) == "null" {
 		return RunConfig{}, nil
+	}
+	if err := checkRunConfig(raw); err != nil {
+		return RunConfig{}, err
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -105,7 +108,7 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 		if json.Unmarshal(raw, &text) == nil {
 			rc.JobTemplate.YAML, rc.JobTemplate.JSON = []byte(text), nil
 			// Text that says nothing is no template, as null is none.
-			if documents, err := yamlDocuments(rc.JobTemplate.YAML); err == nil && len(documents) == 0 {
+			if isBlank(rc.JobTemplate.YAML) {
 				rc.JobTemplate = Template{}
 			}
 		}

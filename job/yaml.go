@@ -11,63 +11,85 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxValues is far above any Job, and bounds what a few aliases can grow to.
-const maxValues = 100_000
-
 // yamlToJSON reads the one document of a text as the agent's reader did, which was
 // PyYAML's safe loader: YAML 1.1, where yes is true and 010 is eight, and keys of
 // any type. What it took without a word and nobody means is an error: a key given
 // twice. A key that overrides what << merges in is not.
 func yamlToJSON(text []byte) ([]byte, error) {
-	documents, err := yamlDocuments(text)
+	if err := checkYAML(text); err != nil {
+		return nil, err
+	}
+	document, count, err := yamlDocument(text)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("is not valid YAML: %w", err)
-	case len(documents) == 0:
+	case count == 0:
 		return nil, errEmpty
-	case len(documents) > 1:
-		return nil, fmt.Errorf("holds %d YAML documents: keep one, a Kubernetes Job", len(documents))
+	case count > 1:
+		return nil, fmt.Errorf("holds %d YAML documents: keep one, a Kubernetes Job", count)
 	}
-	tree, err := (&composer{within: map[*yaml.Node]bool{}}).value(documents[0])
+	tree, err := (&composer{within: map[*yaml.Node]bool{}}).value(document)
 	if err != nil {
 		return nil, fmt.Errorf("is not valid YAML: %w", err)
 	}
-	return json.Marshal(tree)
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false) // one character would become six
+	err = encoder.Encode(tree)
+	return bytes.TrimSpace(out.Bytes()), err
 }
 
 var errEmpty = errors.New("is empty: it must hold one Kubernetes Job")
 
-// yamlDocuments are those of a text that say anything.
-func yamlDocuments(text []byte) ([]*yaml.Node, error) {
+// yamlDocument is the first document of a text that says anything, and how many do.
+func yamlDocument(text []byte) (first *yaml.Node, count int, err error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	var documents []*yaml.Node
 	for {
 		document := &yaml.Node{}
 		err := decoder.Decode(document)
 		if errors.Is(err, io.EOF) {
-			return documents, nil
+			return first, count, nil
 		}
 		if err != nil {
-			return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+			return nil, 0, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if root := document.Content[0]; root.Kind != yaml.ScalarNode || !isNull(root) {
-			documents = append(documents, root)
+			if count++; count == 1 {
+				first = root
+			}
 		}
 	}
 }
 
-// composer makes JSON's values of YAML's nodes.
+// isBlank: a text that says nothing.
+func isBlank(text []byte) bool {
+	if checkYAML(text) != nil {
+		return false
+	}
+	_, count, err := yamlDocument(text)
+	return err == nil && count == 0
+}
+
+// composer makes JSON's values of YAML's nodes. A few aliases make much of little, so
+// what it makes is bounded again.
 type composer struct {
 	values int
+	bytes  int
 	within map[*yaml.Node]bool // being made
 }
 
 func (c *composer) value(n *yaml.Node) (any, error) {
-	if c.values++; c.values > maxValues {
+	c.values++
+	c.bytes += len(n.Value)
+	switch {
+	case c.values > maxValues:
 		return nil, fmt.Errorf("it has more than %d values when its aliases are followed", maxValues)
-	}
-	if c.within[n] {
+	case c.bytes > maxTemplate:
+		return nil, errors.New("it is larger than 1 MiB when its aliases are followed")
+	case c.within[n]:
 		return nil, fmt.Errorf("line %d: it contains itself", n.Line)
+	case len(c.within) >= maxDepth:
+		return nil, fmt.Errorf("line %d: it is nested more than %d deep, and no Job is", n.Line, maxDepth)
 	}
 	c.within[n] = true
 	defer delete(c.within, n)
@@ -170,6 +192,7 @@ func (c *composer) key(n *yaml.Node) (string, error) {
 	if n.Kind != yaml.ScalarNode {
 		return "", fmt.Errorf("line %d: a list or a mapping is no key", n.Line)
 	}
+	c.bytes += len(n.Value)
 	value, err := scalar(n)
 	if err != nil {
 		return "", err
