@@ -176,7 +176,7 @@ func (l *Launcher) lookForJobs(ctx context.Context, e *errand) (outcome, bool) {
 	if err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(notNow)}, false
 	}
-	kind, name := dueAction(e.Run, found)
+	kind, name := dueAction(e.Run, found, l.Namespace, l.jobs.namespaceUID())
 	if kind == 0 {
 		return outcome{errand: e, result: later, hold: time.Now().Add(notNow)}, false
 	}
@@ -193,7 +193,7 @@ func (l *Launcher) readAgain(ctx context.Context, e *errand) (outcome, bool) {
 	if !ok {
 		return o, false
 	}
-	if !run.Claimable(time.Now()) || run.Attempt() != e.Run.Attempt() {
+	if !run.Claimable(time.Now()) || run.Attempt() != e.Run.Attempt() || !run.RetriesIn(l.Namespace, l.jobs.namespaceUID()) {
 		return outcome{errand: e, result: overtaken}, false
 	}
 	e.Run = run

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -41,6 +42,44 @@ func TestNothingIsLaunchedBesideAPodThatLives(t *testing.T) {
 			if o.result == later && !o.hold.After(time.Now()) {
 				t.Errorf("%s: it is to be looked at again at once", tc.name)
 			}
+		}
+	})
+}
+
+// While we decided, another cluster may have launched the run and its task may
+// have come to wait again.
+func TestRetryIsNotRelaunchedOnceTheRunIsAnotherClusters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		retry := func(uid string) *runBuilder {
+			return run("r").version(3).retrying("t", 4, time.Now()).lastFrom(uid).readAt(time.Now())
+		}
+		for uid, want := range map[string]string{"here": done, "there": overtaken} {
+			m, st := newMemory(retry(uid)), emptyStore()
+			y := &eyes{memory: m, store: st, actor: "me", uid: "here"}
+			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
+			o := l.perform(t.Context(), &errand{Action: Action{Kind: Relaunch, Run: retry("here").FlowRun}})
+			if o.result != want || len(st.created) > 0 != (want == done) {
+				t.Errorf("read again as submitted from %s: %s, want %s; created %q", uid, o.result, want, st.created)
+			}
+		}
+	})
+}
+
+// A retry that is due elsewhere keeps no launcher here awake.
+func TestRetriesAreRelaunchedWhereTheRunWasSubmitted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		at := time.Now()
+		m := newMemory(
+			run("ours").version(3).retrying("t", 4, at).lastFrom("here"),
+			run("theirs").version(3).retrying("t", 4, at).lastFrom("there"),
+			run("nobodys").version(3).retrying("t", 4, at),
+		)
+		b := start(t, m)
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(map[string]int{"ours": 1, "nobodys": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
 		}
 	})
 }

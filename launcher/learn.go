@@ -38,7 +38,10 @@ func (s *loop) startLook(ctx context.Context, now time.Time) error {
 		s.busyAt = now
 		return nil
 	}
-	due := prefect.DueQuery{Labels: s.Labels, Until: now.Add(s.Lookahead), Limit: s.dueLimit(), Except: s.holds.runs(now)}
+	due := prefect.DueQuery{
+		Labels: s.Labels, Until: now.Add(s.Lookahead), Limit: s.dueLimit(), Except: s.holds.runs(now),
+		Namespace: s.Namespace, NamespaceUID: s.jobs.namespaceUID(),
+	}
 	for _, q := range ask {
 		s.asking[q] = true
 		if q == whatIsDue {

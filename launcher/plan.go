@@ -127,7 +127,8 @@ const beatInterval = 3 * time.Minute
 //	                           | a Job that is being deleted                | nothing yet
 //	                           | no such Job, a pod that lives              | nothing yet
 //	                           | else                                       | Launch
-//	due run, Running           | a Job of this attempt                      | Adopt
+//	due run, Running           | last submitted from elsewhere              | nothing: its Job is there, and who sees to it
+//	                           | a Job of this attempt                      | Adopt
 //	                           | another Job that can take it               | nothing: its pod takes the retry itself
 //	                           | a Job that is being deleted                | nothing yet
 //	                           | no such Job, a pod that lives              | nothing yet
@@ -168,7 +169,7 @@ func NewPlan(o Options, w World) Plan {
 		if w.skips(run) || run.ReadAt.Before(claimedRead[run.ID]) || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
 			continue
 		}
-		kind, adopted := dueAction(run, w.Present[run.ID])
+		kind, adopted := dueAction(run, w.Present[run.ID], o.Namespace, w.NamespaceUID)
 		if kind == 0 {
 			continue
 		}
@@ -204,7 +205,10 @@ func (w World) skips(run prefect.FlowRun) bool {
 	return w.Busy[run.ID] || w.NotBefore[run.ID].After(w.Now)
 }
 
-func dueAction(run prefect.FlowRun, found Presence) (kind Kind, adopted string) {
+func dueAction(run prefect.FlowRun, found Presence, namespace, uid string) (kind Kind, adopted string) {
+	if !run.RetriesIn(namespace, uid) {
+		return 0, ""
+	}
 	attempt := job.AttemptLabel(run.Attempt())
 	var able, own string
 	for _, j := range found.Jobs {

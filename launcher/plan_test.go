@@ -77,6 +77,10 @@ func TestPlan(t *testing.T) {
 		{name: "hold is over", due: run("r").due(noon), world: func(w *World) { w.NotBefore = map[string]time.Time{"r": noon} }, want: []string{"launch r"}},
 
 		{name: "retry is due", due: run("r").retrying("t", 4, ago(3*time.Second)), want: []string{"relaunch r"}},
+		{name: "retry is due of a run submitted from here", due: run("r").retrying("t", 4, noon).lastFrom("here"), want: []string{"relaunch r"}},
+		{name: "retry is due of a run that another cluster submitted", due: run("r").retrying("t", 4, noon).lastFrom("there")},
+		{name: "retry is due of a run that another cluster submitted, beside a Job of ours", due: run("r").retrying("t", 4, noon).lastFrom("there"), jobs: []Job{active("j2", "retry-t-v4")}},
+		{name: "scheduled, and another cluster's before", due: run("r").version(5).due(noon).lastFrom("there"), want: []string{"launch r"}},
 		{name: "retry is due, its Job was created before we died", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
 		{name: "retry is due, its Job came and went", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
 		{name: "retry is due, the run's pod lives", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j1", "v1")}},

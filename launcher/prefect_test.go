@@ -47,6 +47,12 @@ func (b *runBuilder) retrying(task string, version int, at time.Time) *runBuilde
 	return b
 }
 
+// lastFrom says from which namespace the run was last submitted, by its UID.
+func (b *runBuilder) lastFrom(uid string) *runBuilder {
+	b.LastClaim = &prefect.Claim{Namespace: "flows", NamespaceUID: uid}
+	return b
+}
+
 func (b *runBuilder) claimedBy(launcher string, attempt prefect.Attempt, jobName string, at time.Time) *runBuilder {
 	b.State = prefect.State{Type: prefect.Submitted}
 	b.Claim = &prefect.Claim{Launcher: launcher, Attempt: attempt, Job: jobName, Namespace: "flows"}
@@ -176,7 +182,9 @@ func (m *memory) Due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, 
 	if err := m.begin(ctx, "due", ""); err != nil {
 		return prefect.DueRuns{}, err
 	}
-	due := m.matching(q.Labels, func(r prefect.FlowRun) bool { return r.Claimable(q.Until) })
+	due := m.matching(q.Labels, func(r prefect.FlowRun) bool {
+		return r.Claimable(q.Until) && r.RetriesIn(q.Namespace, q.NamespaceUID)
+	})
 	slices.SortStableFunc(due, func(a, b prefect.FlowRun) int { return a.Due().Compare(b.Due()) })
 	for i := range due {
 		due[i].ReadAt = at

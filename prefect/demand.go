@@ -8,6 +8,8 @@ type DueRun struct {
 	Labels []string
 	// Due is when the run may start; it may lie ahead of the observation.
 	Due time.Time
+	// LastClaim is as in FlowRun.
+	LastClaim *Claim
 }
 
 // DueQuery asks which runs a launcher could claim.
@@ -21,6 +23,9 @@ type DueQuery struct {
 	Limit int
 	// Except are runs that are not asked for, however long they have been due.
 	Except []string
+	// Namespace and NamespaceUID are where the launcher's Jobs are: runs that retry
+	// elsewhere (FlowRun.RetriesIn) are left out.
+	Namespace, NamespaceUID string
 }
 
 // DueRuns answer a DueQuery.

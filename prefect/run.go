@@ -31,6 +31,9 @@ type FlowRun struct {
 	// Claim is what a launcher of ours wrote into the Submitted state; nil when
 	// the run is not Submitted or was submitted by somebody else.
 	Claim *Claim
+	// LastClaim is the one a Running run with DueTasks was last submitted with; nil
+	// when that was not done by a launcher of ours.
+	LastClaim *Claim
 	// StateAt is when the present state was written; zero when unknown.
 	StateAt time.Time
 	// ReadAt is when the API was asked for this, by our own clock.
@@ -83,6 +86,14 @@ func (r FlowRun) Claimable(now time.Time) bool {
 		return len(r.DueTasks) > 0 && !r.Due().After(now)
 	}
 	return false
+}
+
+// RetriesIn reports whether launchers in a namespace may retry the run's tasks in
+// a new Job: its Job is, or was, there. That of another namespace or cluster may
+// have a pod that lives, and somebody of its own who sees to it. A run that was
+// submitted by none of ours is for anybody.
+func (r FlowRun) RetriesIn(namespace, uid string) bool {
+	return !r.State.Type.IsRunning() || r.LastClaim == nil || r.LastClaim.IsIn(namespace, uid)
 }
 
 // Attempt names one scheduling of one run. Every launcher that sees the run

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -162,6 +163,7 @@ func (p *poller) look(ctx context.Context) {
 	if o.Truncated && !before.Truncated {
 		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
 	}
+	o.Due = slices.DeleteFunc(o.Due, func(r prefect.DueRun) bool { return r.LastClaim != nil && p.watch.isElsewhere(*r.LastClaim) })
 	now := time.Now()
 	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
 	p.publish(newSnapshot(o, began).with(p.missing(now), p.waiting(now), p.supervision.troubled(now)))

@@ -196,6 +196,17 @@ func (w *watch) placeOf(claim prefect.Claim) *place {
 	return p
 }
 
+// isElsewhere reports whether a claim's Job is in another cluster, in a namespace
+// named as one that is watched. Launchers here leave retries of such runs alone. It
+// is false while that is not known.
+func (w *watch) isElsewhere(claim prefect.Claim) bool {
+	if w == nil {
+		return false
+	}
+	p := w.namespaces[claim.Namespace]
+	return p != nil && p.Knows(informer.Namespace) && !claim.IsIn(p.name, p.UID())
+}
+
 // jobGone reports whether nothing of a run goes on any more where its claim says
 // that it is. It is false while that is not known.
 func (w *watch) jobGone(run string, claim prefect.Claim) bool {

@@ -109,8 +109,20 @@ func stateOf(column, startColumn string, serialized json.RawMessage) prefect.Sta
 
 // claimOf is the claim in a Submitted state, nil when there is none of ours.
 func claimOf(serialized json.RawMessage) *prefect.Claim {
-	context := object(object(serialized)["context"])
-	note := object(context[claimKey])
+	return claimIn(object(object(serialized)["context"])[claimKey])
+}
+
+// claim is the one of the last submission, nil when there is none of ours.
+func (s lastSubmission) claim() *prefect.Claim {
+	if len(s.States) == 0 {
+		return nil
+	}
+	return claimIn(s.States[0].Serialized_state)
+}
+
+// claimIn reads what lies under claimKey.
+func claimIn(raw json.RawMessage) *prefect.Claim {
+	note := object(raw)
 	if note == nil {
 		return nil
 	}
@@ -147,7 +159,7 @@ func innermost(serialized json.RawMessage) json.RawMessage {
 
 // flowRunOf reads a row that was asked for at that time. It fails only for a row
 // nobody could act on.
-func flowRunOf(row runFields, at time.Time) (prefect.FlowRun, error) {
+func flowRunOf(row retryFields, at time.Time) (prefect.FlowRun, error) {
 	if row.Id == "" {
 		return prefect.FlowRun{}, fmt.Errorf("read a flow run: the row has no id")
 	}
@@ -176,14 +188,16 @@ func flowRunOf(row runFields, at time.Time) (prefect.FlowRun, error) {
 	case prefect.Submitted:
 		run.Claim = claimOf(row.Serialized_state)
 	case prefect.Running:
-		run.DueTasks = dueTasksOf(row)
+		if run.DueTasks = dueTasksOf(row); len(run.DueTasks) > 0 {
+			run.LastClaim = row.claim()
+		}
 	}
 	return run, nil
 }
 
 // dueTasksOf keeps the tasks that wait for their retry; only their states have a
 // start time.
-func dueTasksOf(row runFields) []prefect.TaskRun {
+func dueTasksOf(row retryFields) []prefect.TaskRun {
 	var tasks []prefect.TaskRun
 	for _, t := range row.Task_runs {
 		s := stateOf(t.State, t.State_start_time, t.Serialized_state)

@@ -148,7 +148,10 @@ func FuzzFlowRuns(f *testing.F) {
 		if json.Unmarshal(raw, &rows) != nil {
 			return
 		}
-		for _, row := range append(rows.Due, rows.Retrying...) {
+		for _, row := range rows.Due {
+			rows.Retrying = append(rows.Retrying, retryFields{runFields: row})
+		}
+		for _, row := range rows.Retrying {
 			run, err := flowRunOf(row, time.Time{})
 			if err != nil {
 				continue

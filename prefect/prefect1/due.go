@@ -54,20 +54,20 @@ func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observat
 	o := prefect.Observation{
 		Truncated: max(len(rows.Due), len(rows.Retrying), len(rows.Claimed)) >= maxObserved,
 	}
-	due := func(id string, rawLabels json.RawMessage, at string) {
+	due := func(id string, rawLabels json.RawMessage, at string, last *prefect.Claim) {
 		labels, err := labelsOf(rawLabels)
 		if err != nil {
 			c.log.DebugContext(ctx, "skipped a flow run", "flow_run", id, "err", err)
 			return
 		}
-		o.Due = append(o.Due, prefect.DueRun{ID: id, Labels: labels, Due: timeOf(at)})
+		o.Due = append(o.Due, prefect.DueRun{ID: id, Labels: labels, Due: timeOf(at), LastClaim: last})
 	}
 	for _, r := range rows.Due {
-		due(r.Id, r.Labels, r.State_start_time)
+		due(r.Id, r.Labels, r.State_start_time, nil)
 	}
 	for _, r := range rows.Retrying {
 		if len(r.Task_runs) > 0 {
-			due(r.Id, r.Labels, r.Task_runs[0].State_start_time)
+			due(r.Id, r.Labels, r.Task_runs[0].State_start_time, r.claim())
 		}
 	}
 	for _, r := range rows.Claimed {
@@ -119,12 +119,19 @@ func (c *Client) due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, 
 	}
 	retries := retryUntil()
 	size := min(q.Limit, pageSize)
-	runs, err := c.paged(ctx, q.Labels, size, q.Limit, func(ctx context.Context, offset int) ([][]runFields, error) {
+	wanted := func(r prefect.FlowRun) bool {
+		return prefect.LabelsMatch(q.Labels, r.Labels) && r.RetriesIn(q.Namespace, q.NamespaceUID)
+	}
+	runs, err := c.paged(ctx, wanted, size, q.Limit, func(ctx context.Context, offset int) ([][]retryFields, error) {
 		page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, firstTask, size, offset)
 		if err != nil {
 			return nil, err
 		}
-		return [][]runFields{page.Due, page.Retrying}, nil
+		scheduled := make([]retryFields, 0, len(page.Due))
+		for _, r := range page.Due {
+			scheduled = append(scheduled, retryFields{runFields: r})
+		}
+		return [][]retryFields{scheduled, page.Retrying}, nil
 	})
 	if err != nil {
 		return found, err
@@ -165,18 +172,19 @@ func (c *Client) claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 	if err != nil {
 		return nil, err
 	}
-	runs, err := c.paged(ctx, labels, claimedPageSize, maxObserved, func(ctx context.Context, offset int) ([][]runFields, error) {
+	wanted := func(r prefect.FlowRun) bool { return prefect.LabelsMatch(labels, r.Labels) }
+	runs, err := c.paged(ctx, wanted, claimedPageSize, maxObserved, func(ctx context.Context, offset int) ([][]retryFields, error) {
 		page, err := claimedRuns(ctx, c.wire, tenant, labelFilter(labels), claimedPageSize, offset)
 		if err != nil {
 			return nil, err
 		}
-		rows := make([]runFields, 0, len(page.Claimed))
+		rows := make([]retryFields, 0, len(page.Claimed))
 		for _, r := range page.Claimed {
-			rows = append(rows, runFields{
+			rows = append(rows, retryFields{runFields: runFields{
 				Id: r.Id, Labels: r.Labels, State: r.State, State_timestamp: r.State_timestamp, Heartbeat: r.Heartbeat, Serialized_state: r.Serialized_state,
-			})
+			}})
 		}
-		return [][]runFields{rows}, nil
+		return [][]retryFields{rows}, nil
 	})
 	return slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return r.Claim == nil }), err
 }
@@ -216,12 +224,12 @@ func (c *Client) flowRun(ctx context.Context, id string) (prefect.FlowRun, error
 // paged collects the runs of a query page by page until enough are there or
 // nothing new comes. Each run is as old as its own page. Rows that leave the result between two pages shift others
 // past us; those are found the next time.
-func (c *Client) paged(ctx context.Context, labels []string, size, enough int, page func(ctx context.Context, offset int) ([][]runFields, error)) ([]prefect.FlowRun, error) {
+func (c *Client) paged(ctx context.Context, wanted func(prefect.FlowRun) bool, size, enough int, page func(ctx context.Context, offset int) ([][]retryFields, error)) ([]prefect.FlowRun, error) {
 	var runs []prefect.FlowRun
 	seen := map[string]bool{}
 	for offset := 0; ; offset += size {
 		var at time.Time
-		lists, err := read(ctx, func(ctx context.Context) ([][]runFields, error) {
+		lists, err := read(ctx, func(ctx context.Context) ([][]retryFields, error) {
 			at = time.Now()
 			return page(ctx, offset)
 		})
@@ -241,7 +249,7 @@ func (c *Client) paged(ctx context.Context, labels []string, size, enough int, p
 					c.log.DebugContext(ctx, "skipped a flow run", "flow_run", row.Id, "err", err)
 					continue
 				}
-				if prefect.LabelsMatch(labels, run.Labels) {
+				if wanted(run) {
 					runs = append(runs, run)
 				}
 			}

@@ -263,23 +263,23 @@ func (v *claimedRunsResponse) GetClaimed() []claimedRunsClaimedFlow_run { return
 
 // dueRunsResponse is returned by dueRuns on success.
 type dueRunsResponse struct {
-	Due      []runFields `json:"due"`
-	Retrying []runFields `json:"retrying"`
+	Due      []runFields   `json:"due"`
+	Retrying []retryFields `json:"retrying"`
 }
 
 // GetDue returns dueRunsResponse.Due, and is useful for accessing the field via an interface.
 func (v *dueRunsResponse) GetDue() []runFields { return v.Due }
 
 // GetRetrying returns dueRunsResponse.Retrying, and is useful for accessing the field via an interface.
-func (v *dueRunsResponse) GetRetrying() []runFields { return v.Retrying }
+func (v *dueRunsResponse) GetRetrying() []retryFields { return v.Retrying }
 
 // flowRunResponse is returned by flowRun on success.
 type flowRunResponse struct {
-	Flow_run []runFields `json:"flow_run"`
+	Flow_run []retryFields `json:"flow_run"`
 }
 
 // GetFlow_run returns flowRunResponse.Flow_run, and is useful for accessing the field via an interface.
-func (v *flowRunResponse) GetFlow_run() []runFields { return v.Flow_run }
+func (v *flowRunResponse) GetFlow_run() []retryFields { return v.Flow_run }
 
 type flowRunState struct {
 	Flow_run_id string          `json:"flow_run_id"`
@@ -375,6 +375,24 @@ type kindOfAPIResponse struct {
 // GetApi returns kindOfAPIResponse.Api, and is useful for accessing the field via an interface.
 func (v *kindOfAPIResponse) GetApi() kindOfAPIApiApi_info { return v.Api }
 
+// How a run was last submitted: the claim alone, for a state may be large.
+type lastSubmission struct {
+	States []lastSubmissionStatesFlow_run_state `json:"states"`
+}
+
+// GetStates returns lastSubmission.States, and is useful for accessing the field via an interface.
+func (v *lastSubmission) GetStates() []lastSubmissionStatesFlow_run_state { return v.States }
+
+// lastSubmissionStatesFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type lastSubmissionStatesFlow_run_state struct {
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetSerialized_state returns lastSubmissionStatesFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
+func (v *lastSubmissionStatesFlow_run_state) GetSerialized_state() json.RawMessage {
+	return v.Serialized_state
+}
+
 // observeClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
 type observeClaimedFlow_run struct {
 	Id               string          `json:"id"`
@@ -433,9 +451,10 @@ func (v *observeResponse) GetClaimed() []observeClaimedFlow_run { return v.Claim
 
 // observeRetryingFlow_run includes the requested fields of the GraphQL type flow_run.
 type observeRetryingFlow_run struct {
-	Id        string                                     `json:"id"`
-	Labels    json.RawMessage                            `json:"labels"`
-	Task_runs []observeRetryingFlow_runTask_runsTask_run `json:"task_runs"`
+	Id             string                                     `json:"id"`
+	Labels         json.RawMessage                            `json:"labels"`
+	Task_runs      []observeRetryingFlow_runTask_runsTask_run `json:"task_runs"`
+	lastSubmission `json:"-"`
 }
 
 // GetId returns observeRetryingFlow_run.Id, and is useful for accessing the field via an interface.
@@ -447,6 +466,64 @@ func (v *observeRetryingFlow_run) GetLabels() json.RawMessage { return v.Labels 
 // GetTask_runs returns observeRetryingFlow_run.Task_runs, and is useful for accessing the field via an interface.
 func (v *observeRetryingFlow_run) GetTask_runs() []observeRetryingFlow_runTask_runsTask_run {
 	return v.Task_runs
+}
+
+// GetStates returns observeRetryingFlow_run.States, and is useful for accessing the field via an interface.
+func (v *observeRetryingFlow_run) GetStates() []lastSubmissionStatesFlow_run_state {
+	return v.lastSubmission.States
+}
+
+func (v *observeRetryingFlow_run) UnmarshalJSON(b []byte) error {
+
+	if string(b) == "null" {
+		return nil
+	}
+
+	var firstPass struct {
+		*observeRetryingFlow_run
+		graphql.NoUnmarshalJSON
+	}
+	firstPass.observeRetryingFlow_run = v
+
+	err := json.Unmarshal(b, &firstPass)
+	if err != nil {
+		return err
+	}
+
+	err = json.Unmarshal(
+		b, &v.lastSubmission)
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+type __premarshalobserveRetryingFlow_run struct {
+	Id string `json:"id"`
+
+	Labels json.RawMessage `json:"labels"`
+
+	Task_runs []observeRetryingFlow_runTask_runsTask_run `json:"task_runs"`
+
+	States []lastSubmissionStatesFlow_run_state `json:"states"`
+}
+
+func (v *observeRetryingFlow_run) MarshalJSON() ([]byte, error) {
+	premarshaled, err := v.__premarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(premarshaled)
+}
+
+func (v *observeRetryingFlow_run) __premarshalJSON() (*__premarshalobserveRetryingFlow_run, error) {
+	var retval __premarshalobserveRetryingFlow_run
+
+	retval.Id = v.Id
+	retval.Labels = v.Labels
+	retval.Task_runs = v.Task_runs
+	retval.States = v.lastSubmission.States
+	return &retval, nil
 }
 
 // observeRetryingFlow_runTask_runsTask_run includes the requested fields of the GraphQL type task_run.
@@ -498,6 +575,138 @@ type registerAgentResponse struct {
 // GetRegister_agent returns registerAgentResponse.Register_agent, and is useful for accessing the field via an interface.
 func (v *registerAgentResponse) GetRegister_agent() registerAgentRegister_agentAgent_id_payload {
 	return v.Register_agent
+}
+
+// A Running run's Job is where it was last submitted.
+type retryFields struct {
+	runFields      `json:"-"`
+	lastSubmission `json:"-"`
+}
+
+// GetId returns retryFields.Id, and is useful for accessing the field via an interface.
+func (v *retryFields) GetId() string { return v.runFields.Id }
+
+// GetName returns retryFields.Name, and is useful for accessing the field via an interface.
+func (v *retryFields) GetName() string { return v.runFields.Name }
+
+// GetVersion returns retryFields.Version, and is useful for accessing the field via an interface.
+func (v *retryFields) GetVersion() int { return v.runFields.Version }
+
+// GetLabels returns retryFields.Labels, and is useful for accessing the field via an interface.
+func (v *retryFields) GetLabels() json.RawMessage { return v.runFields.Labels }
+
+// GetState returns retryFields.State, and is useful for accessing the field via an interface.
+func (v *retryFields) GetState() string { return v.runFields.State }
+
+// GetState_timestamp returns retryFields.State_timestamp, and is useful for accessing the field via an interface.
+func (v *retryFields) GetState_timestamp() string { return v.runFields.State_timestamp }
+
+// GetState_start_time returns retryFields.State_start_time, and is useful for accessing the field via an interface.
+func (v *retryFields) GetState_start_time() string { return v.runFields.State_start_time }
+
+// GetHeartbeat returns retryFields.Heartbeat, and is useful for accessing the field via an interface.
+func (v *retryFields) GetHeartbeat() string { return v.runFields.Heartbeat }
+
+// GetSerialized_state returns retryFields.Serialized_state, and is useful for accessing the field via an interface.
+func (v *retryFields) GetSerialized_state() json.RawMessage { return v.runFields.Serialized_state }
+
+// GetRun_config returns retryFields.Run_config, and is useful for accessing the field via an interface.
+func (v *retryFields) GetRun_config() json.RawMessage { return v.runFields.Run_config }
+
+// GetFlow returns retryFields.Flow, and is useful for accessing the field via an interface.
+func (v *retryFields) GetFlow() runFieldsFlow { return v.runFields.Flow }
+
+// GetTask_runs returns retryFields.Task_runs, and is useful for accessing the field via an interface.
+func (v *retryFields) GetTask_runs() []runFieldsTask_runsTask_run { return v.runFields.Task_runs }
+
+// GetStates returns retryFields.States, and is useful for accessing the field via an interface.
+func (v *retryFields) GetStates() []lastSubmissionStatesFlow_run_state {
+	return v.lastSubmission.States
+}
+
+func (v *retryFields) UnmarshalJSON(b []byte) error {
+
+	if string(b) == "null" {
+		return nil
+	}
+
+	var firstPass struct {
+		*retryFields
+		graphql.NoUnmarshalJSON
+	}
+	firstPass.retryFields = v
+
+	err := json.Unmarshal(b, &firstPass)
+	if err != nil {
+		return err
+	}
+
+	err = json.Unmarshal(
+		b, &v.runFields)
+	if err != nil {
+		return err
+	}
+	err = json.Unmarshal(
+		b, &v.lastSubmission)
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+type __premarshalretryFields struct {
+	Id string `json:"id"`
+
+	Name string `json:"name"`
+
+	Version int `json:"version"`
+
+	Labels json.RawMessage `json:"labels"`
+
+	State string `json:"state"`
+
+	State_timestamp string `json:"state_timestamp"`
+
+	State_start_time string `json:"state_start_time"`
+
+	Heartbeat string `json:"heartbeat"`
+
+	Serialized_state json.RawMessage `json:"serialized_state"`
+
+	Run_config json.RawMessage `json:"run_config"`
+
+	Flow runFieldsFlow `json:"flow"`
+
+	Task_runs []runFieldsTask_runsTask_run `json:"task_runs"`
+
+	States []lastSubmissionStatesFlow_run_state `json:"states"`
+}
+
+func (v *retryFields) MarshalJSON() ([]byte, error) {
+	premarshaled, err := v.__premarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(premarshaled)
+}
+
+func (v *retryFields) __premarshalJSON() (*__premarshalretryFields, error) {
+	var retval __premarshalretryFields
+
+	retval.Id = v.runFields.Id
+	retval.Name = v.runFields.Name
+	retval.Version = v.runFields.Version
+	retval.Labels = v.runFields.Labels
+	retval.State = v.runFields.State
+	retval.State_timestamp = v.runFields.State_timestamp
+	retval.State_start_time = v.runFields.State_start_time
+	retval.Heartbeat = v.runFields.Heartbeat
+	retval.Serialized_state = v.runFields.Serialized_state
+	retval.Run_config = v.runFields.Run_config
+	retval.Flow = v.runFields.Flow
+	retval.Task_runs = v.runFields.Task_runs
+	retval.States = v.lastSubmission.States
+	return &retval, nil
 }
 
 // What claiming a run and rendering its Job needs. The tasks are those of a
@@ -712,13 +921,8 @@ func (v *superviseResponse) GetSilent() []superviseSilentFlow_run { return v.Sil
 
 // superviseSilentFlow_run includes the requested fields of the GraphQL type flow_run.
 type superviseSilentFlow_run struct {
-	jobRunFields `json:"-"`
-	States       []superviseSilentFlow_runStatesFlow_run_state `json:"states"`
-}
-
-// GetStates returns superviseSilentFlow_run.States, and is useful for accessing the field via an interface.
-func (v *superviseSilentFlow_run) GetStates() []superviseSilentFlow_runStatesFlow_run_state {
-	return v.States
+	jobRunFields   `json:"-"`
+	lastSubmission `json:"-"`
 }
 
 // GetId returns superviseSilentFlow_run.Id, and is useful for accessing the field via an interface.
@@ -732,6 +936,11 @@ func (v *superviseSilentFlow_run) GetState() string { return v.jobRunFields.Stat
 
 // GetState_timestamp returns superviseSilentFlow_run.State_timestamp, and is useful for accessing the field via an interface.
 func (v *superviseSilentFlow_run) GetState_timestamp() string { return v.jobRunFields.State_timestamp }
+
+// GetStates returns superviseSilentFlow_run.States, and is useful for accessing the field via an interface.
+func (v *superviseSilentFlow_run) GetStates() []lastSubmissionStatesFlow_run_state {
+	return v.lastSubmission.States
+}
 
 func (v *superviseSilentFlow_run) UnmarshalJSON(b []byte) error {
 
@@ -755,12 +964,15 @@ func (v *superviseSilentFlow_run) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
+	err = json.Unmarshal(
+		b, &v.lastSubmission)
+	if err != nil {
+		return err
+	}
 	return nil
 }
 
 type __premarshalsuperviseSilentFlow_run struct {
-	States []superviseSilentFlow_runStatesFlow_run_state `json:"states"`
-
 	Id string `json:"id"`
 
 	Labels json.RawMessage `json:"labels"`
@@ -768,6 +980,8 @@ type __premarshalsuperviseSilentFlow_run struct {
 	State string `json:"state"`
 
 	State_timestamp string `json:"state_timestamp"`
+
+	States []lastSubmissionStatesFlow_run_state `json:"states"`
 }
 
 func (v *superviseSilentFlow_run) MarshalJSON() ([]byte, error) {
@@ -781,22 +995,12 @@ func (v *superviseSilentFlow_run) MarshalJSON() ([]byte, error) {
 func (v *superviseSilentFlow_run) __premarshalJSON() (*__premarshalsuperviseSilentFlow_run, error) {
 	var retval __premarshalsuperviseSilentFlow_run
 
-	retval.States = v.States
 	retval.Id = v.jobRunFields.Id
 	retval.Labels = v.jobRunFields.Labels
 	retval.State = v.jobRunFields.State
 	retval.State_timestamp = v.jobRunFields.State_timestamp
+	retval.States = v.lastSubmission.States
 	return &retval, nil
-}
-
-// superviseSilentFlow_runStatesFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
-type superviseSilentFlow_runStatesFlow_run_state struct {
-	Serialized_state json.RawMessage `json:"serialized_state"`
-}
-
-// GetSerialized_state returns superviseSilentFlow_runStatesFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
-func (v *superviseSilentFlow_runStatesFlow_run_state) GetSerialized_state() json.RawMessage {
-	return v.Serialized_state
 }
 
 type taskRunState struct {
@@ -995,7 +1199,7 @@ query dueRuns ($tenant: uuid!, $ids: uuid_comparison_exp!, $labels: jsonb_compar
 		... runFields
 	}
 	retrying: flow_run(where: {tenant_id:{_eq:$tenant},id:$ids,labels:$labels,state:{_eq:"Running"},task_runs:{state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}}, order_by: [{id:asc}], limit: $limit, offset: $offset) {
-		... runFields
+		... retryFields
 	}
 }
 fragment runFields on flow_run {
@@ -1022,6 +1226,15 @@ fragment runFields on flow_run {
 		state
 		state_start_time
 		serialized_state
+	}
+}
+fragment retryFields on flow_run {
+	... runFields
+	... lastSubmission
+}
+fragment lastSubmission on flow_run {
+	states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+		serialized_state(path: "$.context.prefect_keda")
 	}
 }
 `
@@ -1073,8 +1286,12 @@ func dueRuns(
 const flowRun_Operation = `
 query flowRun ($tenant: uuid!, $id: uuid!, $scheduled: [String!]!, $retryUntil: timestamptz!, $tasks: Int!) {
 	flow_run(where: {tenant_id:{_eq:$tenant},id:{_eq:$id}}) {
-		... runFields
+		... retryFields
 	}
+}
+fragment retryFields on flow_run {
+	... runFields
+	... lastSubmission
 }
 fragment runFields on flow_run {
 	id
@@ -1100,6 +1317,11 @@ fragment runFields on flow_run {
 		state
 		state_start_time
 		serialized_state
+	}
+}
+fragment lastSubmission on flow_run {
+	states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+		serialized_state(path: "$.context.prefect_keda")
 	}
 }
 `
@@ -1243,6 +1465,7 @@ query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $re
 		task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}], limit: 1) {
 			state_start_time
 		}
+		... lastSubmission
 	}
 	claimed: flow_run(where: {tenant_id:{_eq:$tenant},state:{_eq:"Submitted"},serialized_state:{_contains:{context:{prefect_keda:{}}}}}, order_by: [{state_timestamp:asc},{id:asc}], limit: $limit) {
 		id
@@ -1250,6 +1473,11 @@ query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $re
 		state_timestamp
 		heartbeat
 		serialized_state
+	}
+}
+fragment lastSubmission on flow_run {
+	states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+		serialized_state(path: "$.context.prefect_keda")
 	}
 }
 `
@@ -1410,9 +1638,7 @@ query supervise ($tenant: uuid!, $troubled: uuid_comparison_exp!, $active: uuid_
 	}
 	silent: flow_run(where: {tenant_id:{_eq:$tenant},state:{_in:["Running","Cancelling"]},heartbeat:{_lte:$silentSince},_not:{task_runs:{state:{_in:$scheduled}}}}, order_by: [{state_timestamp:asc},{id:asc}], limit: $limit) {
 		... jobRunFields
-		states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
-			serialized_state
-		}
+		... lastSubmission
 	}
 }
 fragment jobRunFields on flow_run {
@@ -1420,6 +1646,11 @@ fragment jobRunFields on flow_run {
 	labels
 	state
 	state_timestamp
+}
+fragment lastSubmission on flow_run {
+	states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+		serialized_state(path: "$.context.prefect_keda")
+	}
 }
 `
 

@@ -55,11 +55,8 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 		add(&s.Cancelled, row, prefect.Claim{})
 	}
 	for _, row := range rows.Silent {
-		if len(row.States) == 0 {
-			continue
-		}
 		// Who else submits runs looks after them.
-		if claim := claimOf(row.States[0].Serialized_state); claim != nil {
+		if claim := row.claim(); claim != nil {
 			add(&s.Silent, row.jobRunFields, *claim)
 		}
 	}

@@ -61,12 +61,16 @@ func (r runRow) Logs(args logArgs) []logRow {
 
 type stateRow struct{ c StateChange }
 
-func (r stateRow) Version() *int32        { return new(int32(r.c.Version)) }
-func (r stateRow) State() *string         { return &r.c.Type }
-func (r stateRow) Message() *string       { return optionalString(r.c.Message) }
-func (r stateRow) Timestamp() *Time       { return optionalTime(r.c.At) }
-func (r stateRow) StartTime() *Time       { return optionalTime(r.c.Due) }
-func (r stateRow) SerializedState() *JSON { return &JSON{r.c.fields} }
+func (r stateRow) Version() *int32  { return new(int32(r.c.Version)) }
+func (r stateRow) State() *string   { return &r.c.Type }
+func (r stateRow) Message() *string { return optionalString(r.c.Message) }
+func (r stateRow) Timestamp() *Time { return optionalTime(r.c.At) }
+func (r stateRow) StartTime() *Time { return optionalTime(r.c.Due) }
+
+// SerializedState is the state, or what lies in it at a path.
+func (r stateRow) SerializedState(args struct{ Path *string }) *JSON {
+	return within(r.c.fields, args.Path)
+}
 
 // States are all the states the run was given.
 func (r runRow) States(args struct {

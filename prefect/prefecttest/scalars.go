@@ -103,6 +103,22 @@ func optionalJSON(v any) *JSON {
 	return &JSON{v}
 }
 
+// within is what lies in a JSON column at a path such as $.a.b; null where there is
+// nothing. No path is all of it.
+func within(v any, path *string) *JSON {
+	for key := range strings.SplitSeq(strings.TrimPrefix(deref(path), "$"), ".") {
+		if key == "" {
+			continue
+		}
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[key]
+	}
+	return optionalJSON(v)
+}
+
 // labelList is a list of labels that tells "not given" from null.
 type labelList struct {
 	given  bool

@@ -281,3 +281,17 @@ func TestCancel(t *testing.T) {
 		})
 	}
 }
+
+// A path selects within a JSON column, as Hasura has it.
+func TestPathWithinAState(t *testing.T) {
+	s := newStand(t, prefecttest.Options{})
+	id := s.CreateRuns(prefecttest.Order{})[0]
+	s.mustSet(id, fields{"type": "Submitted", "context": fields{"prefect_keda": fields{"job": "j"}}})
+	a := s.call(`query { flow_run_by_pk(id: "`+id+`") { states(where: { state: { _eq: "Submitted" } }) {
+		claim: serialized_state(path: "$.context.prefect_keda") job: serialized_state(path: "context.prefect_keda.job")
+		none: serialized_state(path: "$.context.other.job") below: serialized_state(path: "$.type.x") } } }`, nil)
+	want := fields{"flow_run_by_pk": fields{"states": []any{fields{"claim": fields{"job": "j"}, "job": "j", "none": nil, "below": nil}}}}
+	if diff := cmp.Diff(want, a.Data); diff != "" {
+		t.Error(diff)
+	}
+}
