@@ -56,9 +56,10 @@ type API struct {
 	store   *store
 	schema  *graphql.Schema
 
-	mu     sync.Mutex
-	counts map[string]int
-	faults []*Fault
+	mu        sync.Mutex
+	counts    map[string]int
+	faults    []*Fault
+	splitting *splitting // nil answers a query at one moment
 }
 
 // New is an API with one tenant and nothing in it.

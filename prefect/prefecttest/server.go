@@ -102,12 +102,7 @@ func (a *API) answer(ctx context.Context, request graphqlRequest) (int, answer) 
 	if err := a.checkIDs(request); err != nil {
 		return http.StatusOK, err.answer()
 	}
-	result := a.schema.Exec(ctx, request.Query, request.OperationName, request.Variables)
-	out := answer{Data: result.Data}
-	for _, e := range result.Errors {
-		out.Errors = append(out.Errors, newProblem(e, request))
-	}
-	return http.StatusOK, out
+	return http.StatusOK, a.execute(ctx, request)
 }
 
 // newProblem is an error as Apollo passes it on.
