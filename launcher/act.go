@@ -35,6 +35,9 @@ const (
 	// notNow is when to look again at a run that could not be claimed, unless the
 	// backend says when.
 	notNow = 5 * time.Second
+	// maxBatches of a run's tasks are claimed in a row; its pod takes up what is left
+	// by itself.
+	maxBatches = 100
 	// beatRetry is when a heartbeat that failed is sent again.
 	beatRetry = 30 * time.Second
 	// handBackDelay gives the cause some time to pass.
@@ -112,6 +115,9 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	e.claim = l.claimOn(e)
 	if o, ok := l.claim(ctx, e); !ok {
 		return o
+	}
+	if e.failure == "" && e.Run.State.Type == prefect.Running {
+		l.claimRest(ctx, e)
 	}
 	switch {
 	case e.failure != "":
@@ -249,6 +255,27 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 	}
 	log.DebugContext(ctx, "not claimed")
 	return outcome{errand: e, result: later, hold: time.Now().Add(max(notNow, r.RetryAfter)), quiet: r.RetryAfter}, false
+}
+
+// claimRest claims the tasks that a claim of one request left, each batch with a
+// read of its own right before. What is left when one is not won is due at the next
+// look, unless the Job's pod has taken it by then.
+func (l *Launcher) claimRest(ctx context.Context, e *errand) {
+	for range maxBatches {
+		if l.stopping.Load() {
+			return
+		}
+		rest := &errand{Action: e.Action}
+		run, _, ok := l.read(ctx, rest)
+		if !ok || run.State.Type != prefect.Running || !run.Claimable(time.Now()) {
+			return
+		}
+		rest.Run, rest.claim = run, e.claim
+		rest.claim.Attempt = run.Attempt()
+		if _, ok := l.claim(ctx, rest); !ok {
+			return
+		}
+	}
 }
 
 // readBack finds out what came of a claim whose answer was lost.

@@ -23,8 +23,9 @@ type Backend interface {
 	Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error)
 	// FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
 	FlowRun(ctx context.Context, id string) (prefect.FlowRun, error)
-	// Claim tries once. An error means that nothing was claimed and that the same
-	// request would be refused again.
+	// Claim tries once, of a Running run's tasks with as many as one request takes.
+	// An error means that nothing was claimed and that the same request would be
+	// refused again.
 	Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error)
 	// Fail sets the run Failed with a message for its author.
 	Fail(ctx context.Context, run prefect.FlowRun, message string) error

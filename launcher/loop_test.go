@@ -599,6 +599,76 @@ func TestAllDueTasksOfARunAreClaimed(t *testing.T) {
 	})
 }
 
+// A slow server takes more time for all of a mapped task's retries than a claim may
+// be old. Each batch has its own read and its own bound.
+func TestRetriesOfAMappedTaskAreClaimedBatchByBatch(t *testing.T) {
+	mapped := func(n int) *memory {
+		r := run("r")
+		for i := range n {
+			r = r.retrying(fmt.Sprintf("t-%04d", i), 4, time.Now().Add(-time.Minute))
+		}
+		m := newMemory(r)
+		m.latency = 800 * time.Millisecond
+		return m
+	}
+	for name, tc := range map[string]struct {
+		lost         int // the answer to this claim, which is carried out
+		refused      int // this claim
+		away         int // the API takes no claims from this one on
+		stopped      int // at this read the launcher is stopped
+		left, claims int
+	}{
+		"all are won":                {claims: 12},
+		"the answer to one is lost":  {lost: 5, claims: 12},
+		"one is refused, as Cloud's": {refused: 5, left: 800, claims: 5},
+		"none is taken any more":     {away: 5, left: 800, claims: 5},
+		"the launcher is stopped":    {stopped: 3, left: 900, claims: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m, claims := mapped(1200), 0
+				var read time.Time
+				reads, stop := 0, make(chan struct{})
+				m.fault = func(op, _ string, written bool) error {
+					switch {
+					case op == "read":
+						read = time.Now()
+						if reads++; reads == tc.stopped {
+							close(stop)
+						}
+					case op == "claim" && !written:
+						claims++
+						if since := time.Since(read); since > claimWithin {
+							t.Errorf("claim %d is sent %s after the read", claims, since)
+						}
+						switch {
+						case claims == tc.refused:
+							return throttled(time.Hour)
+						case tc.away > 0 && claims >= tc.away:
+							return errLost
+						}
+					case op == "claim" && claims == tc.lost:
+						return errLost
+					}
+					return nil
+				}
+				b := start(t, m)
+				select {
+				case <-stop:
+				case <-time.After(time.Minute):
+				}
+				b.stop()
+				if left := m.get("r").DueTasks; len(left) != tc.left || claims != tc.claims {
+					t.Errorf("%d tasks are not claimed after %d claims, want %d after %d", len(left), claims, tc.left, tc.claims)
+				}
+				if jobs := b.jobs(); len(jobs) != 1 {
+					t.Errorf("%d Jobs, want 1", len(jobs))
+				}
+			})
+		})
+	}
+}
+
 func TestQuotaForAWhileHoldsUpNobodyElse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory(run("big"), run("big too"))

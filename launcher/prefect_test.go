@@ -93,6 +93,9 @@ type memory struct {
 	asked  map[string]int
 }
 
+// tasksAtOnce are read of a run, and claimed, by one request.
+const tasksAtOnce = 100
+
 // throttled is an API that asks to be left alone.
 type throttled time.Duration
 
@@ -237,6 +240,11 @@ func (m *memory) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error
 		return r, prefect.ErrNotFound
 	}
 	r.ReadAt = at
+	r.DueTasks = slices.Clone(r.DueTasks)
+	slices.SortFunc(r.DueTasks, func(a, b prefect.TaskRun) int {
+		return cmp.Or(a.State.StartTime.Compare(b.State.StartTime), cmp.Compare(a.ID, b.ID))
+	})
+	r.DueTasks = r.DueTasks[:min(tasksAtOnce, len(r.DueTasks))]
 	return r, nil
 }
 

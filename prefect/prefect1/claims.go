@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// maxTasks of one run are claimed in one request.
-const maxTasks = 100
+const (
+	// maxTasks of one run are claimed or handed back in one request: more would take
+	// the server longer than a claim may be old.
+	maxTasks = 100
+	// maxStates bytes of states, and at most one state more, go in one request: the
+	// server takes 5 MB, of which a state may be 1 MB.
+	maxStates = 3_500_000
+)
 
 // stateBody is a state as the API takes it (prefect1-spec §2.1).
 type stateBody struct {
@@ -44,12 +49,12 @@ func submittedState(message string, from prefect.State, claim prefect.Claim) (js
 	s := newState(prefect.Submitted, message)
 	s.Context = noteOf(claim)
 	s.State = innermost(from.Opaque)
-	return json.Marshal(s)
+	return encode(s)
 }
 
 // Claim tries once to make the run ours. A run in the Scheduled family is set
-// Submitted; of a Running run the task runs whose retry is due are. What came of
-// it is an Answer; an error says that the request was refused as such (key,
+// Submitted; of a Running run the task runs whose retry is due are, the first of
+// them, as many as one request takes. What came of it is an Answer; an error says that the request was refused as such (key,
 // tenant, a fault of ours) and that trying on is no use.
 func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error) {
 	var err error
@@ -77,20 +82,31 @@ func (c *Client) claimRun(ctx context.Context, run prefect.FlowRun, claim prefec
 }
 
 func (c *Client) claimTasks(ctx context.Context, tasks []prefect.TaskRun, claim prefect.Claim) error {
-	for batch := range slices.Chunk(tasks, maxTasks) {
-		states := make([]taskRunState, 0, len(batch))
-		for _, t := range batch {
-			state, err := submittedState("Submitted for execution.", t.State, claim)
-			if err != nil {
-				return err
-			}
-			states = append(states, taskRunState{Task_run_id: t.ID, Version: &t.Version, State: state})
+	states, err := taskStates(tasks, func(t prefect.TaskRun) (taskRunState, error) {
+		state, err := submittedState("Submitted for execution.", t.State, claim)
+		return taskRunState{Task_run_id: t.ID, Version: &t.Version, State: state}, err
+	})
+	if err != nil {
+		return err
+	}
+	return c.setTaskRunStates(ctx, states)
+}
+
+// taskStates are states for the first of the tasks, as many as one request takes.
+func taskStates(tasks []prefect.TaskRun, state func(prefect.TaskRun) (taskRunState, error)) ([]taskRunState, error) {
+	var states []taskRunState
+	size := 0
+	for _, t := range tasks[:min(len(tasks), maxTasks)] {
+		s, err := state(t)
+		if err != nil {
+			return nil, err
 		}
-		if err := c.setTaskRunStates(ctx, states); err != nil {
-			return err
+		states = append(states, s)
+		if size += len(s.State); size >= maxStates {
+			break
 		}
 	}
-	return nil
+	return states, nil
 }
 
 // notTakenError: the API answered, but did not set the state it was asked to set.
@@ -129,7 +145,7 @@ func answerOf(err error) (prefect.ClaimResult, error) {
 // Fail sets the run Failed with a message for its author, whatever its version
 // (prefect1-spec §2.3).
 func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, message string) error {
-	state, err := json.Marshal(newState(prefect.Failed, storable(message)))
+	state, err := encode(newState(prefect.Failed, storable(message)))
 	if err == nil {
 		err = c.setFlowRunState(ctx, run.ID, nil, state)
 	}
@@ -165,18 +181,18 @@ func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time
 	if len(run.DueTasks) == 0 {
 		return fmt.Errorf("it is %s and no claimed task of it is known", run.State.Type)
 	}
-	for batch := range slices.Chunk(run.DueTasks, maxTasks) {
-		states := make([]taskRunState, 0, len(batch))
-		for _, t := range batch {
+	for tasks := run.DueTasks; len(tasks) > 0; {
+		states, err := taskStates(tasks, func(t prefect.TaskRun) (taskRunState, error) {
 			state, err := rescheduled(t.State, at, message)
-			if err != nil {
-				return err
-			}
-			states = append(states, taskRunState{Task_run_id: t.ID, State: state})
-		}
-		if err := c.setTaskRunStates(ctx, states); err != nil {
+			return taskRunState{Task_run_id: t.ID, State: state}, err
+		})
+		if err != nil {
 			return err
 		}
+		if err := c.setTaskRunStates(ctx, states); err != nil {
+			return fmt.Errorf("%d of %d tasks are not: %w", len(tasks), len(run.DueTasks), err)
+		}
+		tasks = tasks[len(states):]
 	}
 	return nil
 }
@@ -188,7 +204,7 @@ func rescheduled(from prefect.State, at time.Time, message string) (json.RawMess
 	before := object(innermost(from.Opaque))
 	state := newState(prefect.Scheduled, storable(message))
 	state.StartTime = formatTime(at)
-	fresh, err := json.Marshal(state)
+	fresh, err := encode(state)
 	if err != nil || !prefect.StateType(text(before["type"])).IsScheduled() {
 		return fresh, err
 	}
@@ -208,7 +224,7 @@ func rescheduled(from prefect.State, at time.Time, message string) (json.RawMess
 			kept[key] = value
 		}
 	}
-	return json.Marshal(kept)
+	return encode(kept)
 }
 
 // withoutClaim is a state's context less what a claim of ours left in it.
@@ -218,7 +234,7 @@ func withoutClaim(context json.RawMessage) (json.RawMessage, error) {
 		return context, nil
 	}
 	delete(m, claimKey)
-	return json.Marshal(m)
+	return encode(m)
 }
 
 func (c *Client) setFlowRunState(ctx context.Context, id string, version *int, state json.RawMessage) error {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 var accepted = ok(`{"set_flow_run_states":{"states":[{"id":"` + runID + `","status":"SUCCESS","message":null}]},
@@ -107,34 +110,105 @@ func TestStatesThatCannotBeClaimedAreNotSent(t *testing.T) {
 	}
 }
 
-// Each batch of tasks must be answered in full.
-func TestManyTasksAreClaimedInBatches(t *testing.T) {
-	var tasks []prefect.TaskRun
-	for i := range 230 {
-		tasks = append(tasks, prefect.TaskRun{ID: fmt.Sprintf("33333333-3333-4333-8333-%012d", i), Version: i})
+// accept answers that every state it was sent is set.
+func accept(w http.ResponseWriter, r request) {
+	var v struct {
+		Input struct{ States []json.RawMessage }
 	}
-	all := strings.Repeat(`{"status":"SUCCESS"},`, 100)
-	api := newFakeAPI(t, answers{"setTaskRunStates": ok(`{"set_task_run_states":{"states":[` + strings.TrimSuffix(all, ",") + `]}}`)})
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: tasks}
-	if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
-		t.Fatalf("%v, %v", r, err)
-	}
-	var ids []any
+	json.Unmarshal(r.Variables, &v)
+	all := strings.Repeat(`{"status":"SUCCESS"},`, len(v.Input.States))
+	fmt.Fprintf(w, `{"data":{"set_task_run_states":{"states":[%s]}}}`, strings.TrimSuffix(all, ","))
+}
+
+// tasksIn are the tasks of each request, as [first, last].
+func tasksIn(t *testing.T, api *fakeAPI) [][]any {
+	t.Helper()
+	var batches [][]any
 	for _, r := range api.asked("setTaskRunStates") {
 		states := at(t, decoded(t, r.Variables), "input", "states").([]any)
-		if len(states) > 100 {
-			t.Errorf("%d states in one request", len(states))
-		}
-		for _, s := range states {
-			ids = append(ids, at(t, s, "task_run_id"))
+		batches = append(batches, []any{at(t, states, 0, "task_run_id"), at(t, states, len(states)-1, "task_run_id")})
+	}
+	return batches
+}
+
+// A claim is one request, so that it is as old as the read before it and its answer
+// tells of all of it; a batch that a request cannot take is none.
+func TestTasksAreClaimedAndHandedBackInBatches(t *testing.T) {
+	id := func(i int) string { return fmt.Sprintf("33333333-3333-4333-8333-%012d", i) }
+	for name, tc := range map[string]struct {
+		tasks, size int
+		want        [][]any
+	}{
+		"few":                {3, 10, [][]any{{id(0), id(2)}}},
+		"many":               {230, 10, [][]any{{id(0), id(99)}, {id(100), id(199)}, {id(200), id(229)}}},
+		"large":              {9, 900_000, [][]any{{id(0), id(3)}, {id(4), id(7)}, {id(8), id(8)}}},
+		"with what HTML has": {9, -900_000, [][]any{{id(0), id(3)}, {id(4), id(7)}, {id(8), id(8)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Repeat("a", max(0, tc.size)) + strings.Repeat("<", max(0, -tc.size))
+			var tasks []prefect.TaskRun
+			for i := range tc.tasks {
+				tasks = append(tasks, prefect.TaskRun{ID: id(i), Version: i, State: prefect.State{Opaque: json.RawMessage(`{"type":"Retrying","context":"` + text + `"}`)}})
+			}
+			run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: tasks}
+			api := newFakeAPI(t, answers{"setTaskRunStates": accept})
+			if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
+				t.Fatalf("%v, %v", r, err)
+			}
+			if diff := cmp.Diff(tc.want[:1], tasksIn(t, api)); diff != "" {
+				t.Errorf("claimed (-want +got):\n%s", diff)
+			}
+			api = newFakeAPI(t, answers{"setTaskRunStates": accept})
+			if err := api.client(t).HandBack(t.Context(), run, noon, "quota"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, tasksIn(t, api)); diff != "" {
+				t.Errorf("handed back (-want +got):\n%s", diff)
+			}
+			for _, r := range api.asked("") {
+				if r.Size > 5_000_000 {
+					t.Errorf("a request of %d bytes; the server takes 5 MB", r.Size)
+				}
+			}
+		})
+	}
+}
+
+// A read brings no more tasks than a claim takes, so whoever reads and claims by
+// turns until none is due leaves none.
+func TestTasksAreReadAsTheyAreClaimed(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i := range 230 {
+		names = append(names, fmt.Sprint("mapped-", i))
+	}
+	id := api.CreateRuns(prefecttest.Order{FlowID: api.CreateFlow(prefecttest.FlowSpec{Tasks: names})})[0]
+	set(t, api, id, "Running")
+	for _, task := range api.Runs(id)[0].TaskRuns {
+		if err := api.SetTaskState(task.ID, map[string]any{"type": "Retrying", "start_time": time.Now().Add(-time.Minute).Format(time.RFC3339)}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	var want []any
-	for _, task := range tasks {
-		want = append(want, task.ID)
+	var brought []int
+	for range 10 {
+		run, err := c.FlowRun(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		brought = append(brought, len(run.DueTasks))
+		if len(run.DueTasks) == 0 {
+			break
+		}
+		if r, err := c.Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
+			t.Fatal(r, err)
+		}
 	}
-	if diff := cmp.Diff(want, ids); diff != "" {
-		t.Error(diff)
+	if diff := cmp.Diff([]int{100, 100, 30, 0}, brought); diff != "" {
+		t.Errorf("tasks brought (-want +got):\n%s", diff)
 	}
 }
 

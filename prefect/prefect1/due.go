@@ -21,10 +21,9 @@ const (
 	queueSize = 25
 	// claimedPageSize of the claims, which carry less.
 	claimedPageSize = 500
-	// firstTask of a Running run is what tells its attempt; maxDueTasks are read of
-	// a run that is to be claimed. Its pod takes up what is left by itself.
-	firstTask   = 1
-	maxDueTasks = 1000
+	// firstTask of a Running run is what tells its attempt. Of a run that is to be
+	// claimed as many are read as one claim takes.
+	firstTask = 1
 	// retryMargin: a pod that waits for a retry itself has this long to take it,
 	// before the retry counts as due for a new pod (prefect1-spec OP-7).
 	retryMargin = 3 * time.Second
@@ -210,7 +209,7 @@ func (c *Client) flowRun(ctx context.Context, id string) (prefect.FlowRun, error
 	var at time.Time
 	rows, err := read(ctx, func(ctx context.Context) (*flowRunResponse, error) {
 		at = time.Now()
-		return flowRun(ctx, c.wire, tenant, id, scheduledStates(), retryUntil(), maxDueTasks)
+		return flowRun(ctx, c.wire, tenant, id, scheduledStates(), retryUntil(), maxTasks)
 	})
 	if err != nil {
 		return prefect.FlowRun{}, err

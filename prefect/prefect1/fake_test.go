@@ -30,6 +30,7 @@ type request struct {
 	Variables json.RawMessage `json:"variables"`
 	Header    http.Header
 	Members   []string
+	Size      int
 }
 
 // answer writes the answer to a request.
@@ -82,7 +83,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for m := range members {
 		req.Members = append(req.Members, m)
 	}
-	req.Header = r.Header
+	req.Header, req.Size = r.Header, len(body)
 	if m := regexp.MustCompile(`^\s*(?:query|mutation) (\w+)`).FindStringSubmatch(req.Query); m != nil {
 		req.Op = m[1]
 	}

@@ -106,7 +106,7 @@ func (w *wire) exchange(ctx context.Context, req *graphql.Request, resp *graphql
 	// Exactly these two members, as the original client sends. Variables go as
 	// an object, where the original sends a string holding JSON; the server
 	// takes both.
-	body, err := json.Marshal(struct {
+	body, err := encode(struct {
 		Query     string `json:"query"`
 		Variables any    `json:"variables"`
 	}{req.Query, req.Variables})
@@ -134,6 +134,16 @@ func (w *wire) exchange(ctx context.Context, req *graphql.Request, resp *graphql
 		return &Error{kind: malformed, status: answer.StatusCode, detail: fmt.Sprintf("the answer is larger than %d MiB", maxAnswer>>20)}
 	}
 	return decodeAnswer(answer, text, resp)
+}
+
+// encode is json.Marshal without what makes JSON safe inside HTML: it makes six
+// bytes of one, and the server takes only so many.
+func encode(v any) (json.RawMessage, error) {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
 }
 
 func (w *wire) setHeaders(h http.Header) {
