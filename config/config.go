@@ -101,11 +101,12 @@ type Aftermath struct {
 
 // Scaling is what is counted, and how often.
 type Scaling struct {
-	JobNamespaces Names         `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
-	PollInterval  time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, and one about Jobs every 30s, whatever the number of ScaledObjects"`
-	WarmUpLead    time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due; 0 for not before"`
-	MaxStaleness  time.Duration `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"serve the last answer for so long while Prefect is away, then answer KEDA with an error"`
-	Connections   Names         `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND, _API, _API_KEY, _TENANT_ID and _NAMESPACE (capitals, - as _)"`
+	JobNamespaces     Names         `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
+	PollInterval      time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two looks at the Prefect API; one request each, and one about Jobs every 30s, whatever the number of ScaledObjects"`
+	WarmUpLead        time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due; 0 for not before"`
+	MaxStaleness      time.Duration `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"serve the last answer for so long while Prefect is away, then answer KEDA with an error"`
+	AllowedNamespaces Names         `env:"PREFECT_KEDA_ALLOWED_NAMESPACES, default=*" flag:"allowed-namespaces" example:"prefect-keda,team-a" help:"namespaces whose ScaledObjects may ask about the connection default, separated by commas; * for all. KEDA says which namespace it asks for, so let nobody but KEDA reach the port"`
+	Connections       Names         `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND, _API, _API_KEY, _TENANT_ID, _NAMESPACE and _ALLOWED_NAMESPACES (capitals, - as _); the last two are by default those of the connection default"`
 }
 
 // Serving is the port KEDA speaks to.
@@ -114,6 +115,7 @@ type Serving struct {
 	TLSCertFile     string  `env:"PREFECT_KEDA_TLS_CERT_FILE" flag:"tls-cert-file" example:"/tls/tls.crt" help:"certificate of the gRPC server (PEM); re-read when it changes"`
 	TLSKeyFile      string  `env:"PREFECT_KEDA_TLS_KEY_FILE" flag:"tls-key-file" example:"/tls/tls.key" help:"its key (PEM)"`
 	TLSClientCAFile string  `env:"PREFECT_KEDA_TLS_CLIENT_CA_FILE" flag:"tls-client-ca-file" example:"/tls/ca.crt" help:"demand client certificates signed by this CA (PEM)"`
+	TLSClientNames  Names   `env:"PREFECT_KEDA_TLS_CLIENT_NAMES" flag:"tls-client-names" example:"keda,spiffe://cluster.local/ns/keda/sa/keda-operator" help:"demand one of these names, separated by commas, among the alternative names (DNS or URI) of a client's certificate; without, every certificate of the CA will do"`
 	Reflection      bool    `env:"PREFECT_KEDA_REFLECTION, default=false" flag:"reflection" example:"true" help:"offer gRPC reflection, for grpcurl"`
 }
 
@@ -136,12 +138,13 @@ type Kubernetes struct {
 // Connection is a further Prefect API of the scaler; its variables follow its
 // own prefix.
 type Connection struct {
-	Name          string
-	Backend       Backend `env:"BACKEND, default=cloud"`
-	API           string  `env:"API"`
-	Key           Secret  `env:"API_KEY"`
-	TenantID      string  `env:"TENANT_ID"`
-	JobNamespaces Names   `env:"NAMESPACE"`
+	Name              string
+	Backend           Backend `env:"BACKEND, default=cloud"`
+	API               string  `env:"API"`
+	Key               Secret  `env:"API_KEY"`
+	TenantID          string  `env:"TENANT_ID"`
+	JobNamespaces     Names   `env:"NAMESPACE"`
+	AllowedNamespaces Names   `env:"ALLOWED_NAMESPACES"`
 }
 
 // Address is the URL to speak to: what PREFECT__CLOUD__API says, or where the

@@ -217,13 +217,14 @@ func TestConnections(t *testing.T) {
 		"NAMESPACE", "flows", "PREFECT_KEDA_CONNECTIONS", "team-a, prod",
 		"PREFECT_KEDA_CONNECTION_TEAM_A_BACKEND", "server", "PREFECT_KEDA_CONNECTION_TEAM_A_API", "http://a:4200",
 		"PREFECT_KEDA_CONNECTION_PROD_API_KEY", "k", "PREFECT_KEDA_CONNECTION_PROD_NAMESPACE", "one,two",
+		"PREFECT_KEDA_ALLOWED_NAMESPACES", "flows", "PREFECT_KEDA_CONNECTION_PROD_ALLOWED_NAMESPACES", "*",
 	))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []config.Connection{
-		{Name: "team-a", Backend: config.Server, API: "http://a:4200", JobNamespaces: config.Names{"flows"}},
-		{Name: "prod", Backend: config.Cloud, Key: "k", JobNamespaces: config.Names{"one", "two"}},
+		{Name: "team-a", Backend: config.Server, API: "http://a:4200", JobNamespaces: config.Names{"flows"}, AllowedNamespaces: config.Names{"flows"}},
+		{Name: "prod", Backend: config.Cloud, Key: "k", JobNamespaces: config.Names{"one", "two"}, AllowedNamespaces: config.Names{"*"}},
 	}
 	if d := cmp.Diff(want, got.Named); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -295,6 +296,10 @@ func TestScalerProblems(t *testing.T) {
 		{"PREFECT_KEDA_TLS_CERT_FILE (--tls-cert-file): goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none", []string{"PREFECT_KEDA_TLS_CERT_FILE", "/c"}},
 		{"PREFECT_KEDA_TLS_CLIENT_CA_FILE (--tls-client-ca-file): asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_CA_FILE", "/c"}},
 		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (:8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
+		{"PREFECT_KEDA_TLS_CLIENT_NAMES (--tls-client-names): asks for names in client certificates: give PREFECT_KEDA_TLS_CLIENT_CA_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_NAMES", "keda", "PREFECT_KEDA_TLS_CERT_FILE", "/c", "PREFECT_KEDA_TLS_KEY_FILE", "/k"}},
+		{`PREFECT_KEDA_ALLOWED_NAMESPACES (--allowed-namespaces): "a.b" cannot be the name of a namespace: give names, or * for all`, []string{"PREFECT_KEDA_ALLOWED_NAMESPACES", "*,a.b"}},
+		{"PREFECT_KEDA_ALLOWED_NAMESPACES (--allowed-namespaces): names no namespace: give names, or * for all", []string{"PREFECT_KEDA_ALLOWED_NAMESPACES", ","}},
+		{`PREFECT_KEDA_CONNECTION_A_ALLOWED_NAMESPACES: "?" cannot be the name of a namespace: give names, or * for all`, []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k", "PREFECT_KEDA_CONNECTION_A_ALLOWED_NAMESPACES", "?"}},
 		{`PREFECT_KEDA_CONNECTIONS (--connections): "default" cannot be the name of a further connection: use lower-case letters, digits and -, and not default`, []string{"PREFECT_KEDA_CONNECTIONS", "default", "PREFECT_KEDA_CONNECTION_DEFAULT_API_KEY", "k"}},
 		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
 		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},

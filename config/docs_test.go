@@ -62,12 +62,12 @@ with ` + "`PREFECT__`" + `, a leading ` + "`~`" + `, and ` + "`$NAME`" + ` and `
 
 	out.WriteString("\n## Further Prefect APIs for the scaler\n\nFor every NAME in `PREFECT_KEDA_CONNECTIONS` (for example `team-a`), under `PREFECT_KEDA_CONNECTION_<NAME>_` (for example `PREFECT_KEDA_CONNECTION_TEAM_A_`):\n\n| variable | default | as |\n|---|---|---|\n")
 	for _, s := range config.Settings(config.Connection{}) {
-		as := map[string]string{"BACKEND": "PREFECT__BACKEND", "NAMESPACE": "NAMESPACE"}[s.Variable]
+		as := map[string]string{"BACKEND": "PREFECT__BACKEND", "NAMESPACE": "NAMESPACE", "ALLOWED_NAMESPACES": "PREFECT_KEDA_ALLOWED_NAMESPACES"}[s.Variable]
 		if as == "" {
 			as = "PREFECT__CLOUD__" + s.Variable
 		}
 		def := s.Default
-		if s.Variable == "NAMESPACE" {
+		if s.Variable == "NAMESPACE" || s.Variable == "ALLOWED_NAMESPACES" {
 			def = "that of the default connection"
 		}
 		fmt.Fprintf(&out, "| `%s` | %s | `%s` |\n", s.Variable, def, as)

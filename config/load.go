@@ -40,6 +40,9 @@ func LoadScaler(ctx context.Context, env envconfig.Lookuper) (Scaler, error) {
 		if len(c.JobNamespaces) == 0 {
 			c.JobNamespaces = s.JobNamespaces
 		}
+		if len(c.AllowedNamespaces) == 0 {
+			c.AllowedNamespaces = s.AllowedNamespaces
+		}
 		s.Named = append(s.Named, c)
 	}
 	return s, errors.Join(append(problems, s.Validate())...)

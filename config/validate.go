@@ -122,6 +122,7 @@ func (s Scaler) Validate() error {
 	s.Process.validate(p)
 	s.Kubernetes.validate(p)
 	checkNamespaces(p, "NAMESPACE", s.JobNamespaces)
+	checkAllowed(p, "PREFECT_KEDA_ALLOWED_NAMESPACES", s.AllowedNamespaces)
 	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", s.PollInterval, 100*time.Millisecond, "to spare the Prefect API")
 	p.atLeast("PREFECT_KEDA_WARM_UP_LEAD", s.WarmUpLead, 0, "it cannot be negative")
 	if s.WarmUpLead > maxWarmUpLead {
@@ -135,6 +136,9 @@ func (s Scaler) Validate() error {
 	}
 	if s.TLSClientCAFile != "" && s.TLSCertFile == "" {
 		p.add("PREFECT_KEDA_TLS_CLIENT_CA_FILE", "asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too")
+	}
+	if len(s.TLSClientNames) > 0 && s.TLSClientCAFile == "" {
+		p.add("PREFECT_KEDA_TLS_CLIENT_NAMES", "asks for names in client certificates: give PREFECT_KEDA_TLS_CLIENT_CA_FILE too")
 	}
 	if s.Listen.Covers(s.OpsListen) || s.OpsListen.Covers(s.Listen) {
 		p.add("PREFECT_KEDA_LISTEN", "has the same port as PREFECT_KEDA_OPS_LISTEN (%s): give another one", s.OpsListen)
@@ -151,6 +155,7 @@ func (s Scaler) Validate() error {
 		}
 		prefixes[prefix] = c.Name
 		checkNamespaces(p, prefix+"NAMESPACE", c.JobNamespaces)
+		checkAllowed(p, prefix+"ALLOWED_NAMESPACES", c.AllowedNamespaces)
 		checkURL(p, prefix+"API", c.API)
 		checkKey(p, c.Backend, prefix+"BACKEND", c.Key, prefix+"API_KEY")
 		checkTenant(p, prefix+"TENANT_ID", c.TenantID)
@@ -238,6 +243,17 @@ func checkNamespaces(p *problems, variable string, names Names) {
 	for _, n := range names {
 		if !dnsLabel(n) {
 			p.add(variable, "%q cannot be the name of a namespace", n)
+		}
+	}
+}
+
+func checkAllowed(p *problems, variable string, names Names) {
+	if len(names) == 0 {
+		p.add(variable, "names no namespace: give names, or * for all")
+	}
+	for _, n := range names {
+		if n != "*" && !dnsLabel(n) {
+			p.add(variable, "%q cannot be the name of a namespace: give names, or * for all", n)
 		}
 	}
 }

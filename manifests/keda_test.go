@@ -154,6 +154,9 @@ func TestTLS(t *testing.T) {
 		}
 		if settings.TLSClientCAFile != "" {
 			want = append(want, "tlsClientCert", "tlsClientKey")
+			if diff := cmp.Diff(config.Names{"keda"}, settings.TLSClientNames); diff != "" {
+				t.Errorf("%s: the scaler lets other clients of the CA in than KEDA (-want +got):\n%s", overlay, diff)
+			}
 		}
 		if diff := cmp.Diff(want, given); diff != "" {
 			t.Errorf("%s: KEDA is given other certificates than the scaler asks for (-want +got):\n%s", overlay, diff)

@@ -34,9 +34,22 @@ type Connection struct {
 	// JobNamespaces are watched for Jobs, to know which claims lack theirs and
 	// which Jobs are in trouble. Empty: neither is followed or ever counts.
 	JobNamespaces []string
+	// Allowed are the namespaces whose ScaledObjects may ask about it; empty, or
+	// AnyNamespace among them, means all. The caller says which namespace it speaks
+	// for, so this keeps apart those whose calls come through KEDA.
+	Allowed []string
+	// AllowedSetting names the setting of that, for who has to mend it.
+	AllowedSetting string
 	// Credentials names the settings of the key and the tenant, for who has to mend
 	// them; may be empty.
 	Credentials string
+}
+
+// AnyNamespace stands for all namespaces.
+const AnyNamespace = "*"
+
+func (c Connection) allows(namespace string) bool {
+	return len(c.Allowed) == 0 || slices.Contains(c.Allowed, AnyNamespace) || slices.Contains(c.Allowed, namespace)
 }
 
 // TLS names the files of the server's certificate. They are read again when
@@ -45,6 +58,9 @@ type TLS struct {
 	CertFile, KeyFile string
 	// ClientCAFile, when set, makes a client certificate signed by it a must.
 	ClientCAFile string
+	// ClientNames, when given, are those of which the client's certificate must have
+	// one as an alternative name (DNS or URI). A CA has often signed for others too.
+	ClientNames []string
 }
 
 // Options are all that a Server can be told. A zero duration means the default
@@ -149,6 +165,9 @@ func (o Options) validate() error {
 	}
 	if t := o.TLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
 		wrong("TLS needs both a certificate file and a key file")
+	}
+	if t := o.TLS; t != nil && len(t.ClientNames) > 0 && t.ClientCAFile == "" {
+		wrong("names of clients need a file with the CA of their certificates")
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("scaler settings: %w", err)

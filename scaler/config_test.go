@@ -34,6 +34,11 @@ func TestAllThatIsWrongWithTheOptionsIsSaidAtOnce(t *testing.T) {
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
 		t.Error(diff)
 	}
+	o := options(&fakeSource{})
+	o.TLS = &TLS{CertFile: "x", KeyFile: "x", ClientNames: []string{"keda"}}
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "names of clients need a file with the CA of their certificates") {
+		t.Errorf("names without a CA: %v", err)
+	}
 	if _, err := New(Options{Listen: ":0"}); err == nil || !strings.Contains(err.Error(), "no connection") {
 		t.Errorf("without a connection: %v", err)
 	}

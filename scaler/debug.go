@@ -17,6 +17,7 @@ import (
 type report struct {
 	At            time.Time          `json:"at"`
 	ScaledObjects []objectReport     `json:"scaled_objects"`
+	Refused       []refusalReport    `json:"refused"`
 	Connections   []connectionReport `json:"connections"`
 }
 
@@ -43,6 +44,14 @@ type objectReport struct {
 	LastAsked    time.Time  `json:"last_asked"`
 	OpenStreams  int64      `json:"open_streams"`
 	MetadataSeen []string   `json:"metadata_keys"`
+}
+
+// refusalReport is a ScaledObject that was refused lately.
+type refusalReport struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Err       string    `json:"err"`
+	At        time.Time `json:"last_asked"`
 }
 
 type connectionReport struct {
@@ -136,7 +145,7 @@ func list[T any](items []T) []T {
 }
 
 func (s *service) report(now time.Time) report {
-	rep := report{At: now, ScaledObjects: []objectReport{}, Connections: []connectionReport{}}
+	rep := report{At: now, ScaledObjects: []objectReport{}, Refused: s.refusals.list(now), Connections: []connectionReport{}}
 	objects := s.seen.all()
 	for _, so := range objects {
 		rep.ScaledObjects = append(rep.ScaledObjects, s.reportObject(so, now))
@@ -157,7 +166,7 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 	o := objectReport{
 		Namespace: so.namespace, Name: so.name,
 		Connection: t.Connection, Labels: t.Labels, Target: t.RunsPerLauncher, WarmUpLead: t.WarmUpLead.String(),
-		LastAsked: time.Unix(0, so.asked.Load()), OpenStreams: so.streams.Load(),
+		LastAsked: time.Unix(0, so.asked.Load()), OpenStreams: s.seen.streamsOf(so),
 	}
 	// Keys only: FromEnv may have put anything into the values.
 	for k := range so.metadata {
@@ -198,7 +207,7 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 	}
 	for _, g := range s.Groups {
 		served := slices.ContainsFunc(objects, func(so *scaledObject) bool {
-			return so.err == nil && so.trigger.Connection == p.name && prefect.LabelsMatch(so.trigger.Labels, g.Labels)
+			return so.trigger.Connection == p.name && prefect.LabelsMatch(so.trigger.Labels, g.Labels)
 		})
 		if due := after(g.Due, now); !served && due > 0 {
 			c.Unserved = append(c.Unserved, labelReport{g.Labels, due, g.First[:min(due, len(g.First))]})

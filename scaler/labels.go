@@ -28,7 +28,8 @@ func parseLabels(text string) ([]string, error) {
 	}
 	labels = slices.DeleteFunc(labels, func(l string) bool { return l == "" })
 	slices.Sort(labels)
-	return slices.Compact(labels), nil
+	// A copy: what was compacted may have been thousands.
+	return slices.Clone(slices.Compact(labels)), nil
 }
 
 // parsePythonList reads what repr() writes for a list of str.

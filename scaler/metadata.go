@@ -11,7 +11,9 @@ import (
 
 const (
 	// maxMetadata bounds a trigger's metadata; a real one has a few hundred bytes.
-	maxMetadata   = 16 << 10
+	maxMetadata = 16 << 10
+	// maxKeys is far more than all there are, KEDA's and each in both spellings.
+	maxKeys       = 64
 	maxCount      = 1_000_000
 	maxWarmUpLead = 10 * time.Minute
 	fromEnv       = "FromEnv"
@@ -42,7 +44,7 @@ type key struct {
 // keys is the whole vocabulary of a trigger. KEDA hands every value on as text.
 func keys(lead time.Duration) []key {
 	return []key{
-		{"connection", "default", "which of the scaler's Prefect connections to count in", func(t *trigger, v string) error {
+		{"connection", "default", "which of the scaler's Prefect connections to count in; it has to be [for this namespace](docs/how-it-works.md#who-may-ask-the-scaler)", func(t *trigger, v string) error {
 			t.Connection = v
 			return nil
 		}},
@@ -160,8 +162,10 @@ func isName(text string, longest int, also string) bool {
 		strings.ContainsRune(lowerAndDigits+also, rune(text[0])) && strings.ContainsRune(lowerAndDigits+also, rune(text[len(text)-1]))
 }
 
-func shorten(text string) string {
-	const longest = 60
+func shorten(text string) string { return cut(text, 60) }
+
+// cut is text, or a copy of its beginning that does not hold on to the rest.
+func cut(text string, longest int) string {
 	if len(text) <= longest {
 		return text
 	}

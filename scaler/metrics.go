@@ -20,6 +20,8 @@ type metrics struct {
 	activations *prometheus.CounterVec
 	latency     prometheus.Histogram
 	panics      prometheus.Counter
+	forgotten   prometheus.Counter
+	hungUp      prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -52,11 +54,17 @@ func newMetrics() *metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "prefect_keda_scaler_panics_total", Help: "Calls that ended in a panic; each is a bug.",
 		}),
+		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "prefect_keda_scaler_forgotten_total", Help: "ScaledObjects forgotten to make room for others. Those that are real need none: see who can reach the port.",
+		}),
+		hungUp: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "prefect_keda_scaler_connections_refused_total", Help: "Connections closed at once because too many were open.",
+		}),
 	}
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.duration, m.polls, m.poll, m.streams, m.activations, m.latency, m.panics}
+	return []prometheus.Collector{m.requests, m.duration, m.polls, m.poll, m.streams, m.activations, m.latency, m.panics, m.forgotten, m.hungUp}
 }
 
 func (m *metrics) looked(connection string, took time.Duration, err error) {

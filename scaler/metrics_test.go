@@ -127,17 +127,12 @@ func TestDebugTellsWhy(t *testing.T) {
 		want := report{
 			ScaledObjects: []objectReport{
 				{
-					Namespace: "flows", Name: "etl", WarmUpLead: "0s",
-					Reason:       "KEDA is answered with an error and changes nothing",
-					Err:          `trigger metadata: unknown key "label", did you mean labels?`,
-					MetadataSeen: []string{"label", "scalerAddress"},
-				},
-				{
 					Namespace: "flows", Name: "etl", Connection: "default", Labels: []string{"etl"},
 					Active: true, Value: 2, Target: 100, Launchers: 1, Demand: 2, Due: 1, Missing: 1, WarmUpLead: "10s",
 					FirstRuns: []string{"run-1"}, Reason: "1 due, 1 claimed without a Job", MetadataSeen: []string{"labels", "scalerAddress"},
 				},
 			},
+			Refused: []refusalReport{{Namespace: "flows", Name: "etl", Err: `trigger metadata: unknown key "label", did you mean labels?`}},
 			Connections: []connectionReport{{
 				Name: "default", Err: "<502>",
 				Unserved: []labelReport{{Labels: []string{"gpu"}, Due: 1, FirstRuns: []string{"run-<b>"}}},

@@ -38,6 +38,13 @@ func (r report) html() string {
 			fmt.Sprintf("%d / %d = %d", o.Value, o.Target, o.Launchers), why, lines(o.FirstRuns), wake, o.LastAsked.Format(time.TimeOnly), o.OpenStreams)
 	}
 	p.end()
+	if len(r.Refused) > 0 {
+		p.table("refused", "why", "last asked")
+		for _, f := range r.Refused {
+			p.row(f.Namespace+"/"+f.Name, f.Err, f.At.Format(time.TimeOnly))
+		}
+		p.end()
+	}
 	for _, c := range r.Connections {
 		p.connection(c)
 	}

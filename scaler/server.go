@@ -21,9 +21,16 @@ import (
 )
 
 const (
-	maxReceive = 1 << 20
-	// maxStreams per connection: all ScaledObjects of a cluster share one.
-	maxStreams = 1 << 15
+	// maxReceive holds maxMetadata and its framing; maxHeaders what a mesh may add.
+	maxReceive = 32 << 10
+	maxHeaders = 16 << 10
+	// callsAtOnce on a connection: all ScaledObjects of a cluster share one, and
+	// polls are not to wait for streams to end.
+	callsAtOnce = maxStreams + 1000
+	// window is gRPC's smallest. Set, it does not grow with what somebody sends.
+	window = 64 << 10
+	// maxConnections: every operator of KEDA has one, and every kubelet's probe.
+	maxConnections = 100
 	// smallBuffer: messages are a few hundred bytes.
 	smallBuffer = 4 << 10
 	// endpointDelay is from telling that we are leaving until streams end: KEDA
@@ -123,7 +130,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	loops.Go(func() { s.housekeeping(background, h) })
 
 	served := make(chan error, 1)
-	loops.Go(func() { served <- server.Serve(l) })
+	loops.Go(func() { served <- server.Serve(s.limited(l)) })
 	s.options.Logger.InfoContext(ctx, "serving KEDA", "address", l.Addr().String(), "tls", s.certs != nil)
 
 	var err error
@@ -167,7 +174,10 @@ func (s *Server) grpc(h *health.Server) *grpc.Server {
 		grpc.UnaryInterceptor(i.unary),
 		grpc.StreamInterceptor(i.stream),
 		grpc.MaxRecvMsgSize(maxReceive),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(callsAtOnce),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(smallBuffer),
 		grpc.WriteBufferSize(smallBuffer),
 		grpc.ConnectionTimeout(10 * time.Second),

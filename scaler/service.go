@@ -2,7 +2,9 @@ package scaler
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -30,12 +32,16 @@ type service struct {
 	seen    *seen
 	metrics *metrics
 	log     *slog.Logger
+
+	refusals refusals
+	// What strangers could have us say at every call:
+	refusing, forgetting, turningAway seldom
 }
 
 // GetMetricSpec is a function of the metadata alone: KEDA drops the metric from
 // the HPA, and with it any fallback, when this call fails.
-func (s *service) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
-	so, err := s.meet(ref, time.Now())
+func (s *service) GetMetricSpec(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	so, err := s.meet(ctx, ref, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +77,7 @@ func (s *service) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRe
 }
 
 func (s *service) answer(ctx context.Context, ref *externalscaler.ScaledObjectRef) (verdict, *scaledObject, error) {
-	so, p, err := s.resolve(ref, time.Now())
+	so, p, err := s.resolve(ctx, ref, time.Now())
 	if err != nil {
 		return verdict{}, nil, err
 	}
@@ -80,57 +86,79 @@ func (s *service) answer(ctx context.Context, ref *externalscaler.ScaledObjectRe
 	return v, so, err
 }
 
-// meet reads who asks and how.
-func (s *service) meet(ref *externalscaler.ScaledObjectRef, now time.Time) (*scaledObject, error) {
-	if n, ns := len(ref.GetName()), len(ref.GetNamespace()); n > maxName || ns > maxName {
-		return nil, status.Errorf(codes.InvalidArgument, "the name or namespace of the scaled object has more than %d bytes", maxName)
+// meet reads who asks and how. Only one that may ask is remembered.
+func (s *service) meet(ctx context.Context, ref *externalscaler.ScaledObjectRef, now time.Time) (*scaledObject, error) {
+	namespace, name, metadata := ref.GetNamespace(), ref.GetName(), ref.GetScalerMetadata()
+	if max(len(name), len(namespace)) > maxName {
+		return nil, s.refuse(ctx, ref, now, codes.InvalidArgument, fmt.Errorf("its name or namespace has more than %d bytes", maxName))
 	}
-	if size := metadataSize(ref.GetScalerMetadata()); size > maxMetadata {
-		return nil, status.Errorf(codes.InvalidArgument, "scaled object %s/%s: the trigger metadata has %d bytes, more than %d",
-			ref.GetNamespace(), ref.GetName(), size, maxMetadata)
+	if len(metadata) > maxKeys {
+		return nil, s.refuse(ctx, ref, now, codes.InvalidArgument, fmt.Errorf("the trigger metadata has %d keys, more than %d", len(metadata), maxKeys))
 	}
-	so := s.seen.find(ref.GetNamespace(), ref.GetName(), ref.GetScalerMetadata(), now)
-	if so.err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "scaled object %s: %v", so, so.err)
+	if size := metadataSize(metadata); size > maxMetadata {
+		return nil, s.refuse(ctx, ref, now, codes.InvalidArgument, fmt.Errorf("the trigger metadata has %d bytes, more than %d", size, maxMetadata))
+	}
+	if so := s.seen.find(namespace, name, metadata, now); so != nil {
+		return so, nil
+	}
+	t, err := parseTrigger(metadata, s.seen.lead)
+	if err != nil {
+		return nil, s.refuse(ctx, ref, now, codes.InvalidArgument, err)
+	}
+	so := &scaledObject{namespace: namespace, name: name, metadata: metadata, trigger: t}
+	if _, _, err := s.poller(so); err != nil {
+		return so, nil // GetMetricSpec is answered all the same
+	}
+	so, forgotten := s.seen.keep(so, now)
+	if forgotten > 0 {
+		s.metrics.forgotten.Add(float64(forgotten))
+		if s.forgetting.due(now) {
+			s.log.WarnContext(ctx, "more ScaledObjects ask than the scaler remembers, so it forgets those that asked longest ago, and whether their activation threshold was passed; see who can reach its port", "count", forgotten)
+		}
 	}
 	return so, nil
 }
 
 // resolve is meet, and the connection asked about.
-func (s *service) resolve(ref *externalscaler.ScaledObjectRef, now time.Time) (*scaledObject, *poller, error) {
-	so, err := s.meet(ref, now)
+func (s *service) resolve(ctx context.Context, ref *externalscaler.ScaledObjectRef, now time.Time) (*scaledObject, *poller, error) {
+	so, err := s.meet(ctx, ref, now)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := s.poller(so.trigger)
+	p, code, err := s.poller(so)
 	if err != nil {
-		return nil, nil, status.Errorf(codes.NotFound, "scaled object %s: %v", so, err)
+		return nil, nil, s.refuse(ctx, ref, now, code, err)
 	}
 	p.want(so.trigger.WarmUpLead)
 	p.ask(now)
 	return so, p, nil
 }
 
-func (s *service) poller(t trigger) (*poller, error) {
-	if p := s.pollers[t.Connection]; p != nil {
-		return p, nil
+// poller is that of the connection so asks about, if there is one and so may.
+func (s *service) poller(so *scaledObject) (*poller, codes.Code, error) {
+	name := so.trigger.Connection
+	p := s.pollers[name]
+	switch {
+	case p == nil:
+		return nil, codes.NotFound, fmt.Errorf("unknown connection %q; this scaler has %s", shorten(name), strings.Join(slices.Sorted(maps.Keys(s.pollers)), ", "))
+	case !p.connection.allows(so.namespace):
+		return nil, codes.PermissionDenied, fmt.Errorf("connection %q is not for ScaledObjects in namespace %q; name another one in the trigger, or add the namespace to %s of the scaler",
+			name, so.namespace, p.connection.AllowedSetting)
 	}
-	var names []string
-	for name := range s.pollers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return nil, unknownConnection{t.Connection, names}
+	return p, codes.OK, nil
 }
 
-// unknownConnection is a connection name that the scaler was not given.
-type unknownConnection struct {
-	name  string
-	known []string
-}
-
-func (e unknownConnection) Error() string {
-	return "unknown connection \"" + shorten(e.name) + "\"; this scaler has " + strings.Join(e.known, ", ")
+// refuse is the error for KEDA, which shows it in its log and as an event of the
+// ScaledObject. Here each is said once.
+func (s *service) refuse(ctx context.Context, ref *externalscaler.ScaledObjectRef, now time.Time, code codes.Code, why error) error {
+	namespace, name := cut(ref.GetNamespace(), maxName), cut(ref.GetName(), maxName)
+	switch news, full := s.refusals.note(namespace, name, why, now); {
+	case news:
+		s.log.WarnContext(ctx, "a ScaledObject is refused; KEDA changes nothing about it", "scaled_object", namespace+"/"+name, "err", cut(why.Error(), maxRefusal))
+	case full && s.refusing.due(now):
+		s.log.WarnContext(ctx, "more ScaledObjects are refused than are told one by one; see who can reach the scaler's port")
+	}
+	return status.Errorf(code, "scaled object %s/%s: %v", namespace, name, why)
 }
 
 // judge is the one place where active and inactive are told apart; every RPC is
@@ -140,7 +168,7 @@ func (s *service) judge(ctx context.Context, so *scaledObject, p *poller, now ti
 	if err != nil {
 		return verdict{}, err
 	}
-	if so.active.Swap(v.Active) != v.Active && so.known {
+	if so.active.Swap(v.Active) != v.Active && s.seen.remembers(so) {
 		log := s.log.With("scaled_object", so.String(), "connection", p.name, "labels", so.trigger.Labels,
 			"demand", v.Demand(), "value", v.Value, "reason", v.reason(so.trigger))
 		if v.Active {
@@ -170,14 +198,7 @@ func (s *service) verdict(so *scaledObject, p *poller, now time.Time) (verdict, 
 
 // peek is the verdict for people and scrapes: it changes nothing.
 func (s *service) peek(so *scaledObject, now time.Time) (verdict, error) {
-	if so.err != nil {
-		return verdict{}, so.err
-	}
-	p, err := s.poller(so.trigger)
-	if err != nil {
-		return verdict{}, err
-	}
-	return p.decide(so.trigger, so.latch.peek(), now)
+	return s.pollers[so.trigger.Connection].decide(so.trigger, so.latch.peek(), now)
 }
 
 // settle lets every latch of the connection see the new snapshot, also when

@@ -6,6 +6,8 @@ import (
 
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -30,21 +32,27 @@ const (
 // false is for the polls. It ends with nil, on rotation, on shutdown and when the
 // client leaves, because KEDA waits longer and longer after an error.
 func (s *service) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
-	so, p, err := s.resolve(ref, time.Now())
+	ctx, now := stream.Context(), time.Now()
+	so, p, err := s.resolve(ctx, ref, now)
 	if err != nil {
 		return err
 	}
-	so.streams.Add(1)
+	if !s.seen.open(so) {
+		if s.turningAway.due(now) {
+			s.log.WarnContext(ctx, "too many streams or ScaledObjects: KEDA is not told at once when demand begins, and finds out when it polls; see who can reach the scaler's port", "limit", maxStreams)
+		}
+		return status.Errorf(codes.ResourceExhausted, "scaled object %s: the scaler takes no more streams than %d; KEDA finds out by polling", so, maxStreams)
+	}
 	p.streams.Add(1)
 	s.metrics.streams.Inc()
 	defer func() {
-		so.streams.Add(-1)
+		s.seen.closed(so)
 		p.streams.Add(-1)
 		s.metrics.streams.Dec()
 	}()
 	rotate := time.NewTimer(jitter(rotateAfter, rotateShare))
 	defer rotate.Stop()
-	return s.push(stream.Context(), rotate.C, so, p, func() error {
+	return s.push(ctx, rotate.C, so, p, func() error {
 		return stream.Send(&externalscaler.IsActiveResponse{Result: true})
 	})
 }

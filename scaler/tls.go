@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,6 +23,8 @@ type certificates struct {
 	mu     sync.Mutex
 	stamps [3]stamp
 	config *tls.Config
+
+	refusing seldom
 }
 
 // stamp tells one version of a file from another.
@@ -99,6 +102,28 @@ func (c *certificates) load() error {
 		}
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
+	if len(c.files.ClientNames) > 0 {
+		// Not VerifyPeerCertificate, which a resumed session does not get to.
+		config.VerifyConnection = c.checkClient
+	}
 	c.config, c.stamps = config, stamps
 	return nil
+}
+
+// checkClient refuses a client that is signed for and has another name. TLS tells
+// it no more than that, so the reason is in our log.
+func (c *certificates) checkClient(state tls.ConnectionState) error {
+	client := state.PeerCertificates[0] // there is one, and the CA's: it was verified
+	names := slices.Clone(client.DNSNames)
+	for _, u := range client.URIs {
+		names = append(names, u.String())
+	}
+	if slices.ContainsFunc(names, func(n string) bool { return slices.Contains(c.files.ClientNames, n) }) {
+		return nil
+	}
+	err := fmt.Errorf("its certificate is for %q, none of %q", names, c.files.ClientNames)
+	if c.refusing.due(time.Now()) {
+		c.log.Warn("a client was refused; issue KEDA a certificate with a name that is let in, or let in one that it has", "err", cut(err.Error(), maxRefusal))
+	}
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,10 +63,21 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
-func (a authority) issue(t *testing.T, name string) (cert, key []byte) {
+// issue signs for 127.0.0.1 and the other names, of which those with a colon are URIs.
+func (a authority) issue(t *testing.T, name string, others ...string) (cert, key []byte) {
 	t.Helper()
 	k := newKey(t)
+	var hosts []string
+	var uris []*url.URL
+	for _, other := range others {
+		if u, err := url.Parse(other); err == nil && u.Scheme != "" {
+			uris = append(uris, u)
+		} else {
+			hosts = append(hosts, other)
+		}
+	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		DNSNames: hosts, URIs: uris,
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -205,6 +217,83 @@ func TestTLSAndRotationWithoutRestart(t *testing.T) {
 	}
 	if _, err := connect(t, address, good); status.Code(err) != codes.Unavailable {
 		t.Errorf("a client of the old CA: %v, want it refused", err)
+	}
+}
+
+// Of those the CA signed for, only the ones with a name that is let in get through,
+// also when they go on with a session.
+func TestClientsMustHaveTheName(t *testing.T) {
+	dir := t.TempDir()
+	files := TLS{
+		CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key"), ClientCAFile: filepath.Join(dir, "ca.crt"),
+		ClientNames: []string{"keda", "spiffe://cluster.local/ns/keda/sa/keda-operator"},
+	}
+	ca := newAuthority(t, "everybody")
+	cert, key := ca.issue(t, "server", "scaler")
+	write(t, files.CertFile, cert)
+	write(t, files.KeyFile, key)
+	write(t, files.ClientCAFile, ca.pem)
+	var log strings.Builder
+	c, err := newCertificates(files, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	sessions := tls.NewLRUClientSessionCache(1)
+	handshake := func(config *tls.Config) error {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		served := make(chan error, 1)
+		go func() {
+			server := tls.Server(ours, c.server())
+			err := server.HandshakeContext(t.Context())
+			if err == nil {
+				_, err = server.Write([]byte("x")) // and with it what a session goes on by
+			}
+			ours.Close()
+			served <- err
+		}()
+		_, _ = tls.Client(theirs, config).Read(make([]byte, 1))
+		return <-served
+	}
+	for _, tc := range []struct {
+		names []string
+		in    bool
+	}{
+		{[]string{"keda"}, true},
+		{[]string{"other", "keda"}, true},
+		{[]string{"spiffe://cluster.local/ns/keda/sa/keda-operator"}, true},
+		{nil, false},
+		{[]string{"scaler"}, false},
+		{[]string{"*"}, false},
+		{[]string{"keda.example.com", "spiffe://cluster.local/ns/keda/sa/other"}, false},
+	} {
+		pair, err := tls.X509KeyPair(ca.issue(t, "keda", tc.names...)) // the common name is nobody's
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: "scaler", Certificates: []tls.Certificate{pair}}
+		if err := handshake(config); (err == nil) != tc.in {
+			t.Errorf("%q: %v, want in: %v", tc.names, err, tc.in)
+		}
+	}
+	const says = `level=WARN msg="a client was refused; issue KEDA a certificate with a name that is let in, or let in one that it has" err="its certificate is for [], none of [\"keda\" \"spiffe://cluster.local/ns/keda/sa/keda-operator\"]"`
+	if _, line, _ := strings.Cut(strings.TrimSpace(log.String()), " "); line != says {
+		t.Errorf("log %s, want once:\n%s", log.String(), says)
+	}
+
+	pair, err := tls.X509KeyPair(ca.issue(t, "keda", "keda"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: "scaler", Certificates: []tls.Certificate{pair}, ClientSessionCache: sessions}
+	if err := handshake(config); err != nil {
+		t.Fatal(err)
+	}
+	c.files.ClientNames = []string{"another"}
+	if err := handshake(config); err == nil {
+		t.Error("a session goes on under a name that is no longer let in")
 	}
 }
 

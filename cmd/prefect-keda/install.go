@@ -96,6 +96,7 @@ func wired() map[string]string {
 		"PREFECT_KEDA_TLS_CERT_FILE":      "use manifests/components/tls, which mounts the certificate and has KEDA speak TLS",
 		"PREFECT_KEDA_TLS_KEY_FILE":       "use manifests/components/tls, which mounts the certificate and has KEDA speak TLS",
 		"PREFECT_KEDA_TLS_CLIENT_CA_FILE": "use manifests/components/tls, and mount the CA there",
+		"PREFECT_KEDA_TLS_CLIENT_NAMES":   "use manifests/components/mtls, which names KEDA",
 		"PREFECT_KEDA_CONNECTIONS":        print + "the variables of each connection in the scaler's Deployment",
 		"PREFECT_KEDA_IDLE_TIMEOUT":       print + "cooldownPeriod of the ScaledObject, which stays below it",
 		"PREFECT_KEDA_DRAIN_TIMEOUT":      print + "terminationGracePeriodSeconds of the launcher, which stays above it",

@@ -433,6 +433,9 @@ func TestScalerGoesOnWithARefusedKey(t *testing.T) {
 	if got, want := further.credentialSettings(), "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID"; got != want {
 		t.Errorf("a further connection's key is in %s, want %s", got, want)
 	}
+	if got, want := further.allowedSetting(), "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES"; got != want {
+		t.Errorf("a further connection's namespaces are in %s, want %s", got, want)
+	}
 }
 
 // Every setting is on the help page, with its variable.

@@ -112,7 +112,7 @@ func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry p
 		Rules: rules(s.Trouble), Reflection: s.Reflection, Logger: log, Registerer: registry,
 	}
 	if s.TLSCertFile != "" {
-		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile}
+		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile, ClientNames: s.TLSClientNames}
 	}
 	server, err := scaler.New(options)
 	if errors.Is(err, scaler.ErrCertificate) {
@@ -126,16 +126,17 @@ type connection struct {
 	name       string
 	prefect    config.Prefect
 	namespaces []string
+	allowed    []string
 	variable   func(string) string // of a further one
 }
 
 // connections are the default one and the named ones.
 func connections(s config.Scaler) []connection {
-	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.JobNamespaces}}
+	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.JobNamespaces, allowed: s.AllowedNamespaces}}
 	for _, c := range s.Named {
 		p := s.Prefect
 		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID = c.Backend, c.API, c.Key, "", c.TenantID
-		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, variable: c.Variable})
+		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, allowed: c.AllowedNamespaces, variable: c.Variable})
 	}
 	return all
 }
@@ -157,6 +158,14 @@ func (c connection) credentialSettings() string {
 	return variable("API_KEY") + " and " + variable("TENANT_ID")
 }
 
+// allowedSetting is what says whose ScaledObjects may ask.
+func (c connection) allowedSetting() string {
+	if c.variable != nil {
+		return c.variable("ALLOWED_NAMESPACES")
+	}
+	return "PREFECT_KEDA_ALLOWED_NAMESPACES"
+}
+
 func namespacesOf(all []connection) []string {
 	var namespaces []string
 	for _, c := range all {
@@ -175,7 +184,10 @@ func connected(all []connection, log *slog.Logger, registry prometheus.Registere
 		if err != nil {
 			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
 		}
-		clients[c.name] = scaler.Connection{Source: client, JobNamespaces: c.namespaces, Credentials: c.credentialSettings()}
+		clients[c.name] = scaler.Connection{
+			Source: client, JobNamespaces: c.namespaces, Credentials: c.credentialSettings(),
+			Allowed: c.allowed, AllowedSetting: c.allowedSetting(),
+		}
 	}
 	return clients, nil
 }
