@@ -17,11 +17,16 @@ const (
 	// older read could resurrect a run that was cancelled or has finished: the
 	// server would take it (prefect1-server-facts c).
 	fresh = time.Second
-	// claimWithin bounds the claim, or any other write of a state, from that read on:
-	// a launcher that was stopped in between does not send it any more. It is less
-	// than a pod needs to start and end. A slow server that takes a claim all the
-	// same is found out by reading the run back, or at the next look at the claims.
+	// claimWithin bounds when the claim, or any other write of a state, is sent, from
+	// that read on: a launcher that was stopped in between does not send it any more.
+	// It is less than a pod needs to start and end. A slow server that takes a claim
+	// all the same is found out by reading the run back, or at the next look at the
+	// claims.
 	claimWithin = 3 * time.Second
+	// answerWithin is how long the answer to such a write is awaited, if the backend's
+	// own time-out is not shorter. Giving up sooner would gain nothing: the server goes
+	// on and applies what it was sent.
+	answerWithin = time.Minute
 	// confirmedFor is how long a won claim, or a read of it, lets us create the Job
 	// without looking again; createWithin bounds the request itself, from the same
 	// moment on. Finished Jobs stay for at least five minutes (job.MinTTLSeconds),
@@ -229,8 +234,8 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 	if age(e.confirmed, began) > claimWithin {
 		return outcome{errand: e, result: overtaken, err: fmt.Errorf("the run was read more than %s ago, too long to claim it; looking again", claimWithin)}, false
 	}
-	sent, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
-	r, err := l.backend.Claim(sent, e.Run, e.claim)
+	call, cancel := e.setting(ctx)
+	r, err := l.backend.Claim(call, e.Run, e.claim)
 	cancel()
 	if err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(handBackDelay)}, false
@@ -276,6 +281,11 @@ func (l *Launcher) claimRest(ctx context.Context, e *errand) {
 			return
 		}
 	}
+}
+
+// setting is the context of a request that sets the run's state.
+func (e *errand) setting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(prefect.WithSendBy(ctx, e.confirmed.Add(claimWithin)), answerWithin)
 }
 
 // readBack finds out what came of a claim whose answer was lost.

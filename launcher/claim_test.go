@@ -2,10 +2,12 @@ package launcher
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -18,8 +20,9 @@ type meanwhile struct {
 	*eyes
 	// before and after by the call's name; each is called once for each such call.
 	before, after map[string]func()
-	// createBy and handBackBy are the deadlines that these calls last had, confirmed
-	// when the last request was sent that told whose the run is.
+	// createBy is the deadline that creating last had, handBackBy by when handing back
+	// had to be sent, confirmed when the last request was sent that told whose the run
+	// is.
 	createBy, handBackBy, confirmed time.Time
 }
 
@@ -56,7 +59,7 @@ func (m *meanwhile) create(ctx context.Context, j *batchv1.Job) error {
 }
 
 func (m *meanwhile) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	m.handBackBy, _ = ctx.Deadline()
+	m.handBackBy, _ = prefect.SendBy(ctx)
 	return m.eyes.HandBack(ctx, run, at, message)
 }
 
@@ -125,6 +128,50 @@ func TestRunIsNotClaimedFromAReadThatTookLong(t *testing.T) {
 			if claims := m.count("claim"); o.result != tc.want || claims > 0 != (tc.want == done) {
 				t.Errorf("read for %s: %s after %d claims, want %s", tc.took, o.result, claims, tc.want)
 			}
+		}
+	})
+}
+
+// A claim that left in time may be answered any time: the server goes on and applies
+// it, so giving up would only cost it the question what came of it.
+func TestAnswerToAClaimIsAwaited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, tc := range []struct {
+			took time.Duration
+			want map[string]int
+		}{
+			{claimWithin + 7*time.Second, map[string]int{"claim": 1}},
+			{confirmedFor + time.Second, map[string]int{"claim": 1, "read": 1}}, // before the Job is created
+		} {
+			m := newMemory(run("r"))
+			l, world := alone(m)
+			world.before["claim"] = func() { m.slow(tc.took) }
+			world.after["claim"] = func() { m.slow(0) }
+			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now()).FlowRun}})
+			if diff := cmp.Diff(tc.want, m.asked); diff != "" || o.result != done {
+				t.Errorf("answered after %s: %s (%v), requests (-want +got):\n%s", tc.took, o.result, o.err, diff)
+			}
+		}
+	})
+}
+
+// A launcher that is stopped between the read and the write does not send it.
+func TestStateIsNotSetLate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").in(prefect.Success))
+		l, _ := alone(m)
+		e := inHand(0)
+		call, cancel := e.setting(t.Context())
+		defer cancel()
+		time.Sleep(claimWithin + time.Second)
+		if r, err := m.Claim(call, e.Run, e.claim); err != nil || r.Answer != prefect.NotNow {
+			t.Errorf("the claim is %s (%v)", r.Answer, err)
+		}
+		if err := l.failNow(t.Context(), e, "no"); !errors.Is(err, errUnsent) {
+			t.Errorf("failing: %v", err)
+		}
+		if len(m.writes) > 0 {
+			t.Errorf("wrote %q", m.writes)
 		}
 	})
 }
@@ -231,7 +278,7 @@ func TestRunIsHandedBackRightAfterItWasRead(t *testing.T) {
 					return
 				}
 				if want := world.confirmed.Add(claimWithin); !world.handBackBy.Equal(want) {
-					t.Errorf("handing back may last %s after the run was read, want %s", world.handBackBy.Sub(world.confirmed), claimWithin)
+					t.Errorf("handing back may be sent %s after the run was read, want %s", world.handBackBy.Sub(world.confirmed), claimWithin)
 				}
 			})
 		})
@@ -251,6 +298,13 @@ func setWall(t *testing.T, then time.Time, by time.Duration) time.Time {
 		t.Fatalf("the wall clock moved by %s and the monotonic one by %s: the layout of time.Time has changed", wall, monotonic)
 	}
 	return moved
+}
+
+func TestMachineThatSleptSendsNothingLate(t *testing.T) {
+	soon := time.Now().Add(time.Second)
+	if late := setWall(t, soon, -time.Hour); !prefect.TooLateToSend(prefect.WithSendBy(t.Context(), late)) {
+		t.Error("a request may be sent an hour after its bound")
+	}
 }
 
 func TestAgeTakesTheLongerOfTwoClocks(t *testing.T) {

@@ -49,7 +49,7 @@ func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
 	if o, ok := l.stillOurs(ctx, e); !ok {
 		return o
 	}
-	ctx, cancel = context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
+	ctx, cancel = e.setting(ctx)
 	defer cancel()
 	at := time.Now()
 	if !e.last {

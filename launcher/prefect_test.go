@@ -102,7 +102,10 @@ type throttled time.Duration
 func (t throttled) Error() string             { return "HTTP 429" }
 func (t throttled) RetryAfter() time.Duration { return time.Duration(t) }
 
-var errLost = errors.New("the answer was lost")
+var (
+	errLost   = errors.New("the answer was lost")
+	errUnsent = errors.New("it could not be sent in time")
+)
 
 func newMemory(runs ...*runBuilder) *memory {
 	m := &memory{runs: map[string]prefect.FlowRun{}, locks: map[string]time.Time{}, asked: map[string]int{}}
@@ -140,8 +143,12 @@ func (m *memory) count(op string) int {
 	return m.asked[op]
 }
 
-// begin is a request on its way.
+// begin is a request on its way. One that may not be sent any more has no effect;
+// one that was sent has, at the end of its time on the way.
 func (m *memory) begin(ctx context.Context, op, id string) error {
+	if prefect.TooLateToSend(ctx) {
+		return errUnsent
+	}
 	m.mu.Lock()
 	latency := m.latency
 	m.mu.Unlock()
@@ -266,7 +273,7 @@ func (m *memory) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.C
 		if errors.Is(err, prefect.ErrAuth) {
 			return prefect.ClaimResult{}, err
 		}
-		if wish := prefect.RetryAfter(err); wish > 0 {
+		if wish := prefect.RetryAfter(err); wish > 0 || errors.Is(err, errUnsent) {
 			return prefect.ClaimResult{Answer: prefect.NotNow, Reason: err.Error(), RetryAfter: wish}, nil
 		}
 		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: err.Error()}, nil

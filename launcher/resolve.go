@@ -195,7 +195,7 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 // failNow sets the run Failed, unless it was read too long ago: the server would
 // fail a run that has finished or begun anew since (prefect1-server-facts c).
 func (l *Launcher) failNow(ctx context.Context, e *errand, message string) error {
-	ctx, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
+	ctx, cancel := e.setting(ctx)
 	defer cancel()
 	return l.backend.Fail(ctx, e.Run, message)
 }

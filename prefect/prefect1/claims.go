@@ -132,7 +132,7 @@ func answerOf(err error) (prefect.ClaimResult, error) {
 	}
 	r := prefect.ClaimResult{Answer: prefect.Unknown, Reason: e.Error(), RetryAfter: e.retryAfter}
 	switch e.kind {
-	case submitted, throttled:
+	case submitted, throttled, unsent:
 		r.Answer = prefect.NotNow
 	case locked, notFound:
 		r.Answer = prefect.Lost

@@ -25,6 +25,8 @@ const (
 	malformed
 	// throttled: refused before anything was done; come back later.
 	throttled
+	// unsent: it did not leave in time, so nothing was done.
+	unsent
 	// cancelled: our caller gave up.
 	cancelled
 	// auth: the key or tenant was refused.
@@ -41,7 +43,7 @@ const (
 
 func (k kind) String() string {
 	return [...]string{
-		"unclear", "transient", "malformed", "throttled", "cancelled",
+		"unclear", "transient", "malformed", "throttled", "unsent", "cancelled",
 		"auth", "rejected", "not_found", "submitted", "locked",
 	}[k]
 }
@@ -91,7 +93,7 @@ func (e *Error) Is(target error) bool {
 }
 
 // Temporary reports whether the same request may succeed later.
-func (e *Error) Temporary() bool { return e.kind <= throttled }
+func (e *Error) Temporary() bool { return e.kind <= unsent }
 
 // RetryAfter is how long the API asked us to wait, at most maxRetryAfter; zero
 // when it did not.
@@ -101,7 +103,10 @@ func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 // deadline is the latter.
 func networkError(ctx context.Context, err error) *Error {
 	e := &Error{kind: transient, detail: "no answer from the Prefect API", cause: err}
-	if errors.Is(context.Cause(ctx), context.Canceled) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errUnsent):
+		e.kind, e.detail, e.cause = unsent, "the Prefect API cannot be reached", errUnsent
+	case errors.Is(cause, context.Canceled):
 		e.kind = cancelled
 	}
 	return e

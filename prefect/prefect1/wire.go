@@ -120,10 +120,12 @@ func (w *wire) exchange(ctx context.Context, req *graphql.Request, resp *graphql
 		return &Error{kind: rejected, detail: "the API URL is not usable", cause: withoutURL(err)}
 	}
 	w.setHeaders(post.Header)
+	post, release := punctually(post, body)
+	defer release()
 
 	answer, err := w.http.Do(post)
 	if err != nil {
-		return networkError(ctx, withoutURL(err))
+		return networkError(post.Context(), withoutURL(err))
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))

@@ -36,6 +36,9 @@ type Options struct {
 	Limits map[string]int
 	// Secrets are Cloud's, by name.
 	Secrets map[string]any
+	// OneAtATime makes it a slow server: it serves one request at a time, and each
+	// takes so long; zero serves all that come at once.
+	OneAtATime time.Duration
 }
 
 // Locking says what becomes of a state that is sent with a stale version.
@@ -55,6 +58,7 @@ type API struct {
 	options Options
 	store   *store
 	schema  *graphql.Schema
+	counter *counter
 
 	mu        sync.Mutex
 	counts    map[string]int
@@ -67,7 +71,7 @@ func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &API{options: o, store: newStore(o.Now, o.Replicas), counts: map[string]int{}}
+	a := &API{options: o, store: newStore(o.Now, o.Replicas), counter: newCounter(o.OneAtATime), counts: map[string]int{}}
 	a.schema = graphql.MustParseSchema(schemaText, &resolver{a}, graphql.UseFieldResolvers(), graphql.MaxDepth(depth))
 	return a
 }
@@ -89,25 +93,34 @@ func (a *API) Transport() http.RoundTripper { return transport{a} }
 
 type transport struct{ api *API }
 
-// RoundTrip serves the request in the caller's goroutine.
-func (t transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	defer func() {
-		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // a panic's value, compared as net/http does
-			resp, err = nil, fmt.Errorf("the stand-in API dropped the connection: %w", io.ErrUnexpectedEOF)
-		} else if p != nil {
-			panic(p)
-		}
-	}()
+// RoundTrip is that of http.RoundTripper. Who gives up on an answer does not keep
+// the request from being served.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
-	defer r.Body.Close()
-	w := httptest.NewRecorder()
-	t.api.ServeHTTP(w, r)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
+	answered := make(chan *http.Response, 1)
+	go func() {
+		defer close(answered)
+		defer r.Body.Close()
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic's value, compared as net/http does
+				panic(p)
+			}
+		}()
+		w := httptest.NewRecorder()
+		t.api.ServeHTTP(w, r)
+		answered <- w.Result()
+	}()
+	select {
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	case resp, ok := <-answered:
+		if !ok {
+			return nil, fmt.Errorf("the stand-in API dropped the connection: %w", io.ErrUnexpectedEOF)
+		}
+		return resp, nil
 	}
-	return w.Result(), nil
 }
 
 // Counts says how often each root field was asked for, and "requests" how often

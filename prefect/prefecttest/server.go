@@ -68,6 +68,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	operations := request.rootFields()
 	a.count(operations)
+	defer a.counter.serve()()
 	fault := a.fault(operations)
 	if fault != nil {
 		fault.wait(r.Context())
