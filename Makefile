@@ -85,6 +85,16 @@ fmt: ## Format with gofumpt
 fuzz: ## Fuzz every parser of foreign input, 30 s each
 	@hack/fuzz.sh 30s
 
+.PHONY: mutate
+mutate: ## Take each guard of hack/mutate/guards.diff away and see its test fail (some minutes); ARGS='-only REGEXP' picks
+	@echo "==> every guard, taken away"
+	@go run ./hack/mutate $(ARGS)
+
+.PHONY: mutate-all
+mutate-all: ## Break whatever the operators find and list what no test notices (hours); ARGS='-sample 50 ./trouble' shortens
+	@echo "==> whatever can be broken (ARGS=-h lists the flags)"
+	@nice -n 19 go run ./hack/mutate -sweep $(ARGS)
+
 .PHONY: bench
 bench: ## Benchmarks; each reports a ratio against something run beside it
 	@go test -run '^$$' -bench . -benchtime 2s ./...
