@@ -99,7 +99,7 @@ func newLauncher(o Options, backend Backend, renderer Renderer, j jobs) *Launche
 	}
 }
 
-// Poke makes the launcher look at once.
+// Poke makes the launcher look at once, but no more than once a second.
 func (l *Launcher) Poke() {
 	select {
 	case l.poke <- struct{}{}:
@@ -110,6 +110,9 @@ func (l *Launcher) Poke() {
 // maxTurn is how long the loop may take to come round before Live complains. No
 // call leaves the process from the loop itself, so it is short of nothing but CPU.
 const maxTurn = 30 * time.Second
+
+// pokeGap parts the looks that pokes ask for.
+const pokeGap = time.Second
 
 // Live reports whether the loop still turns. It says nothing of Prefect or
 // Kubernetes: being restarted mends neither.

@@ -64,6 +64,7 @@ type loop struct {
 	beatAt      map[string]time.Time
 	turn        int
 	busyAt      time.Time
+	poked       time.Time // when the last poke has us look
 	claimsFrom  time.Time // nothing is claimed before: no agent is registered, or Kubernetes fails
 	quietUntil  time.Time // nothing is begun or asked before, because Prefect wants to be left alone
 	draining    bool
@@ -117,9 +118,25 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 				return "error", err
 			}
 		case <-s.poke:
-			now := time.Now()
-			s.next = [questions]time.Time{now, now, now}
+			s.heed(time.Now())
 		case <-timer.C:
+		}
+	}
+}
+
+// heed has Prefect asked at once because of a poke, or a second after the last poke
+// had it asked: anybody may poke, and each is heard within that second.
+func (s *loop) heed(now time.Time) {
+	if s.poked.After(now) {
+		return // that look is yet to come, and will do for this poke too
+	}
+	s.poked = s.poked.Add(pokeGap)
+	if s.poked.Before(now) {
+		s.poked = now
+	}
+	for q := range questions {
+		if s.poked.Before(s.next[q]) {
+			s.next[q] = s.poked
 		}
 	}
 }

@@ -914,6 +914,34 @@ func TestPokeLooksAtOnce(t *testing.T) {
 	})
 }
 
+// Anybody may poke, as often as he likes: Prefect is asked once a second, and the
+// last poke is heard as the first one is.
+func TestPokesAreHeardOnceASecond(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.PollInterval = 50 * time.Second })
+		time.Sleep(time.Second)
+		before := m.count("due")
+		for range 95 {
+			b.Poke()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := m.count("due") - before; n != 10 {
+			t.Errorf("Prefect was asked %d times in 9.5 s of poking, want 10", n)
+		}
+		m.set(run("r").due(time.Now()))
+		b.Poke()
+		synctest.Wait()
+		b.Poke()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n, looks := len(b.jobs()), m.count("due")-before; n != 1 || looks != 11 {
+			t.Errorf("%d Jobs and %d looks a second after the last poke, want 1 and 11", n, looks)
+		}
+		b.stop()
+	})
+}
+
 func TestHeartbeatsWhileAPodWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory(run("r").due(time.Now()))

@@ -126,7 +126,7 @@ Both processes serve /metrics, /livez and /readyz at ` + "`PREFECT_KEDA_OPS_LIST
 | scaler: gRPC health service ` + "`readiness`" + ` (and the one without a name), /readyz | it takes calls: it listens and is not shutting down. It does not depend on Prefect either, since only a scaler that is reached can tell KEDA what is wrong |
 | scaler: gRPC health service ` + "`upstream`" + ` | the answers of every connection are fresh enough to be served. For alerts, not for probes |
 | launcher: /livez, /readyz | its loop turns |
-| launcher: /api/health, if ` + "`PREFECT__CLOUD__AGENT__AGENT_ADDRESS`" + ` is set | the same, as the agent spelt it; /api/poke has it look for due runs at once |
+| launcher: /api/health, if ` + "`PREFECT__CLOUD__AGENT__AGENT_ADDRESS`" + ` is set | the same, as the agent spelt it; /api/poke has it look for due runs at once, or a second after the last time it did |
 `)
 	for _, section := range []struct {
 		title   string
