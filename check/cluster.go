@@ -22,6 +22,7 @@ const (
 	namespace      = "namespace"
 	jobTemplate    = "Job template"
 	serviceAccount = "service account"
+	authorsChoice  = "authors' accounts"
 	pullSecrets    = "image pull secrets"
 	keySecret      = "API key Secret"
 	trialJob       = "trial Job"

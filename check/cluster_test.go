@@ -162,6 +162,7 @@ func TestClusterIsWell(t *testing.T) {
 		{Check: "namespace", Status: check.OK, Detail: "flows"},
 		{Check: "Job template", Status: check.OK, Detail: "the built-in one, rendered"},
 		{Check: "service account", Status: check.OK, Detail: "flows"},
+		{Check: "authors' accounts", Status: check.OK, Detail: "flows may name any service account of flows"},
 		{Check: "image pull secrets", Status: check.OK, Detail: "registry"},
 		{Check: "API key Secret", Status: check.OK, Detail: "api-key/key"},
 		{Check: "trial Job", Status: check.OK, Detail: "Kubernetes would take it"},
@@ -173,6 +174,17 @@ func TestClusterIsWell(t *testing.T) {
 	}
 	if len(c.dryRuns) != 1 || !strings.HasPrefix(c.dryRuns[0], "prefect-job-") {
 		t.Errorf("tried the Jobs %q", c.dryRuns)
+	}
+}
+
+// What authors may choose is no matter of being well.
+func TestAuthorsAccounts(t *testing.T) {
+	c := newCluster(t)
+	c.denied = "use"
+	got, failures := results(t, check.OfCluster(c.options()))
+	want := check.Result{Check: "authors' accounts", Status: check.OK, Detail: "flows may name the service accounts that the Role prefect-keda-launcher lets it use, and the default"}
+	if !slices.Contains(got, want) || failures != 0 {
+		t.Errorf("%d failures, and none is %v:\n%v", failures, want, got)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/prefect-keda/prefect-keda/kube"
 )
 
 // jobChecks are about the Jobs a launcher creates and what they name.
@@ -22,6 +24,7 @@ func (c *jobChecks) all() []Check {
 	return []Check{
 		{jobTemplate, nil, c.render},
 		{serviceAccount, []string{namespace, jobTemplate}, c.serviceAccount},
+		{authorsChoice, []string{permissions}, c.authorsAccounts},
 		{pullSecrets, []string{namespace, jobTemplate}, c.pullSecrets},
 		{keySecret, []string{namespace}, c.keySecret},
 		{trialJob, []string{permissions, namespace, jobTemplate}, c.tryJob},
@@ -43,6 +46,18 @@ func (c *jobChecks) serviceAccount(ctx context.Context) (string, error) {
 		return "", failed(fmt.Errorf("there is no service account %s in %s, and no pod is made without", name, c.namespace), "kubectl -n %s create serviceaccount %s, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName", c.namespace, name)
 	}
 	return name, unexpected(err)
+}
+
+// authorsAccounts says what the Role lets authors choose. Either is in order.
+func (c *jobChecks) authorsAccounts(ctx context.Context) (string, error) {
+	all, err := kube.MayUse(ctx, c.cluster.Reviews, c.namespace, "")
+	switch {
+	case err != nil:
+		return "", unexpected(err)
+	case all:
+		return "flows may name any service account of " + c.namespace, nil
+	}
+	return "flows may name the service accounts that the Role " + c.Role + " lets it use, and the default", nil
 }
 
 // secret is as much of a Secret as is looked at.

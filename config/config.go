@@ -72,6 +72,7 @@ type Jobs struct {
 	SendFlowRunLogs    Bool              `env:"PREFECT__CLOUD__SEND_FLOW_RUN_LOGS, default=true" flag:"no-cloud-logs" off:"false" example:"false" help:"whether flows send their logs to the API" flaghelp:"do not have flows send their logs to the API"`
 	DeleteFinishedJobs ExactlyTrue       `env:"DELETE_FINISHED_JOBS, default=True" flag:"disable-job-deletion" off:"False" example:"False" help:"whether finished Jobs are removed. On only if it is exactly True, as in the agent" flaghelp:"keep finished Jobs"`
 	JobTTL             time.Duration     `env:"PREFECT_KEDA_JOB_TTL, default=10m" flag:"job-ttl" example:"1h" help:"how long a finished Job stays before Kubernetes removes it; at least 5m"`
+	PodSecurity        PodSecurity       `env:"PREFECT_KEDA_POD_SECURITY" flag:"pod-security" example:"baseline" help:"Pod Security level that flows' pods are held to before Kubernetes is asked: privileged, baseline or restricted; nothing holds them to none. A run whose own template goes beyond it fails, with words for its author; if it is the launcher's template, runs wait"`
 	APIKeySecret       SecretKey         `env:"PREFECT_KEDA_API_KEY_SECRET" flag:"api-key-secret" example:"prefect-api-key/api-key" help:"NAME/KEY of a Secret in the Jobs' namespace that holds PREFECT_KEDA_API_KEY; pods read it there. A PREFECT__CLOUD__API_KEY is text in the Job, as with the agent"`
 }
 

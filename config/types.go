@@ -124,6 +124,19 @@ func (b *ExactlyTrue) UnmarshalText(text []byte) error {
 // emptyIsAValue: for this type alone a variable that is set to nothing says something.
 func (b *ExactlyTrue) emptyIsAValue() {}
 
+// PodSecurity is a level of the Pod Security Standards; empty is none.
+type PodSecurity string
+
+// UnmarshalText accepts the levels.
+func (l *PodSecurity) UnmarshalText(text []byte) error {
+	switch v := PodSecurity(text); v {
+	case "privileged", "baseline", "restricted":
+		*l = v
+		return nil
+	}
+	return fmt.Errorf("%q is no level of the Pod Security Standards: give privileged, baseline or restricted", text)
+}
+
 // Names is a list separated by commas.
 type Names []string
 

@@ -86,6 +86,9 @@ func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
 	}, backend, job.Renderer{Settings: b.settings()}, launcher.Kubernetes{
 		Jobs: client.Jobs(b.Namespace), Pods: client.Pods(b.Namespace), Events: client.Events(b.Namespace), Log: client.Logs(b.Namespace),
 		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, b.Namespace) },
+		MayUse: func(ctx context.Context, account string) (bool, error) {
+			return kube.MayUse(ctx, client.Reviews(), b.Namespace, account)
+		},
 	})
 	if err != nil {
 		b.t.Fatal(err)

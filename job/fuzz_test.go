@@ -27,7 +27,7 @@ func FuzzTemplate(f *testing.F) {
 		if !isText {
 			given.YAML, given.JSON = nil, json.RawMessage(text)
 		}
-		d, err := given.decode("flows")
+		d, err := given.decode(Settings{Namespace: "flows"})
 		_, operators := errors.AsType[*TemplateError](err)
 		switch {
 		case err == nil && d.job == nil:

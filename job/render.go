@@ -78,17 +78,14 @@ func (r Renderer) launchers(ctx context.Context) (Template, error) {
 	return t, t.addressed(err)
 }
 
-// CheckTemplate reads the launcher's own template, if there is one. An error is a
+// CheckTemplate reads the template of runs that bring none. An error is a
 // *TemplateError.
 func (r Renderer) CheckTemplate(ctx context.Context) error {
-	if r.Settings.JobTemplate == "" {
-		return nil
-	}
-	t, err := r.launchers(ctx)
+	t, err := r.template(ctx, RunConfig{})
 	if err != nil {
 		return err
 	}
-	_, err = t.decode(r.Settings.Namespace)
+	_, err = t.decode(r.Settings)
 	return err
 }
 
@@ -115,7 +112,7 @@ func Render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, error) {
 }
 
 func render(run prefect.FlowRun, rc RunConfig, s Settings, t Template) (*batchv1.Job, Origins, error) {
-	d, err := t.decode(s.Namespace)
+	d, err := t.decode(s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -158,9 +155,6 @@ func render(run prefect.FlowRun, rc RunConfig, s Settings, t Template) (*batchv1
 	if pod.RestartPolicy == "" {
 		pod.RestartPolicy = corev1.RestartPolicyNever
 		from[podPath+"restartPolicy"] = byDefault
-	}
-	if len(pod.Containers) == 0 {
-		pod.Containers = []corev1.Container{{}}
 	}
 	if err := fillContainer(&pod.Containers[0], run, s, rc, from); err != nil {
 		return nil, nil, err

@@ -2,10 +2,13 @@ package job
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -123,7 +126,27 @@ func (rc *RunConfig) decodeKubernetes(fields map[string]json.RawMessage) error {
 // config that does not decode it says that, too: the launcher's is not asked for.
 func BringsTemplate(run prefect.FlowRun) bool {
 	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
-	return err != nil || rc.JobTemplate.isGiven() || rc.JobTemplatePath != ""
+	return err != nil || rc.bringsTemplate()
+}
+
+func (rc RunConfig) bringsTemplate() bool {
+	return rc.JobTemplate.isGiven() || rc.JobTemplatePath != ""
+}
+
+// AuthorsAccount is the service account of a run's rendered Job if its author may
+// have chosen it, in the run config or in a template that the run brings; empty if
+// it is the launcher's or that of its template, or the Job names none.
+func AuthorsAccount(run prefect.FlowRun, j *batchv1.Job) string {
+	pod := j.Spec.Template.Spec
+	// The second is the first's old name, which Kubernetes still takes.
+	account := cmp.Or(pod.ServiceAccountName, pod.DeprecatedServiceAccount)
+	if account == "" {
+		return "" // so most runs are not decoded again
+	}
+	if rc, err := DecodeRunConfig(run.ID, run.RunConfig); err == nil && rc.ServiceAccount == nil && !rc.bringsTemplate() {
+		return ""
+	}
+	return account
 }
 
 func isSet(raw json.RawMessage) bool {

@@ -36,6 +36,9 @@ type Settings struct {
 	// unless the template says otherwise.
 	DeleteFinishedJobs bool
 	TTLSeconds         int32
+	// PodSecurity is the level of the Pod Security Standards that pods are held to:
+	// privileged, baseline, restricted; empty holds them to none.
+	PodSecurity string
 }
 
 func (s Settings) hasKey() bool { return s.APIKey != "" || s.APIKeySecret != nil }

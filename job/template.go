@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -93,13 +94,21 @@ type decoded struct {
 
 // decode reads a template strictly: the API server drops a misspelt field
 // silently, and its author then looks for days why it does nothing.
-func (t Template) decode(namespace string) (decoded, error) {
+func (t Template) decode(s Settings) (decoded, error) {
 	d, err := t.strictly()
-	if err == nil && d.job.Namespace != "" && d.job.Namespace != namespace {
-		err = authorError("%s names the namespace %q, but Jobs run in %q: remove metadata.namespace", t.origin(), d.job.Namespace, namespace)
+	if err == nil && d.job.Namespace != "" && d.job.Namespace != s.Namespace {
+		err = authorError("%s names the namespace %q, but Jobs run in %q: remove metadata.namespace", t.origin(), d.job.Namespace, s.Namespace)
 	}
 	if err == nil {
 		err = t.reserved(d.job)
+	}
+	if err == nil {
+		pod := &d.job.Spec.Template
+		if len(pod.Spec.Containers) == 0 {
+			pod.Spec.Containers = []corev1.Container{{}}
+		}
+		// Nothing that a run adds to its pod is of Pod Security's concern.
+		err = s.secure(*pod, t.origin())
 	}
 	return d, t.addressed(err)
 }

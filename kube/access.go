@@ -79,6 +79,24 @@ func resource(p Permission) string {
 	return p.Resource + "." + p.Group
 }
 
+// MayUse asks whether we may use a service account of a namespace for a pod that
+// somebody else describes; an empty name is any. Kubernetes itself never asks that.
+func MayUse(ctx context.Context, client Reviewer, namespace, account string) (bool, error) {
+	allowed, err := ask(ctx, client, &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "use", Resource: "serviceaccounts", Name: account})
+	if err != nil {
+		return false, fmt.Errorf("ask Kubernetes whether we may use serviceaccounts in %s: %w", namespace, err)
+	}
+	return allowed, nil
+}
+
+func ask(ctx context.Context, client Reviewer, what *authorizationv1.ResourceAttributes) (bool, error) {
+	review, err := client.Create(ctx, &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: what}}, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	return review.Status.Allowed, nil
+}
+
 // Check asks for every permission in every namespace and returns a MissingError
 // with all that are refused. Another error means that the question could not be
 // asked.
@@ -91,15 +109,13 @@ func Check(ctx context.Context, client Reviewer, permissions []Permission, names
 			if kind == "namespaces" {
 				name = namespace // of which no other can be read within it
 			}
-			review, err := client.Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-				Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-					Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: kind, Subresource: sub, Name: name,
-				}},
-			}, metav1.CreateOptions{})
+			allowed, err := ask(ctx, client, &authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: kind, Subresource: sub, Name: name,
+			})
 			if err != nil {
 				return fmt.Errorf("ask Kubernetes whether we may %s %s in %s: %w", p.Verb, resource(p), namespace, err)
 			}
-			if !review.Status.Allowed {
+			if !allowed {
 				missing[namespace] = append(missing[namespace], p)
 			}
 		}

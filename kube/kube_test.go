@@ -161,6 +161,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// Using is asked for by the account's own name, in the pods' namespace alone.
+func TestMayUse(t *testing.T) {
+	rules := allow{"use serviceaccounts(data). flows": true}
+	for at, want := range map[[2]string]bool{{"flows", "data"}: true, {"flows", "other"}: false, {"prefect-keda", "data"}: false} {
+		if got, err := kube.MayUse(t.Context(), rules, at[0], at[1]); got != want || err != nil {
+			t.Errorf("%v: %v, %v", at, got, err)
+		}
+	}
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	if got, err := kube.MayUse(ctx, rules, "flows", "data"); got || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an API server that is away: %v, %v", got, err)
+	}
+}
+
 // The paths are Kubernetes' own; a client of selected kinds must know their
 // groups, and decode both kinds of bodies.
 func TestClientReadsPods(t *testing.T) {

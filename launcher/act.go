@@ -154,6 +154,10 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	j, err := l.renderer.Render(ctx, e.Run)
+	blame := none
+	if err == nil {
+		err, blame = l.permit(ctx, e.Run, j), kubernetesAPI
+	}
 	wrong := (*prefect.AuthorError)(nil)
 	switch {
 	case errors.As(err, &wrong):
@@ -161,7 +165,7 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 	case isTemplate(err):
 		return l.tryLater(ctx, e, err, jobTemplate, 0), false
 	case err != nil:
-		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), none, 0), false
+		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), blame, retryAfter(err)), false
 	default:
 		e.job = j
 		if _, identifier := job.Name("", e.Run.ID, e.claim.Attempt, 0); e.Kind == Repair && strings.HasSuffix(e.claim.Job, "-"+identifier) {

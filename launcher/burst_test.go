@@ -53,7 +53,8 @@ func kubernetes(client *fake.Clientset, namespace string) Kubernetes {
 		Log: func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
 			return client.CoreV1().Pods(namespace).GetLogs(pod, &o).DoRaw(ctx)
 		},
-		UID: func(ctx context.Context) (string, error) { return "here", ctx.Err() },
+		UID:    func(ctx context.Context) (string, error) { return "here", ctx.Err() },
+		MayUse: func(ctx context.Context, account string) (bool, error) { return account == "allowed", ctx.Err() },
 	}
 }
 

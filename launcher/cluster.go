@@ -43,6 +43,9 @@ type Kubernetes struct {
 	Log func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error)
 	// UID reads the namespace's, which tells it from others of its name.
 	UID func(ctx context.Context) (string, error)
+	// MayUse asks RBAC whether the launcher may use a service account there, for a
+	// flow's pod.
+	MayUse func(ctx context.Context, serviceAccount string) (bool, error)
 }
 
 // jobs is what the launcher needs of Kubernetes.

@@ -55,6 +55,7 @@ type Launcher struct {
 	backend  Backend
 	renderer Renderer
 	jobs     jobs
+	accounts accounts
 	log      *slog.Logger
 	metrics  *metrics
 	lines    *flowLog
@@ -73,7 +74,7 @@ func New(o Options, backend Backend, renderer Renderer, client Kubernetes) (*Lau
 	for _, needed := range []struct {
 		what    string
 		missing bool
-	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client.Jobs == nil}, {"Kubernetes client for pods, events, logs and the namespace", client.Pods == nil || client.Events == nil || client.Log == nil || client.UID == nil}} {
+	}{{"backend", backend == nil}, {"renderer", renderer == nil}, {"Kubernetes client", client.Jobs == nil}, {"Kubernetes client for pods, events, logs, the namespace and permissions", client.Pods == nil || client.Events == nil || client.Log == nil || client.UID == nil || client.MayUse == nil}} {
 		if needed.missing {
 			errs = append(errs, fmt.Errorf("no %s", needed.what))
 		}
@@ -83,6 +84,7 @@ func New(o Options, backend Backend, renderer Renderer, client Kubernetes) (*Lau
 	}
 	o = o.withDefaults()
 	l := newLauncher(o, backend, renderer, newCluster(client, o.Namespace, o.Logger.With("namespace", o.Namespace)))
+	l.accounts.ask = client.MayUse
 	if err := l.metrics.register(o.Registerer); err != nil {
 		return nil, fmt.Errorf("set up the launcher: %w", err)
 	}

@@ -21,6 +21,9 @@ type Options struct {
 	AgentName string
 	// Namespace is where Jobs are created.
 	Namespace string
+	// ServiceAccountName is what the flows' pods get by the operator's word, which
+	// need not be asked of RBAC; empty for none.
+	ServiceAccountName string
 	// Labels are the agent labels: which runs are ours by Prefect's rule.
 	Labels []string
 

@@ -160,9 +160,11 @@ func TestRestricted(t *testing.T) {
 // TestRoles: the Roles allow exactly what the code asks for at its start, to
 // exactly the service accounts of the pods.
 func TestRoles(t *testing.T) {
+	// Asked for by name, when a flow's author chooses one.
+	launching := append(kube.LauncherPermissions(), kube.Permission{Verb: "use", Resource: "serviceaccounts"})
 	for _, overlay := range overlays(t) {
 		objects := build(t, overlay)
-		for process, asked := range map[string][]kube.Permission{"launcher": kube.LauncherPermissions(), "scaler": kube.ScalerPermissions()} {
+		for process, asked := range map[string][]kube.Permission{"launcher": launching, "scaler": kube.ScalerPermissions()} {
 			account := ours(t, objects)[process].spec.ServiceAccountName
 			find(t, objects, "ServiceAccount", account)
 			binding := decode[rbacv1.RoleBinding](t, find(t, objects, "RoleBinding", account))
@@ -335,6 +337,9 @@ func TestAgentBlock(t *testing.T) {
 				Namespace: "flows", ServiceAccountName: "flows", ImagePullSecrets: config.Names{"registry"},
 				EnvVars: config.EnvVars{{Name: "A", Value: "1, '2'"}}, LoggingLevel: "INFO", SendFlowRunLogs: true,
 				DeleteFinishedJobs: true, JobTTL: 10 * time.Minute, APIKeySecret: config.SecretKey{Name: "prefect-api-key", Key: "api-key"},
+			}
+			if limitsFlows(overlay) {
+				jobs.PodSecurity = "baseline"
 			}
 			if d := cmp.Diff(jobs, launcher.Jobs); d != "" {
 				t.Errorf("-want +got:\n%s", d)

@@ -86,7 +86,7 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--log-level", "debug"}}, "PREFECT__CLOUD__AGENT__LEVEL=DEBUG", "ERROR", func(r *reached) { r.Level = slog.LevelDebug }},
 		{[][]string{{"--namespace", "flows"}}, "NAMESPACE=flows", "x", func(r *reached) { r.Launcher.Namespace, r.Jobs.Namespace = "flows", "flows" }},
 		{[][]string{{"--job-template", "s3://b/j.yaml"}}, "", "", func(r *reached) { r.Jobs.JobTemplate = "s3://b/j.yaml" }},
-		{[][]string{{"--service-account-name", "flows"}}, "SERVICE_ACCOUNT_NAME=flows", "x", func(r *reached) { r.Jobs.ServiceAccountName = "flows" }},
+		{[][]string{{"--service-account-name", "flows"}}, "SERVICE_ACCOUNT_NAME=flows", "x", func(r *reached) { r.Jobs.ServiceAccountName, r.Launcher.ServiceAccountName = "flows", "flows" }},
 		{[][]string{{"--image-pull-secrets", "a, b"}}, "IMAGE_PULL_SECRETS=a,b", "x", func(r *reached) { r.Jobs.ImagePullSecrets = []string{"a", "b"} }},
 		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs, r.Launcher.DeleteFinished = false, false }},
 		// Those the agent had no flag for (prefect1-spec §5.2, §5.3).
@@ -97,6 +97,7 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--server-port", "1"}}, "PREFECT__SERVER__PORT=1", "2", func(r *reached) { r.API.API, r.Jobs.API = "http://localhost:1", "http://localhost:1" }},
 		{[][]string{{"--keep-alive"}}, "PREFECT__CLOUD__AGENT__KUBERNETES_KEEP_ALIVE=true", "false", func(r *reached) { r.Kubernetes.KeepAlive = true }},
 		// Ours, of which the agent had none.
+		{[][]string{{"--pod-security", "baseline"}}, "PREFECT_KEDA_POD_SECURITY=baseline", "restricted", func(r *reached) { r.Jobs.PodSecurity = "baseline" }},
 		{[][]string{{"--job-ttl", "1h"}}, "PREFECT_KEDA_JOB_TTL=1h", "2h", func(r *reached) { r.Jobs.TTLSeconds, r.Launcher.JobTTL = 3600, time.Hour }},
 		{[][]string{{"--pod-grace", "3m"}}, "PREFECT_KEDA_POD_GRACE=3m", "5m", func(r *reached) { r.Launcher.Rules.Grace = 3 * time.Minute }},
 		{[][]string{{"--pending-timeout", "1h"}}, "PREFECT_KEDA_PENDING_TIMEOUT=1h", "2h", func(r *reached) { r.Launcher.Rules.PendingFor = time.Hour }},

@@ -44,6 +44,7 @@ ok    permissions         all 11 of the Role prefect-keda-launcher in flows
 ok    namespace           flows
 ok    Job template        the built-in one, rendered
 ok    service account     default
+ok    authors' accounts   flows may name any service account of flows
 skip  image pull secrets  none are set
 ok    API key Secret      prefect-api-key/api-key
 ok    trial Job           Kubernetes would take it

@@ -148,6 +148,9 @@ func buildLauncher(s config.Launcher, cfg *rest.Config, log *slog.Logger, regist
 	l, err := launcher.New(launcherOptions(s, name, log, registry), backend, renderer, launcher.Kubernetes{
 		Jobs: client.Jobs(s.Namespace), Pods: client.Pods(s.Namespace), Events: client.Events(s.Namespace), Log: client.Logs(s.Namespace),
 		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, s.Namespace) },
+		MayUse: func(ctx context.Context, account string) (bool, error) {
+			return kube.MayUse(ctx, client.Reviews(), s.Namespace, account)
+		},
 	})
 	return built{l, backend, renderer}, err
 }
@@ -180,7 +183,7 @@ func apiOptions(p config.Prefect, process string, log *slog.Logger, registry pro
 
 func launcherOptions(s config.Launcher, name string, log *slog.Logger, registry prometheus.Registerer) launcher.Options {
 	return launcher.Options{
-		Name: name, AgentName: s.Agent.Name, Namespace: s.Namespace, Labels: s.Labels,
+		Name: name, AgentName: s.Agent.Name, Namespace: s.Namespace, ServiceAccountName: s.ServiceAccountName, Labels: s.Labels,
 		IdleTimeout: s.IdleTimeout, PollInterval: s.PollInterval, Lookahead: s.Lookahead,
 		Rules: rules(s.Trouble), DeleteFinished: bool(s.DeleteFinishedJobs), JobTTL: s.JobTTL, KeepFailed: s.KeepFailedJobs, LogLines: s.LogLines,
 		DrainTimeout: s.DrainTimeout, ClaimGrace: s.ClaimGrace, Concurrency: s.Concurrency, MaxPolls: s.MaxPolls,
@@ -198,6 +201,7 @@ func jobSettings(s config.Launcher) job.Settings {
 		Labels: s.Labels, LoggingLevel: s.LoggingLevel, SendFlowRunLogs: bool(s.SendFlowRunLogs),
 		Backend: string(s.Backend), API: s.Address(), APIKey: s.APIKey().Reveal(), TenantID: s.TenantID,
 		JobTemplate: s.JobTemplate, DeleteFinishedJobs: bool(s.DeleteFinishedJobs), TTLSeconds: int32(s.JobTTL / time.Second),
+		PodSecurity: string(s.PodSecurity),
 	}
 	for _, v := range s.EnvVars {
 		j.Env = append(j.Env, job.EnvVar{Name: v.Name, Value: v.Value})

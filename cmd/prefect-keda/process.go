@@ -85,7 +85,7 @@ func addFlags(c *cobra.Command) {
 	}
 	for flag, values := range map[string][]string{
 		"backend": {"cloud", "server"}, "log-format": {"auto", "json", "text"},
-		"log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, "flow-log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
+		"pod-security": {"privileged", "baseline", "restricted"}, "log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, "flow-log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
 	} {
 		completeFlag(c, flag, values...)
 	}

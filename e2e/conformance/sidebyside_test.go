@@ -354,6 +354,7 @@ func launch(t *testing.T, api string, there []cluster) map[string]int {
 			Jobs: jobsClient{client}, Pods: podsClient{cluster.CoreV1().Pods("flows")}, Events: cluster.CoreV1().Events("flows"),
 			Log: func(context.Context, string, corev1.PodLogOptions) ([]byte, error) { return nil, nil },
 			UID: func(context.Context) (string, error) { return "the namespace's", nil },
+			MayUse: func(context.Context, string) (bool, error) { return true, nil },
 		},
 	)
 	if err != nil {
