@@ -239,8 +239,13 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 		return outcome{errand: e, result: overtaken, err: fmt.Errorf("the run was read more than %s ago, too long to claim it; looking again", claimWithin)}, false
 	}
 	call, cancel := e.setting(ctx)
+	defer cancel()
+	call, stop := e.await(call)
 	r, err := l.backend.Claim(call, e.Run, e.claim)
-	cancel()
+	if wasShown(call) {
+		r, err = prefect.ClaimResult{Answer: prefect.Won, Reason: errShown.Error()}, nil
+	}
+	stop()
 	if err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(handBackDelay)}, false
 	}

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"sync/atomic"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -29,6 +30,8 @@ type errand struct {
 	handBack string
 	// last: there will be no further try, we are leaving.
 	last bool
+	// awaited is the claim under way; unlike the rest it is the loop's business too.
+	awaited atomic.Pointer[awaited]
 }
 
 // outcome of a try.

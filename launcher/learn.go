@@ -93,6 +93,11 @@ func (s *loop) learn(ctx context.Context, k look) error {
 	switch k.question {
 	case whatIsClaimed:
 		s.claimed, s.claimedRead = k.claimed, k.read
+		for _, run := range k.claimed {
+			if e := s.hand[run.ID]; e != nil {
+				e.show(run)
+			}
+		}
 	case howJobsAre:
 		s.jobRuns, s.jobRunsRead = s.ours(k.jobs), k.read
 	default:

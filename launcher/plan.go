@@ -152,8 +152,8 @@ func NewPlan(o Options, w World) Plan {
 		if due, isDue := dueRead[run.ID]; w.skips(run) || isDue && !due.Before(run.ReadAt) {
 			continue
 		}
-		if kind := claimedAction(o, w, run); kind != 0 {
-			p.Actions = append(p.Actions, Action{Kind: kind, Run: run})
+		if a := (Action{Kind: claimedAction(o, w, run), Run: run}); a.Kind != 0 && !w.holds(a) {
+			p.Actions = append(p.Actions, a)
 		}
 	}
 	slices.SortStableFunc(p.Actions, func(a, b Action) int {
@@ -174,6 +174,9 @@ func NewPlan(o Options, w World) Plan {
 			continue
 		}
 		a := Action{Kind: kind, Run: run, Job: adopted}
+		if w.holds(a) {
+			continue
+		}
 		if run.Due().After(w.Now) {
 			p.Ahead = append(p.Ahead, a)
 		} else {
@@ -202,8 +205,10 @@ func (w World) skips(run prefect.FlowRun) bool {
 	if settled, ok := w.Settled[run.ID]; ok && !run.ReadAt.After(settled) {
 		return true
 	}
-	return w.Busy[run.ID] || w.NotBefore[run.ID].After(w.Now)
+	return w.Busy[run.ID]
 }
+
+func (w World) holds(a Action) bool { return w.NotBefore[a.holdKey()].After(w.Now) }
 
 func dueAction(run prefect.FlowRun, found Presence, namespace, uid string) (kind Kind, adopted string) {
 	if !run.RetriesIn(namespace, uid) {
@@ -275,7 +280,7 @@ func troubledActions(o Options, w World) (urgent, chores []Action) {
 		}
 		a := Action{Kind: Resolve, Run: prefect.FlowRun{ID: t.Run}, Job: t.Job, Finding: t.Finding}
 		switch {
-		case from.After(w.Now), w.Busy[t.Run], w.NotBefore[a.holdKey()].After(w.Now), t.Kind == trouble.Lasting && !o.DeleteFinished:
+		case from.After(w.Now), w.Busy[t.Run], w.holds(a), t.Kind == trouble.Lasting && !o.DeleteFinished:
 		case t.Kind.IsChore():
 			chores = append(chores, a)
 		default:
@@ -285,11 +290,15 @@ func troubledActions(o Options, w World) (urgent, chores []Action) {
 	return urgent, chores
 }
 
-// holdKey is what NotBefore knows the subject of an action by. A run's old Job
-// is not to hold up the run.
+// holdKey is what NotBefore knows the subject of an action by. A run's old Job is
+// not to hold up the run, nor a claim that got no clear answer, once it turns out to
+// have been applied, what it was for.
 func (a Action) holdKey() string {
-	if a.Kind == Resolve {
+	switch {
+	case a.Kind == Resolve:
 		return "job " + a.Job
+	case !a.isDue():
+		return "claim " + a.Run.ID
 	}
 	return a.Run.ID
 }

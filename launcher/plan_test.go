@@ -75,6 +75,8 @@ func TestPlan(t *testing.T) {
 		{name: "settled before it was read", due: run("r").due(noon), world: func(w *World) { w.Settled = map[string]time.Time{"r": ago(time.Second)} }, want: []string{"launch r"}},
 		{name: "on hold", due: run("r").due(noon), world: func(w *World) { w.NotBefore = map[string]time.Time{"r": noon.Add(1)} }},
 		{name: "hold is over", due: run("r").due(noon), world: func(w *World) { w.NotBefore = map[string]time.Time{"r": noon} }, want: []string{"launch r"}},
+		{name: "on hold, and claimed by us after all", claimed: run("r").claimedBy("me", "v1", "j1", ago(time.Second)), world: func(w *World) { w.NotBefore = map[string]time.Time{"r": noon.Add(1)} }, want: []string{"repair r"}},
+		{name: "a claim on hold", claimed: run("r").claimedBy("me", "v1", "j1", ago(time.Second)), world: func(w *World) { w.NotBefore = map[string]time.Time{"claim r": noon.Add(1)} }},
 
 		{name: "retry is due", due: run("r").retrying("t", 4, ago(3*time.Second)), want: []string{"relaunch r"}},
 		{name: "retry is due of a run submitted from here", due: run("r").retrying("t", 4, noon).lastFrom("here"), want: []string{"relaunch r"}},
