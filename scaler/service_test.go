@@ -265,6 +265,22 @@ func TestManyScaledObjects(t *testing.T) {
 	})
 }
 
+// Of one that is not remembered nobody knows whether it is an edge.
+func TestWhatIsNotRememberedHasNoEdges(t *testing.T) {
+	var log strings.Builder
+	o := bubbleOptions(&fakeSource{due: dues(1)})
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		s.service.seen.bytes = maxSeen
+		for range 3 {
+			wantActive(t, s, true)
+		}
+	})
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+}
+
 func TestEdgesAreLoggedOnce(t *testing.T) {
 	var log strings.Builder
 	f := &fakeSource{due: dues(2)}

@@ -2,8 +2,10 @@ package scaler
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -35,7 +37,7 @@ func live() int64 {
 }
 
 func TestStrangersCannotFillTheMemory(t *testing.T) {
-	const most = 16 << 20
+	const most = 20 << 20
 	var many string // two letters each
 	for i := range 5000 {
 		many += "," + string([]byte{byte('0' + i%71), byte('0' + i/71)})
@@ -55,7 +57,7 @@ func TestStrangersCannotFillTheMemory(t *testing.T) {
 		"many labels":        {250, func(i int) []string { return []string{fmt.Sprint("labels=", i, many)} }, codes.OK},
 		"one label, often":   {600, func(i int) []string { return []string{fmt.Sprint("labels=", i, strings.Repeat(",a", 7<<10))} }, codes.OK},
 		"thresholds of labels": {2_000, func(i int) []string {
-			return []string{"activationThreshold=1", fmt.Sprint("labels=", i, strings.Repeat("x", 15<<10))}
+			return []string{"activationThreshold=1", fmt.Sprintf("labels=[%q, %q]", fmt.Sprint(i), strings.Repeat("x", 15<<10))}
 		}, codes.OK},
 		"names and nothing else": {30_000, func(int) []string { return nil }, codes.OK},
 	} {
@@ -232,6 +234,54 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-forwarded", strings.Repeat("x", size))
 		if _, err := s.client.IsActive(ctx, ref("etl")); status.Code(err) != want {
 			t.Errorf("%d bytes of headers: %v, want %s", size, err, want)
+		}
+	}
+}
+
+// What a connection may have open and send is told to the other side, which gRPC
+// holds to it. It grows with nothing.
+func TestConnectionsAreToldTheirBounds(t *testing.T) {
+	s := serve(t, options(&fakeSource{}))
+	c, err := s.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// An HTTP/2 client's preface and its empty settings; then the server's.
+	if _, err := c.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 9)
+	if _, err := io.ReadFull(c, head); err != nil {
+		t.Fatal(err)
+	}
+	settings := make([]byte, int(head[1])<<8|int(head[2]))
+	if _, err := io.ReadFull(c, settings); err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint16]uint32{}
+	for ; len(settings) >= 6; settings = settings[6:] {
+		got[binary.BigEndian.Uint16(settings)] = binary.BigEndian.Uint32(settings[2:])
+	}
+	delete(got, 5) // the size of frames is gRPC's own
+	const maxConcurrentStreams, initialWindowSize, maxHeaderListSize = 3, 4, 6
+	want := map[uint16]uint32{maxConcurrentStreams: callsAtOnce, initialWindowSize: window, maxHeaderListSize: maxHeaders}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheServersConnectionsAreBounded(t *testing.T) {
+	s := serve(t, options(&fakeSource{}))
+	for i := range maxConnections + 1 {
+		c, err := s.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, err = c.Read(make([]byte, 1)) // the server begins
+		if open := i < maxConnections; (err == nil) != open {
+			t.Errorf("connection %d: %v, want it open: %v", i+1, err, open)
 		}
 	}
 }
