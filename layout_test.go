@@ -18,7 +18,7 @@ func allowed() map[string][]string {
 		"location":                    {},
 		"job":                         {"prefect", "location"},
 		"job/source":                  {"prefect", "location"},
-		"trouble":                     {"job"},
+		"trouble":                     {"prefect", "job"},
 		"trouble/informer":            {"job", "trouble"},
 		"launcher":                    {"prefect", "job", "trouble", "trouble/informer"},
 		"scaler":                      {"prefect", "job", "trouble", "trouble/informer"},

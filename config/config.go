@@ -91,6 +91,8 @@ type Launching struct {
 type Trouble struct {
 	PodGrace       time.Duration `env:"PREFECT_KEDA_POD_GRACE, default=60s" flag:"pod-grace" example:"3m" help:"how long a pod may fail to start (image, node, volume, quota) before its run is told; and before it is failed, where waiting does not help"`
 	PendingTimeout time.Duration `env:"PREFECT_KEDA_PENDING_TIMEOUT, default=0s" flag:"pending-timeout" example:"30m" help:"fail a run that has waited so long for a node, a volume or a quota; 0 lets it wait"`
+	CancelGrace    time.Duration `env:"PREFECT_KEDA_CANCEL_GRACE, default=10m" flag:"cancel-grace" example:"5m" help:"how long a flow may go on that was cancelled before its Job is stopped and its run set Cancelled; 0 for as long as it likes"`
+	FinishedGrace  time.Duration `env:"PREFECT_KEDA_FINISHED_GRACE, default=0s" flag:"finished-grace" example:"10m" help:"how long a flow may go on whose run has finished in Prefect before its Job is stopped; 0 for as long as it likes. Prefect at times calls a run Failed whose flow goes on and ends well"`
 	PodRetries     bool          `env:"PREFECT_KEDA_POD_RETRIES, default=false" flag:"pod-retries" example:"true" help:"let Kubernetes use up a Job's backoffLimit before its run is failed; else the first failed pod fails it, as with the agent"`
 }
 

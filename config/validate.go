@@ -56,6 +56,8 @@ const (
 	maxLogLines = 1000
 	// minRequestTimeout is for an API next door.
 	minRequestTimeout = 100 * time.Millisecond
+	// minEndingGrace is what a flow needs that ends by itself.
+	minEndingGrace = time.Minute
 	// idleFactor is by how much the scaler's interval grows while nobody asks.
 	idleFactor = 5
 )
@@ -217,6 +219,13 @@ func checkTenant(p *problems, variable, tenant string) {
 
 func (t Trouble) validate(p *problems) {
 	p.atLeast("PREFECT_KEDA_POD_GRACE", t.PodGrace, time.Second, "or every pod is in trouble while it starts")
+	orNever := func(variable string, got time.Duration, why string) {
+		if got != 0 {
+			p.atLeast(variable, got, minEndingGrace, why+"; or 0 to leave it alone")
+		}
+	}
+	orNever("PREFECT_KEDA_CANCEL_GRACE", t.CancelGrace, "because a flow finds out within half a minute and has things to end")
+	orNever("PREFECT_KEDA_FINISHED_GRACE", t.FinishedGrace, "because every pod outlives its run by some seconds")
 	if t.PendingTimeout != 0 && t.PendingTimeout <= t.PodGrace {
 		p.add("PREFECT_KEDA_PENDING_TIMEOUT", "is %s: give more than PREFECT_KEDA_POD_GRACE (%s), or 0 to let runs wait", t.PendingTimeout, t.PodGrace)
 	}

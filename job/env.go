@@ -12,6 +12,10 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
+// RunVariable tells the flow's container its run, and others which container that
+// is.
+const RunVariable = "PREFECT__CONTEXT__FLOW_RUN_ID"
+
 // environment is container 0's env (prefect1-spec §4.3). Precedence: what Prefect
 // forces, the run config's, the launcher's, the logging default, and the
 // template's last, kept verbatim when nothing else names the variable.
@@ -49,7 +53,7 @@ func environment(run prefect.FlowRun, s Settings, rc RunConfig, image string, te
 	env.setKey("PREFECT__CLOUD__API_KEY", s)
 	env.set("PREFECT__CLOUD__TENANT_ID", tenant, "the launcher's own")
 	env.set("PREFECT__CLOUD__USE_LOCAL_SECRETS", "false", always)
-	env.set("PREFECT__CONTEXT__FLOW_RUN_ID", run.ID, "the flow run")
+	env.set(RunVariable, run.ID, "the flow run")
 	env.set("PREFECT__CONTEXT__FLOW_ID", run.Flow.ID, "the flow run")
 	env.set("PREFECT__CONTEXT__IMAGE", image, "the container's image")
 	env.set("PREFECT__ENGINE__FLOW_RUNNER__DEFAULT_CLASS", "prefect.engine.cloud.CloudFlowRunner", always)

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -86,10 +87,11 @@ func (c *Client) Events(namespace string) *gentype.ClientWithList[*corev1.Event,
 		gentype.PrefersProtobuf[*corev1.Event]())
 }
 
-// Logs reads what a container of a pod in the namespace has written.
-func (c *Client) Logs(namespace string) func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
-	return func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
-		return c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").VersionedParams(&o, c.parameters).DoRaw(ctx)
+// Logs opens what a container of a pod in the namespace has written; ctx bounds
+// reading it too.
+func (c *Client) Logs(namespace string) func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {
+	return func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {
+		return c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").VersionedParams(&o, c.parameters).Stream(ctx)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -208,8 +209,12 @@ func TestClientReadsPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := client.Logs("flows")(t.Context(), "p", corev1.PodLogOptions{Container: "flow", TailLines: new(int64(3))})
+	log, err := client.Logs("flows")(t.Context(), "p", corev1.PodLogOptions{Container: "flow", TailLines: new(int64(3))})
 	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(log)
+	if err := errors.Join(err, log.Close()); err != nil {
 		t.Fatal(err)
 	}
 	uid, err := client.NamespaceUID(t.Context(), "flows")

@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"sync"
 	"testing"
@@ -50,8 +51,8 @@ func (fakePods) IsWatchListSemanticsUnSupported() bool { return true }
 func kubernetes(client *fake.Clientset, namespace string) Kubernetes {
 	return Kubernetes{
 		Jobs: fakeJobs{client.BatchV1().Jobs(namespace)}, Pods: fakePods{client.CoreV1().Pods(namespace)}, Events: client.CoreV1().Events(namespace),
-		Log: func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error) {
-			return client.CoreV1().Pods(namespace).GetLogs(pod, &o).DoRaw(ctx)
+		Log: func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {
+			return client.CoreV1().Pods(namespace).GetLogs(pod, &o).Stream(ctx)
 		},
 		UID:    func(ctx context.Context) (string, error) { return "here", ctx.Err() },
 		MayUse: func(ctx context.Context, account string) (bool, error) { return account == "allowed", ctx.Err() },

@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -39,8 +40,8 @@ type Kubernetes struct {
 	Jobs   JobClient
 	Pods   informer.Lister[*corev1.PodList]
 	Events EventClient
-	// Log reads what a container of a pod has written.
-	Log func(ctx context.Context, pod string, o corev1.PodLogOptions) ([]byte, error)
+	// Log opens what a container of a pod has written; ctx bounds reading it too.
+	Log func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error)
 	// UID reads the namespace's, which tells it from others of its name.
 	UID func(ctx context.Context) (string, error)
 	// MayUse asks RBAC whether the launcher may use a service account there, for a
@@ -201,6 +202,6 @@ func presenceOf(jobs []*batchv1.Job, pods []*corev1.Pod) Presence {
 
 func jobOf(j *batchv1.Job, pods []*corev1.Pod) Job {
 	return Job{
-		Name: j.Name, Attempt: j.Labels[job.LabelAttempt], CanTake: trouble.CanTake(j, pods), Leaving: trouble.Leaving(j),
+		Name: j.Name, Attempt: j.Labels[job.LabelAttempt], CanTake: trouble.CanTake(j, pods), Leaving: trouble.Leaving(j, pods),
 	}
 }

@@ -1,15 +1,101 @@
 package launcher
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
+
+// The watch may be late to tell of a Job of our own. Its run is not one whose Job is
+// gone, until the Job is no longer ours to know.
+func TestOwnJobThatTheWatchHasNotToldOfIsNotGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		for _, resource := range []string{"jobs", "pods"} {
+			client.PrependWatchReactor(resource, func(clienttesting.Action) (bool, watch.Interface, error) { return true, watch.NewFake(), nil })
+		}
+		c := newCluster(kubernetes(client, "flows"), "flows", slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go c.watch(ctx)
+		synctest.Wait()
+		silent := prefect.Supervision{Silent: []prefect.JobRun{{ID: "r", State: prefect.Running, Claim: prefect.Claim{Job: "job-r"}}}}
+		gone := []Troubled{{trouble.Finding{Kind: trouble.JobGone, Final: true}, "job-r", "r"}}
+		if d := cmp.Diff(gone, c.troubled(trouble.Rules{}, silent)); d != "" {
+			t.Errorf("before it is created (-want +got):\n%s", d)
+		}
+		if err := c.create(t.Context(), jobOfRun("r")); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.troubled(trouble.Rules{}, silent); len(got) > 0 {
+			t.Errorf("in trouble once it is created: %+v", got)
+		}
+		time.Sleep(recentFor + time.Second)
+		if d := cmp.Diff(gone, c.troubled(trouble.Rules{}, silent)); d != "" {
+			t.Errorf("when the watch has not told for long (-want +got):\n%s", d)
+		}
+	})
+}
+
+// Of two launchers that read a Job one takes its case, because the API server takes
+// a patch only for the version, and the Job, that it names.
+func TestNotesAreForTheJobThatWasRead(t *testing.T) {
+	note := trouble.Note{By: "me"}
+	for name, tc := range map[string]struct {
+		write   func(*cluster, *batchv1.Job) error
+		changed bool // the Job may have, since it was read
+	}{
+		"taking a case":       {func(c *cluster, j *batchv1.Job) error { return c.note(t.Context(), j, note) }, false},
+		"giving time to live": {func(c *cluster, j *batchv1.Job) error { return c.limit(t.Context(), j, 600) }, false},
+		"leaving a case":      {func(c *cluster, j *batchv1.Job) error { return c.release(t.Context(), j, note, ending{stop: true}) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for what, change := range map[string]func(*batchv1.Job){
+				"as it was": func(*batchv1.Job) {},
+				"changed":   func(j *batchv1.Job) { j.ResourceVersion = "8" },
+				"recreated": func(j *batchv1.Job) { j.UID = "another" },
+			} {
+				read := jobOfRun("r", func(j *batchv1.Job) { j.ResourceVersion = "7" })
+				there := read.DeepCopy()
+				change(there)
+				client, patched := fake.NewClientset(), false
+				client.PrependReactor("patch", "jobs", func(a clienttesting.Action) (bool, runtime.Object, error) {
+					var body struct{ Metadata metav1.ObjectMeta }
+					if err := json.Unmarshal(a.(clienttesting.PatchAction).GetPatch(), &body); err != nil {
+						t.Fatal(err)
+					}
+					if m := body.Metadata; m.ResourceVersion != "" && m.ResourceVersion != there.ResourceVersion || m.UID != "" && m.UID != there.UID {
+						return true, nil, apierrors.NewConflict(jobsResource, there.Name, errors.New("it has changed"))
+					}
+					patched = true
+					return true, there, nil
+				})
+				c := newCluster(kubernetes(client, "flows"), "flows", slog.New(slog.DiscardHandler))
+				err := tc.write(c, read)
+				want := what == "as it was" || what == "changed" && tc.changed
+				if patched != want || want != (err == nil) || !want && !apierrors.IsConflict(err) {
+					t.Errorf("%s: written %v (%v), want %v", what, patched, err, want)
+				}
+			}
+		})
+	}
+}
 
 // A Job of our own is known before the watch tells of it. It is forgotten when
 // that has come true, and when it has not for so long that it will not.

@@ -36,13 +36,16 @@ func (p *patient) isOfEarlierAttempt() bool {
 }
 
 // forgiving is the case with a note that the pods which failed before say nothing
-// of the run any more.
+// of the run any more, nor do those that are gone.
 func (p *patient) forgiving(before time.Time) *patient {
 	forgiven := *p
 	for _, pod := range p.pods {
 		if slices.Contains(p.finding.Pods, pod.Name) && trouble.Ended(pod).Before(before) {
 			forgiven.note = forgiven.note.WithPast(pod)
 		}
+	}
+	if p.finding.Kind == trouble.Failed && len(p.finding.Pods) == 0 {
+		forgiven.note = forgiven.note.WithGone(int(p.job.Status.Failed))
 	}
 	return &forgiven
 }

@@ -335,7 +335,10 @@ func (s *store) change(ctx context.Context, j *batchv1.Job, do func(*batchv1.Job
 	if stored == nil {
 		return apierrors.NewNotFound(jobsResource, j.Name)
 	}
-	if err := errors.Join(ctx.Err(), do(stored)); err != nil {
+	if err := ctx.Err(); err != nil {
+		return err // not sent
+	}
+	if err := do(stored); err != nil {
 		return err
 	}
 	stored.ResourceVersion += "+"

@@ -29,14 +29,17 @@ type Backend interface {
 	Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error)
 	// Fail sets the run Failed with a message for its author.
 	Fail(ctx context.Context, run prefect.FlowRun, message string) error
-	// HandBack puts a claimed run back in the queue, due at the given time.
+	// Cancel sets the run Cancelled with a message for its author.
+	Cancel(ctx context.Context, run prefect.FlowRun, message string) error
+	// HandBack puts a claimed run back in the queue, due at the given time, and keeps
+	// how often it was returned.
 	HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error
 	// Log adds lines to flow runs' logs; lines of unknown runs are dropped.
 	Log(ctx context.Context, entries []prefect.LogEntry) error
 	// Heartbeat says that the run is looked after while its pod waits.
 	Heartbeat(ctx context.Context, flowRunID string) error
-	// Supervise asks which of the runs of active Jobs are cancelled and which runs
-	// of ours have fallen silent; what it says of troubled ones is not used here.
+	// Supervise asks which of the runs of active Jobs should end and which runs of
+	// ours have fallen silent; what it says of troubled ones is not used here.
 	Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error)
 	// Announce makes the UI show an agent that is alive.
 	Announce(ctx context.Context, labels []string) error

@@ -115,7 +115,7 @@ func (s *loop) ours(jobs prefect.Supervision) prefect.Supervision {
 	others := func(r prefect.JobRun) bool {
 		return !prefect.LabelsMatch(s.Labels, r.Labels) || !r.Claim.IsIn(s.Namespace, s.jobs.namespaceUID())
 	}
-	return prefect.Supervision{Cancelled: slices.DeleteFunc(jobs.Cancelled, others), Silent: slices.DeleteFunc(jobs.Silent, others)}
+	return prefect.Supervision{Ending: slices.DeleteFunc(jobs.Ending, others), Silent: slices.DeleteFunc(jobs.Silent, others)}
 }
 
 // unanswered goes on trying, unless Prefect refuses our key from the start.

@@ -31,7 +31,7 @@ type question int
 const (
 	whatIsDue question = iota
 	whatIsClaimed
-	howJobsAre // which of their runs are cancelled or silent
+	howJobsAre // which of their runs should end or are silent
 	questions
 )
 

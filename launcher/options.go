@@ -113,6 +113,8 @@ func (o Options) validate() error {
 		{"retry time", o.RetryFor},
 		{"grace for pods that do not start", o.Rules.Grace},
 		{"time a run may wait for its pod", o.Rules.PendingFor},
+		{"time a flow may go on that was cancelled", o.Rules.CancelGrace},
+		{"time a flow may go on whose run has finished", o.Rules.FinishedGrace},
 		{"time to live of finished Jobs", o.JobTTL},
 	} {
 		if d.value < 0 {

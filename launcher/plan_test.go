@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -300,4 +301,34 @@ func TestCalendar(t *testing.T) {
 			last = s
 		}
 	})
+}
+
+// Where no Job is left to take the case on, launchers come one after another: each
+// run's in an order of its own, and all within ten seconds.
+func TestLaunchersComeOneAfterAnotherForAJobThatIsGone(t *testing.T) {
+	comes := func(launcher, run string) int {
+		for second := range 11 {
+			w := World{
+				Now: noon.Add(time.Duration(second) * time.Second), SupervisedRead: noon,
+				Troubled: []Troubled{{trouble.Finding{Kind: trouble.JobGone, Final: true}, "job-" + run, run}},
+			}
+			if len(NewPlan(options(launcher).withDefaults(), w).Actions) > 0 {
+				return second
+			}
+		}
+		t.Fatalf("%s does not come for %s within ten seconds", launcher, run)
+		return 0
+	}
+	var got [2][]int
+	for i, run := range []string{"r1", "r2"} {
+		for _, launcher := range []string{"l1", "l2", "l3", "l4", "l5"} {
+			got[i] = append(got[i], comes(launcher, run))
+		}
+		if alike := slices.Compact(slices.Sorted(slices.Values(got[i]))); len(alike) < 3 {
+			t.Errorf("five launchers come for %s after %v s", run, got[i])
+		}
+	}
+	if slices.Equal(got[0], got[1]) {
+		t.Errorf("for each run they come after %v s", got[0])
+	}
 }

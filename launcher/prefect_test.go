@@ -310,12 +310,18 @@ func (m *memory) Fail(ctx context.Context, run prefect.FlowRun, message string) 
 	return m.setState(ctx, "fail", run.ID, prefect.State{Type: prefect.Failed, Message: message})
 }
 
+func (m *memory) Cancel(ctx context.Context, run prefect.FlowRun, message string) error {
+	return m.setState(ctx, "cancel", run.ID, prefect.State{Type: prefect.Cancelled, Message: message})
+}
+
 func (m *memory) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	return m.setState(ctx, "hand back", run.ID, prefect.State{Type: prefect.Scheduled, StartTime: at, Message: message})
+	return m.setState(ctx, "hand back", run.ID, prefect.State{Type: prefect.Scheduled, StartTime: at, Message: message}, func(r *prefect.FlowRun) {
+		r.Returned = run.Returned
+	})
 }
 
 // setState is how anybody sets a state: us, a pod, Lazarus, a person.
-func (m *memory) setState(ctx context.Context, op, id string, s prefect.State) error {
+func (m *memory) setState(ctx context.Context, op, id string, s prefect.State, more ...func(*prefect.FlowRun)) error {
 	if err := m.begin(ctx, op, id); err != nil {
 		return err
 	}
@@ -324,6 +330,9 @@ func (m *memory) setState(ctx context.Context, op, id string, s prefect.State) e
 	return m.write(op, id, func(r *prefect.FlowRun) {
 		r.Version++
 		r.State, r.Claim = s, nil
+		for _, change := range more {
+			change(r)
+		}
 	})
 }
 
@@ -361,8 +370,8 @@ func (m *memory) Supervise(ctx context.Context, _, active []string) (prefect.Sup
 	for _, id := range slices.Sorted(maps.Keys(m.runs)) {
 		r := m.runs[id]
 		row := prefect.JobRun{ID: id, Labels: r.Labels, State: r.State.Type, StateAt: r.StateAt}
-		if r.State.Type == prefect.Cancelled && slices.Contains(active, id) {
-			s.Cancelled = append(s.Cancelled, row)
+		if (r.State.Type == prefect.Cancelling || r.State.Type.IsFinished()) && slices.Contains(active, id) {
+			s.Ending = append(s.Ending, row)
 		}
 		if claim, silent := m.silent[id]; silent && r.State.Type.IsRunning() {
 			row.Claim = claim

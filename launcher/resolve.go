@@ -118,9 +118,7 @@ func (l *Launcher) examine(ctx context.Context, e *errand) (*patient, error) {
 	}
 	p := &patient{job: jobs[i], pods: trouble.PodsOf(jobs[i], pods), run: e.Run, missing: err}
 	now, found := time.Now(), false
-	if e.Run.State.Type == prefect.Cancelled {
-		p.finding, found = trouble.JudgeCancelled(p.job, e.Run.StateAt, l.Rules)
-	}
+	p.finding, found = trouble.JudgeEnding(p.job, e.Run.State.Type, e.Run.StateAt, l.Rules)
 	if !found || p.finding.From.After(now) {
 		p.finding, found = trouble.Judge(p.job, p.pods, l.Rules)
 	}
@@ -154,9 +152,13 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	switch {
 	case p.finding.Kind == trouble.Over:
 		return l.tellWhatFollowed(ctx, e, p)
+	case p.finding.Kind == trouble.Sidecar && state.IsFinished():
+		// Nobody need be told any more, and the flow is about to end.
+		p.note.By, p.note.Until, p.note.Told = "", time.Time{}, trouble.Sidecar
+		return l.released(ctx, e, p, ignored, ending{})
 	case p.finding.Kind == trouble.Spent, p.finding.Kind == superseded, state.IsFinished():
 		return l.dispose(ctx, e, p, removed)
-	case state.IsScheduled() && trouble.Finished(p.job):
+	case state.IsScheduled() && !trouble.CanTake(p.job, p.pods):
 		return l.dispose(ctx, e, p, removed) // it is due again, with another Job
 	case state.IsScheduled():
 		// It is due again, perhaps much later, and may go on with this Job.
@@ -165,6 +167,19 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	case p.isOfEarlierAttempt():
 		p.note.By, p.note.Until = "", time.Time{}
 		return l.released(ctx, e, p.forgiving(p.run.StateAt), ignored, ending{})
+	case p.isTakenByAnother():
+		p.note.By, p.note.Until = "", time.Time{}
+		return l.released(ctx, e, p.forgiving(time.Now()), ignored, ending{})
+	case p.finding.Kind == trouble.Outlived:
+		// Prefect does not know yet that the flow has ended, or it waits for a retry.
+		p.note = postponed(p.note)
+		return l.released(ctx, e, p, ignored, ending{})
+	case p.finding.Kind == trouble.Cancelling:
+		return l.cancelNow(ctx, e, p)
+	case p.finding.Unbegun && state == prefect.Submitted && p.run.Returned < maxReturns:
+		return l.returnUnbegun(ctx, e, p)
+	case p.finding.Unbegun && state == prefect.Submitted:
+		p.finding.Message += fmt.Sprintf("; none began the flow, though the run was put back in the queue %d times", p.run.Returned)
 	}
 	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
 	lines, after := l.story(ctx, p)
@@ -192,12 +207,29 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	return l.dispose(ctx, e, p, failed)
 }
 
-// failNow sets the run Failed, unless it was read too long ago: the server would
-// fail a run that has finished or begun anew since (prefect1-server-facts c).
+// failNow sets the run Failed.
 func (l *Launcher) failNow(ctx context.Context, e *errand, message string) error {
+	return l.inTime(ctx, e, func(ctx context.Context) error { return l.backend.Fail(ctx, e.Run, message) })
+}
+
+// inTime writes the run's state, unless it was read too long ago: the server would
+// change a run that has finished or begun anew since (prefect1-server-facts c).
+func (l *Launcher) inTime(ctx context.Context, e *errand, write func(context.Context) error) error {
 	ctx, cancel := e.setting(ctx)
 	defer cancel()
-	return l.backend.Fail(ctx, e.Run, message)
+	return write(ctx)
+}
+
+// cancelNow sets a run Cancelled whose flow does not react, and then stops its Job.
+// If we die in between, it is a cancelled run's Job, which is stopped as well.
+func (l *Launcher) cancelNow(ctx context.Context, e *errand, p *patient) outcome {
+	message := p.finding.Message
+	if err := l.inTime(ctx, e, func(ctx context.Context) error { return l.backend.Cancel(ctx, e.Run, message) }); err != nil {
+		return l.refusedByPrefect(ctx, e, p, err)
+	}
+	l.lines.addAs(infraLogger, e.Run.ID, prefect.Warning, message)
+	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
+	return l.dispose(ctx, e, p, removed)
 }
 
 // stillUnfinished reads the run right before it is failed: collecting the story
@@ -223,7 +255,7 @@ func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, boo
 // that is too young to be removed, is ended, so that none of its pods comes to
 // life beside those of a later attempt.
 func (l *Launcher) dispose(ctx context.Context, e *errand, p *patient, result string) outcome {
-	isFailure := p.finding.Kind != trouble.Cancelled && p.finding.Kind != superseded
+	isFailure := !slices.Contains([]trouble.Kind{trouble.Cancelling, trouble.Cancelled, trouble.Outlived, superseded}, p.finding.Kind)
 	p.note.By, p.note.Until = "", time.Time{}
 	if p.finding.Kind != trouble.Spent {
 		p.note.Tries = 0
@@ -286,8 +318,12 @@ func jobGone(e *errand, jobs []*batchv1.Job, pods []*corev1.Pod, r trouble.Rules
 	}
 	f := trouble.Finding{Kind: trouble.JobGone, Final: true}
 	f.Message = fmt.Sprintf("Kubernetes Error: Job %s was deleted while its run was %s", e.Job, e.Run.State.Type)
-	if slices.ContainsFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job }) {
-		f.Message = fmt.Sprintf("Kubernetes Error: Job %s has ended and its run is still %s, without a sign of life", e.Job, e.Run.State.Type)
+	if i := slices.IndexFunc(jobs, func(j *batchv1.Job) bool { return j.Name == e.Job }); i >= 0 {
+		what := "Job " + e.Job
+		if !trouble.Finished(jobs[i]) {
+			what = "the flow of " + what // another container keeps its pod
+		}
+		f.Message = fmt.Sprintf("Kubernetes Error: %s has ended and its run is still %s, without a sign of life", what, e.Run.State.Type)
 	}
 	return f
 }

@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -22,104 +21,6 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
-
-// jobOfRun is a Job of the run's first attempt that has been there for long.
-func jobOfRun(id string, change ...func(*batchv1.Job)) *batchv1.Job {
-	j := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: "job-" + id, Namespace: "flows", UID: types.UID("uid of job-" + id), CreationTimestamp: metav1.NewTime(time.Now().Add(-time.Hour)),
-			Labels: map[string]string{job.LabelFlowRunID: id, job.LabelAttempt: "v1"},
-		},
-		Spec:   batchv1.JobSpec{TTLSecondsAfterFinished: new(int32(600))},
-		Status: batchv1.JobStatus{Active: 1},
-	}
-	for _, c := range change {
-		c(j)
-	}
-	return j
-}
-
-func givenUp(j *batchv1.Job) {
-	j.Status = batchv1.JobStatus{Failed: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded"}}}
-}
-
-func completed(j *batchv1.Job) {
-	j.Status = batchv1.JobStatus{Succeeded: 1, Conditions: []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}}
-}
-
-func podOf(id string, status corev1.PodStatus) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: "pod-" + id, Namespace: "flows", UID: types.UID("uid of pod-" + id), CreationTimestamp: metav1.Now(),
-			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id, UID: types.UID("uid of job-" + id), Controller: new(true)}},
-		},
-		Status: status,
-	}
-}
-
-func oomKilled() corev1.PodStatus {
-	return corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
-		Name: "flow", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}},
-	}}}
-}
-
-func cannotPull() corev1.PodStatus {
-	return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
-		Name: "flow", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: `Back-off pulling image "nope"`}},
-	}}}
-}
-
-func noNode() corev1.PodStatus {
-	return corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes are available",
-		LastTransitionTime: metav1.Now(),
-	}}}
-}
-
-// eventOf is an event of an object of that kind and name.
-func eventOf(kind, name, reason, message string) *corev1.Event {
-	return &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Name: name + "." + reason, Namespace: "flows", UID: types.UID(reason + " of " + name)},
-		InvolvedObject: corev1.ObjectReference{Kind: kind, Name: name, UID: types.UID("uid of " + name)},
-		Reason:         reason, Message: message, Type: corev1.EventTypeWarning, LastTimestamp: metav1.Now(),
-	}
-}
-
-func (b *runBuilder) in(state prefect.StateType) *runBuilder {
-	b.State, b.Version, b.StateAt = prefect.State{Type: state, StartTime: time.Now().Add(time.Hour)}, 3, time.Now()
-	return b
-}
-
-func add(t *testing.T, client *fake.Clientset, objects ...any) {
-	t.Helper()
-	for _, o := range objects {
-		var err error
-		switch o := o.(type) {
-		case *batchv1.Job:
-			_, err = client.BatchV1().Jobs("flows").Create(t.Context(), o, metav1.CreateOptions{})
-		case *corev1.Pod:
-			_, err = client.CoreV1().Pods("flows").Create(t.Context(), o, metav1.CreateOptions{})
-		case *corev1.Event:
-			_, err = client.CoreV1().Events("flows").Create(t.Context(), o, metav1.CreateOptions{})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// infraLines are the run's lines of what Kubernetes says.
-func (m *memory) infraLines(id string) []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var lines []string
-	for _, e := range m.logs {
-		if e.FlowRunID == id && e.Name == "k8s-infra" {
-			lines = append(lines, string(e.Level)+" "+e.Message)
-		}
-	}
-	return lines
-}
 
 const oomStory = "ERROR Pod pod-r failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 137\n\t\tReason: OOMKilled"
 
@@ -260,6 +161,66 @@ func TestTroubleIsResolved(t *testing.T) {
 			},
 			deleting, 5 * time.Second,
 			ends{"Running ", nil, "gone", 1},
+		},
+		"the flow died and a sidecar lives on": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r"), besideProxy(died(137), lives())} }, deleting, 5 * time.Second,
+			ends{failedWith(podsFailed), []string{
+				oomStory + "\n\tContainer 'proxy' state: running", "INFO The last lines of container 'flow' of pod pod-r:\nfake logs",
+			}, "gone", 1},
+		},
+		"a sidecar crashes again and again beside the flow": {
+			prefect.Running, func() []any { return []any{jobOfRun("r"), besideProxy(lives(), crashing())} },
+			func(o *Options) { o.DeleteFinished, o.Rules.PendingFor = true, 5*time.Minute }, 2 * time.Hour,
+			ends{"Running ", []string{
+				"WARNING Kubernetes Error: container 'proxy' of pod pod-r does not run beside the flow: CrashLoopBackOff: back-off 5m0s",
+				"INFO The last lines of container 'proxy' of pod pod-r:\nfake logs",
+			}, "told sidecar", 0},
+		},
+		"a sidecar crashes in the seconds between the run's end and the flow's": {
+			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(lives(), crashing())} }, deleting, 2 * time.Hour, ends{"Success ", nil, "told sidecar", 0},
+		},
+		"the run succeeded and a sidecar lives on, in the grace": {
+			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 58 * time.Second, ends{"Success ", nil, "as it was", 0},
+		},
+		"the run succeeded and a sidecar lives on": {
+			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 65 * time.Second, ends{"Success ", nil, "gone", 1},
+		},
+		"the run succeeded, a sidecar lives on and Jobs are kept": {
+			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} },
+			func(o *Options) { o.KeepFailed = true }, 65 * time.Second,
+			ends{"Success ", nil, "kept, stopped, ttl 600", 0},
+		},
+		"a flow ended without its run, which waits for a retry": {
+			prefect.Running, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, time.Hour, ends{"Running ", nil, "as it was", 0},
+		},
+		"a flow ended well of a run that is due again": {
+			prefect.Scheduled, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 65 * time.Second, ends{"Scheduled ", nil, "gone", 1},
+		},
+		"a flow does not react to being cancelled, in its grace": {
+			prefect.Cancelling, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			func(o *Options) { o.DeleteFinished, o.Rules.CancelGrace = true, 10*time.Minute }, 10*time.Minute - time.Second,
+			ends{"Cancelling ", nil, "as it was", 0},
+		},
+		"a flow does not react to being cancelled": {
+			prefect.Cancelling, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			func(o *Options) { o.DeleteFinished, o.KeepFailed, o.Rules.CancelGrace = true, true, 10*time.Minute }, 10*time.Minute + 31*time.Second,
+			ends{"Cancelled " + notHeeded, []string{"WARNING " + notHeeded}, "gone", 1},
+		},
+		"a flow may take its time to react to being cancelled": {
+			prefect.Cancelling, func() []any { return []any{jobOfRun("r"), podOf("r", running())} }, deleting, 5 * time.Hour, ends{"Cancelling ", nil, "as it was", 0},
+		},
+		"a flow goes on whose run was set finished, in its grace": {
+			prefect.Failed, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			func(o *Options) { o.DeleteFinished, o.Rules.FinishedGrace = true, 10*time.Minute }, 10*time.Minute - time.Second,
+			ends{"Failed ", nil, "as it was", 0},
+		},
+		"a flow goes on whose run was set finished": {
+			prefect.Failed, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			func(o *Options) { o.DeleteFinished, o.Rules.FinishedGrace = true, 10*time.Minute }, 10*time.Minute + 31*time.Second,
+			ends{"Failed ", nil, "gone", 1},
+		},
+		"a flow may go on whose run was set finished": {
+			prefect.Failed, func() []any { return []any{jobOfRun("r"), podOf("r", running())} }, deleting, 5 * time.Hour, ends{"Failed ", nil, "as it was", 0},
 		},
 		"of a run for others": {
 			prefect.Running, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
@@ -418,94 +379,6 @@ func TestJobCannotBePatched(t *testing.T) {
 	})
 }
 
-func TestRunWhoseJobIsGone(t *testing.T) {
-	for name, tc := range map[string]struct {
-		claim   prefect.Claim
-		objects func() []any
-		want    string
-	}{
-		"nothing is left": {prefect.Claim{Namespace: "flows", Job: "job-r"}, nil, "Failed Kubernetes Error: Job job-r was deleted while its run was Running"},
-		"its pod lives":   {prefect.Claim{Namespace: "flows", Job: "job-r"}, func() []any { return []any{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})} }, "Running "},
-		"its Job has ended": {
-			prefect.Claim{Namespace: "flows", Job: "job-r"},
-			func() []any {
-				return []any{jobOfRun("r", completed), podOf("r", corev1.PodStatus{Phase: corev1.PodSucceeded})}
-			},
-			"Failed Kubernetes Error: Job job-r has ended and its run is still Running, without a sign of life",
-		},
-		"an earlier Job was kept": {
-			prefect.Claim{Namespace: "flows", Job: "job-r2"},
-			func() []any {
-				return []any{jobOfRun("r", givenUp, func(j *batchv1.Job) { j.Annotations = map[string]string{trouble.Annotation: `{"done":true}`} })}
-			},
-			"Failed Kubernetes Error: Job job-r2 was deleted while its run was Running",
-		},
-		"another Job serves it": {prefect.Claim{Namespace: "flows", Job: "job-old"}, func() []any { return []any{jobOfRun("r")} }, "Running "},
-		"another namespace's":   {prefect.Claim{Namespace: "elsewhere", Job: "job-r"}, nil, "Running "},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				m := newMemory(run("r").in(prefect.Running))
-				m.silent = map[string]prefect.Claim{"r": tc.claim}
-				client := fake.NewClientset()
-				if tc.objects != nil {
-					add(t, client, tc.objects()...)
-				}
-				// Several launchers find the same, and the run is told once.
-				for i := range 3 {
-					b := startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.Name, o.IdleTimeout = fmt.Sprint("l", i), time.Hour })
-					defer b.stop()
-				}
-				time.Sleep(3 * time.Minute)
-				synctest.Wait()
-				if got := fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message); got != tc.want {
-					t.Errorf("the run is %q, want %q", got, tc.want)
-				}
-				if n := len(m.infraLines("r")); strings.HasPrefix(tc.want, "Failed") != (n == 1) {
-					t.Errorf("told %d times: %q", n, m.infraLines("r"))
-				}
-			})
-		})
-	}
-}
-
-// sluggish is a cluster whose lists take longer than a run may be written after it
-// was read.
-type sluggish struct {
-	*eyes
-	meanwhile func()
-}
-
-func (s sluggish) inspect(ctx context.Context, run string) ([]*batchv1.Job, []*corev1.Pod, error) {
-	time.Sleep(claimWithin + time.Second)
-	s.meanwhile()
-	return s.eyes.inspect(ctx, run)
-}
-
-// Slow lists neither keep a run whose Job is gone from being failed nor have one
-// failed that has finished meanwhile.
-func TestRunWhoseJobIsGoneIsReadRightBeforeItIsFailed(t *testing.T) {
-	for meanwhile, want := range map[prefect.StateType]prefect.StateType{prefect.Running: prefect.Failed, prefect.Success: prefect.Success} {
-		t.Run("meanwhile "+string(meanwhile), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newMemory(run("r").in(prefect.Running))
-				cluster := sluggish{&eyes{memory: m, store: emptyStore()}, func() {
-					if meanwhile != prefect.Running {
-						_ = m.setState(t.Context(), "pod", "r", prefect.State{Type: meanwhile})
-					}
-				}}
-				l := newLauncher(options("me").withDefaults(), m, template{}, cluster)
-				l.perform(t.Context(), &errand{Action: Action{
-					Kind: Resolve, Run: prefect.FlowRun{ID: "r"}, Job: "job-r", Finding: trouble.Finding{Kind: trouble.JobGone, Final: true},
-				}})
-				if got := m.get("r").State.Type; got != want {
-					t.Errorf("the run is %s, want %s", got, want)
-				}
-			})
-		})
-	}
-}
-
 // What goes wrong for good with a Job in trouble is asked about less and less, and
 // then keeps no launcher.
 func TestCaseThatCannotBeTakenKeepsNoLauncher(t *testing.T) {
@@ -600,8 +473,8 @@ func TestJobOfAFailedRunIsStoppedBeforeTheRunGoesOn(t *testing.T) {
 		again := run("r").version(6).due(time.Now())
 		m.set(again)
 		time.Sleep(4 * time.Second)
-		if n := len(b.jobs()); n != 1 {
-			t.Errorf("%d Jobs while the first may still have pods", n)
+		if n := len(b.jobs()); n != 1 || m.get("r").State.Type != prefect.Scheduled {
+			t.Errorf("%d Jobs while the first may still have pods, and the run is %s", n, m.get("r").State.Type)
 		}
 		// The Job controller does as it was told.
 		j := &b.jobs()[0]

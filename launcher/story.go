@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,9 +18,6 @@ import (
 const (
 	// storyPods of a Job are told about; the state's message names them all.
 	storyPods = 3
-	// maxLogBytes of a pod's log are read, maxTold of them told.
-	maxLogBytes = 64 << 10
-	maxTold     = 16 << 10
 )
 
 // story is what the run's author is to read: what happened in the cluster, what
@@ -75,10 +73,10 @@ func (l *Launcher) story(ctx context.Context, p *patient) (lines []prefect.LogEn
 		if !isNews(pod.UID) || p.finding.Kind == trouble.Over {
 			continue
 		}
-		if pod.Status.Phase == corev1.PodFailed {
+		if p.finding.Kind == trouble.Failed {
 			line(prefect.Error, trouble.PodStory(pod), now)
 		}
-		if text := l.lastWords(ctx, pod, p.finding.Kind); text != "" {
+		if text := l.lastWords(ctx, pod, p.finding); text != "" {
 			line(prefect.Info, text, now)
 		}
 	}
@@ -106,25 +104,33 @@ func (l *Launcher) eventsOf(ctx context.Context, objects []types.UID) (all []cor
 	return all, err
 }
 
-// lastWords of the container that ended badly.
-func (l *Launcher) lastWords(ctx context.Context, pod *corev1.Pod, kind trouble.Kind) string {
-	container := ""
+// endedBadly is the container of a pod that did: the one in trouble, or else the
+// flow's, or else the first. In a crash loop, or where it is started again beside
+// the flow, that was the last time.
+func endedBadly(pod *corev1.Pod, f trouble.Finding) (container string, previous bool) {
+	previous = f.Kind == trouble.CrashLoop || f.Kind == trouble.Sidecar
+	meant := cmp.Or(f.Container, trouble.FlowContainer(pod))
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		ended := c.State.Terminated
-		if kind == trouble.CrashLoop {
+		if previous {
 			ended = c.LastTerminationState.Terminated
 		}
-		if ended != nil && ended.ExitCode != 0 {
+		if ended != nil && ended.ExitCode != 0 && (container == "" || c.Name == meant) {
 			container = c.Name
-			break
 		}
 	}
+	return container, previous
+}
+
+// lastWords of the container that ended badly.
+func (l *Launcher) lastWords(ctx context.Context, pod *corev1.Pod, f trouble.Finding) string {
+	container, previous := endedBadly(pod, f)
 	if container == "" || l.LogLines <= 0 {
 		return ""
 	}
 	text := ""
 	err := l.bounded(ctx, func(ctx context.Context) (err error) {
-		text, err = l.jobs.lastLines(ctx, pod.Name, container, kind == trouble.CrashLoop, l.LogLines)
+		text, err = l.jobs.lastLines(ctx, pod.Name, container, previous, l.LogLines)
 		return err
 	})
 	if err != nil {
@@ -132,9 +138,6 @@ func (l *Launcher) lastWords(ctx context.Context, pod *corev1.Pod, kind trouble.
 		return fmt.Sprintf("The log of container '%s' of pod %s could not be read: %s", container, pod.Name, wordsOf(err))
 	}
 	text = strings.ToValidUTF8(strings.TrimRight(text, "\n"), "?")
-	if len(text) > maxTold {
-		_, text, _ = strings.Cut(text[len(text)-maxTold:], "\n")
-	}
 	if text == "" {
 		return ""
 	}

@@ -20,7 +20,7 @@ import (
 // supervised is what seeing to Jobs in trouble needs of Kubernetes.
 type supervised interface {
 	// troubled are the Jobs in trouble as far as the watch knows, with those that
-	// outlive a cancelled run, those that are gone, and the chores.
+	// outlive their run, those that are gone, and the chores.
 	troubled(r trouble.Rules, s prefect.Supervision) []Troubled
 	// active are the runs of Jobs that have not ended.
 	active() []string
@@ -38,7 +38,8 @@ type supervised interface {
 	remove(ctx context.Context, j *batchv1.Job) error
 	// events are those of one object, oldest first.
 	events(ctx context.Context, uid types.UID) ([]corev1.Event, error)
-	// lastLines of what a container wrote, of its last run if it runs again.
+	// lastLines of what a container wrote, or the end of them if they are long; of its
+	// last run if it runs again.
 	lastLines(ctx context.Context, pod, container string, previous bool, lines int) (string, error)
 }
 
@@ -74,9 +75,9 @@ func (c *cluster) troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 		}
 		add(j, f, found)
 	}
-	for _, run := range s.Cancelled {
+	for _, run := range s.Ending {
 		for _, j := range c.informer.JobsOf(run.ID) {
-			f, found := trouble.JudgeCancelled(j, run.StateAt, r)
+			f, found := trouble.JudgeEnding(j, run.State, run.StateAt, r)
 			add(j, f, found)
 		}
 	}
@@ -180,11 +181,15 @@ func (c *cluster) events(ctx context.Context, uid types.UID) ([]corev1.Event, er
 }
 
 func (c *cluster) lastLines(ctx context.Context, pod, container string, previous bool, lines int) (string, error) {
-	text, err := c.Log(ctx, pod, corev1.PodLogOptions{
-		Container: container, Previous: previous, TailLines: new(int64(lines)), LimitBytes: new(int64(maxLogBytes)),
-	})
+	// A limit of bytes would be one from the first of these lines on.
+	log, err := c.Log(ctx, pod, corev1.PodLogOptions{Container: container, Previous: previous, TailLines: new(int64(lines))})
 	if err != nil {
 		return "", fmt.Errorf("read the log of pod %s: %w", pod, err)
 	}
-	return string(text), nil
+	defer func() { _ = log.Close() }()
+	text, err := endOf(log, maxTold, maxLogBytes)
+	if err != nil {
+		return "", fmt.Errorf("read the log of pod %s: %w", pod, err)
+	}
+	return text, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -127,7 +128,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 		},
 		"the log": {
 			func(_ *fake.Clientset, k *Kubernetes) {
-				k.Log = func(context.Context, string, corev1.PodLogOptions) ([]byte, error) { return nil, no }
+				k.Log = func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) { return nil, no }
 			}, podsFailed,
 			[]string{event, oomStory, "INFO The log of container 'flow' of pod pod-r could not be read: read the log of pod pod-r: not allowed"},
 		},
@@ -143,7 +144,9 @@ func TestWhatCannotBeRead(t *testing.T) {
 					j.Status.Conditions[0].LastTransitionTime = metav1.Now()
 				}))
 				k := kubernetes(client, "flows")
-				k.Log = func(context.Context, string, corev1.PodLogOptions) ([]byte, error) { return []byte("bye\n"), nil }
+				k.Log = func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) {
+					return io.NopCloser(strings.NewReader("bye\n")), nil
+				}
 				tc.broken(client, &k)
 				o := options("me")
 				o.PollInterval, o.IdleTimeout, o.LogLines = time.Minute, 15*time.Minute, 20
@@ -179,9 +182,9 @@ func TestCrashLoopTellsOfTheRunBefore(t *testing.T) {
 		}}}))
 		var asked []corev1.PodLogOptions
 		k := kubernetes(client, "flows")
-		k.Log = func(_ context.Context, _ string, o corev1.PodLogOptions) ([]byte, error) {
+		k.Log = func(_ context.Context, _ string, o corev1.PodLogOptions) (io.ReadCloser, error) {
 			asked = append(asked, o)
-			return []byte("boom"), nil
+			return io.NopCloser(strings.NewReader("boom")), nil
 		}
 		o := options("me")
 		o.IdleTimeout, o.LogLines = 10*time.Minute, 7
@@ -192,7 +195,7 @@ func TestCrashLoopTellsOfTheRunBefore(t *testing.T) {
 		if err := l.Run(t.Context()); err != nil {
 			t.Error(err)
 		}
-		want := []corev1.PodLogOptions{{Container: "flow", Previous: true, TailLines: new(int64(7)), LimitBytes: new(int64(64 << 10))}}
+		want := []corev1.PodLogOptions{{Container: "flow", Previous: true, TailLines: new(int64(7))}}
 		if d := cmp.Diff(want, asked); d != "" {
 			t.Errorf("asked for (-want +got):\n%s", d)
 		}

@@ -80,8 +80,9 @@ type JobRun struct {
 type Supervision struct {
 	// Troubled are the runs asked for that there are.
 	Troubled []JobRun
-	// Cancelled are those of the runs asked for that are cancelled.
-	Cancelled []JobRun
+	// Ending are those of the runs asked for that are being cancelled or have
+	// finished: their Jobs should end.
+	Ending []JobRun
 	// Silent are runs that a launcher of ours submitted, that are running as far
 	// as Prefect knows and have given no sign of life for minutes.
 	Silent []JobRun

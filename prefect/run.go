@@ -34,6 +34,9 @@ type FlowRun struct {
 	// LastClaim is the one a Running run with DueTasks was last submitted with; nil
 	// when that was not done by a launcher of ours.
 	LastClaim *Claim
+	// Returned is how often the run was handed back because its pods never began; set
+	// of Submitted runs only.
+	Returned int
 	// StateAt is when the present state was written; zero when unknown.
 	StateAt time.Time
 	// ReadAt is when the API was asked for this, by our own clock.

@@ -37,17 +37,17 @@ func (s StateType) IsScheduled() bool { return slices.Contains(ScheduledFamily()
 // IsRunning reports whether s belongs to the Running family.
 func (s StateType) IsRunning() bool { return s == Running || s == Cancelling }
 
-// IsFinished reports whether s is terminal (prefect1-spec §2.2). A state whose
-// name we do not know is taken as unfinished: better watched too long than
-// abandoned.
-func (s StateType) IsFinished() bool {
-	switch s {
-	case "Finished", Success, "Cached", "Mapped", "Skipped", "Looped",
-		Failed, "TimedOut", "TriggerFailed", "ValidationFailed", Cancelled:
-		return true
+// FinishedFamily are the terminal states (prefect1-spec §2.2).
+func FinishedFamily() []StateType {
+	return []StateType{
+		"Finished", Success, "Cached", "Mapped", "Skipped", "Looped",
+		Failed, "TimedOut", "TriggerFailed", "ValidationFailed", Cancelled,
 	}
-	return false
 }
+
+// IsFinished reports whether s is terminal. A state whose name we do not know is
+// taken as unfinished: better watched too long than abandoned.
+func (s StateType) IsFinished() bool { return slices.Contains(FinishedFamily(), s) }
 
 // State is where a flow run or task run stands.
 type State struct {

@@ -24,7 +24,7 @@ import (
 type Source interface {
 	Observe(ctx context.Context, until time.Time) (prefect.Observation, error)
 	// Supervise asks what the runs of Jobs in trouble are at, which of the runs of
-	// active Jobs are cancelled, and which runs of ours have fallen silent.
+	// active Jobs should end, and which runs of ours have fallen silent.
 	Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error)
 }
 
@@ -149,6 +149,8 @@ func (o Options) validate() error {
 	positive("warm-up lead", o.WarmUpLead)
 	positive("grace for pods that do not start", o.Rules.Grace)
 	positive("time a run may wait for its pod", o.Rules.PendingFor)
+	positive("time a flow may go on that was cancelled", o.Rules.CancelGrace)
+	positive("time a flow may go on whose run has finished", o.Rules.FinishedGrace)
 	if o.WarmUpLead > maxWarmUpLead {
 		wrong("warm-up lead is %s: at most %s", o.WarmUpLead, maxWarmUpLead)
 	}

@@ -64,9 +64,9 @@ func (f *fakeSource) Supervise(ctx context.Context, troubled, active []string) (
 		return some
 	}
 	return prefect.Supervision{
-		Troubled:  among(f.supervision.Troubled, troubled),
-		Cancelled: among(f.supervision.Cancelled, active),
-		Silent:    f.supervision.Silent,
+		Troubled: among(f.supervision.Troubled, troubled),
+		Ending:   among(f.supervision.Ending, active),
+		Silent:   f.supervision.Silent,
 	}, nil
 }
 

@@ -96,8 +96,8 @@ func (s *supervision) troubled(now time.Time) []troubled {
 			all = append(all, troubled{f, r.Labels})
 		}
 	}
-	for _, r := range s.answer.Cancelled {
-		for _, f := range s.watch.cancelled(s.namespaces, r.ID, r.StateAt) {
+	for _, r := range s.answer.Ending {
+		for _, f := range s.watch.ending(s.namespaces, r) {
 			all = append(all, troubled{f, r.Labels})
 		}
 	}
@@ -106,12 +106,13 @@ func (s *supervision) troubled(now time.Time) []troubled {
 
 // wantsLauncher: a run that waits in the queue is launched again anyway, and of
 // a finished one only a Job is left to see to that would go on for ever, or that
-// a launcher has stopped to remove it once it is old enough.
+// a launcher has stopped to remove it once it is old enough. Nobody need be told of
+// a sidecar then, and before nothing outlives a run.
 func wantsLauncher(state prefect.StateType, f found) bool {
 	if state.IsFinished() {
-		return !f.Ended || f.Kind == trouble.Spent
+		return f.Kind != trouble.Sidecar && !f.Ended || f.Kind == trouble.Spent
 	}
-	return !state.IsScheduled()
+	return !state.IsScheduled() && f.Kind != trouble.Outlived
 }
 
 func (s *supervision) jobsGone(now time.Time) []troubled {

@@ -33,6 +33,7 @@ func kubePod(jobName, run string, change func(*corev1.PodStatus)) *corev1.Pod {
 			Labels:          map[string]string{job.LabelFlowRunID: run},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName, UID: "u", Controller: new(true)}},
 		},
+		Spec:   corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "flow"}, {Name: "proxy"}}},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}
 	if change != nil {
@@ -44,6 +45,28 @@ func kubePod(jobName, run string, change func(*corev1.PodStatus)) *corev1.Pod {
 func waitsFor(reason string) func(*corev1.PodStatus) {
 	return func(s *corev1.PodStatus) {
 		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "flow", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+}
+
+// flowEnded has a sidecar go on beside it.
+func flowEnded(code int32) func(*corev1.PodStatus) {
+	return func(s *corev1.PodStatus) {
+		s.Phase = corev1.PodRunning
+		s.ContainerStatuses = []corev1.ContainerStatus{
+			{Name: "flow", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, FinishedAt: metav1.Now()}}},
+			{Name: "proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+		}
+	}
+}
+
+func sidecarCrashes(s *corev1.PodStatus) {
+	s.Phase = corev1.PodRunning
+	s.ContainerStatuses = []corev1.ContainerStatus{
+		{Name: "flow", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+		{
+			Name: "proxy", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: metav1.Now()}},
+		},
 	}
 }
 
@@ -101,6 +124,21 @@ func TestJobsInTroubleAreDemand(t *testing.T) {
 			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
 			put(t, kube, j)
 		}, 40 * time.Second, trouble.Spent},
+		"its flow died beside a sidecar": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", flowEnded(137)))
+		}, time.Second, trouble.Failed},
+		"a sidecar crashes beside its flow": {prefect.Running, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", sidecarCrashes))
+		}, time.Minute, trouble.Sidecar},
+		"a sidecar crashes, its run finished": {prefect.Success, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", sidecarCrashes))
+		}, 0, ""},
+		"a sidecar outlives its flow": {prefect.Success, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", flowEnded(0)))
+		}, time.Minute, trouble.Outlived},
+		"a sidecar outlives its flow, not its run": {prefect.Running, func(t *testing.T, kube *fake.Clientset) {
+			put(t, kube, kubePod("job-1", "r1", flowEnded(0)))
+		}, 0, ""},
 		"no pods": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
 			j := kubeJob("job-1", "r1", "v1")
 			j.CreationTimestamp, j.Status.Active = metav1.Now(), 0
@@ -163,22 +201,34 @@ func TestBackOffIsRespected(t *testing.T) {
 	})
 }
 
-func TestJobOfACancelledRunIsDemandAfterTheGrace(t *testing.T) {
-	f, kube := &fakeSource{}, fakeKube()
-	inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
-		put(t, kube, kubeJob("job-1", "r1", "v1"))
-		pass(5 * time.Minute)
-		f.change(func(f *fakeSource) { f.supervision.Cancelled = []prefect.JobRun{jobRun("r1", prefect.Cancelled)} })
-		pass(59 * time.Second)
-		wantActive(t, s, false, "labels=etl")
-		pass(2 * time.Second)
-		wantActive(t, s, true, "labels=etl")
-		if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
-			t.Fatal(err)
+// The Job of a run that should end is demand once its grace is over: a cancelled
+// run's, and those of the others as far as they were given one.
+func TestJobThatShouldEndIsDemandAfterTheGrace(t *testing.T) {
+	for state, grace := range map[prefect.StateType]time.Duration{prefect.Cancelled: time.Minute, prefect.Cancelling: 10 * time.Minute, prefect.Failed: 20 * time.Minute} {
+		for _, given := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, given a grace %v", state, given), func(t *testing.T) {
+				f, kube := &fakeSource{}, fakeKube()
+				o := withJobs(f, kube)
+				if given {
+					o.Rules.CancelGrace, o.Rules.FinishedGrace = 10*time.Minute, 20*time.Minute
+				}
+				inBubble(t, o, func(t *testing.T, s *Server) {
+					put(t, kube, kubeJob("job-1", "r1", "v1"))
+					pass(5 * time.Minute)
+					f.change(func(f *fakeSource) { f.supervision.Ending = []prefect.JobRun{jobRun("r1", state)} })
+					pass(grace - time.Second)
+					wantActive(t, s, false, "labels=etl")
+					pass(2 * time.Second)
+					wantActive(t, s, given || state == prefect.Cancelled, "labels=etl")
+					if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+						t.Fatal(err)
+					}
+					pass(time.Millisecond)
+					wantActive(t, s, false, "labels=etl")
+				})
+			})
 		}
-		pass(time.Millisecond)
-		wantActive(t, s, false, "labels=etl")
-	})
+	}
 }
 
 func TestRunWhoseJobIsGoneIsDemandForAWhile(t *testing.T) {
@@ -331,12 +381,15 @@ func TestTroubleIsMeasuredByKind(t *testing.T) {
 # HELP prefect_keda_scaler_jobs_in_trouble Jobs that want or will want a launcher to see to them.
 # TYPE prefect_keda_scaler_jobs_in_trouble gauge
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="cancelled"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="cancelling"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="container"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="crash_loop"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="failed"} 1
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="image_pull"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="job_gone"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="no_pods"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="outlived"} 0
+prefect_keda_scaler_jobs_in_trouble{connection="default",kind="sidecar"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="spent"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unschedulable"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="unstarted"} 0

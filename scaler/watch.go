@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -162,12 +161,12 @@ func (w *watch) active(namespaces []string) []string {
 	return slices.Compact(runs)
 }
 
-// cancelled are the Jobs that outlive a run that was cancelled then.
-func (w *watch) cancelled(namespaces []string, run string, since time.Time) []found {
+// ending are the Jobs of a run that should end.
+func (w *watch) ending(namespaces []string, run prefect.JobRun) []found {
 	var all []found
 	for _, p := range w.in(namespaces) {
-		for _, j := range p.JobsOf(run) {
-			if f, has := trouble.JudgeCancelled(j, since, w.rules); has {
+		for _, j := range p.JobsOf(run.ID) {
+			if f, has := trouble.JudgeEnding(j, run.State, run.StateAt, w.rules); has {
 				all = append(all, p.finding(j, f))
 			}
 		}

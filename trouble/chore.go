@@ -27,7 +27,7 @@ func Chore(j *batchv1.Job, pods []*corev1.Pod) (Finding, bool) {
 	if j.DeletionTimestamp != nil || note.Done || note.Spent {
 		return Finding{}, false
 	}
-	if note.Told != "" {
+	if note.Told != "" && note.Told != Sidecar { // a sidecar's is told once, over or not
 		f := Finding{Kind: Over, From: note.Until}
 		for _, p := range PodsOf(j, pods) {
 			if p.Status.Phase == corev1.PodRunning || p.Status.Phase == corev1.PodSucceeded {

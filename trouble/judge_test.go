@@ -43,6 +43,9 @@ metadata:
   creationTimestamp: "2026-11-23T12:00:00Z"
   labels: {prefect.io/flow_run_id: r}
   ownerReferences: [{apiVersion: batch/v1, kind: Job, name: j, uid: u, controller: true}]
+spec:
+  restartPolicy: Never
+  containers: [{name: flow}]
 status:
 `+status, p)
 	return p
@@ -146,7 +149,7 @@ func TestJudge(t *testing.T) {
 		{name: "killed for its memory, and the Job's count is late", job: active, pods: pods{"p": oomKilled}, want: &oom},
 		{
 			name: "evicted", job: "status: {failed: 1}", pods: pods{"p": evicted},
-			want: with(oom, func(f *trouble.Finding) { f.From = noon }),
+			want: with(oom, func(f *trouble.Finding) { f.From, f.Unbegun = noon, true }),
 		},
 		{
 			name: "two pods failed", job: "status: {failed: 2}", pods: pods{"p": oomKilled, "q": oomKilled, "r": running},
@@ -166,7 +169,7 @@ func TestJudge(t *testing.T) {
 		},
 		{
 			name: "a pod failed and is gone", job: "status: {failed: 1}",
-			want: &trouble.Finding{Kind: trouble.Failed, Final: true, From: noon, Message: "Kubernetes Error: 1 pods failed for this job and are gone"},
+			want: &trouble.Finding{Kind: trouble.Failed, Final: true, From: noon, Message: "Kubernetes Error: 1 pods failed for this job and are gone", Unbegun: true},
 		},
 
 		{name: "first pull failed", job: active, pods: pods{"p": waits("ErrImagePull", "Back-off pulling image nope")}, want: &pull},
@@ -272,6 +275,7 @@ func TestJudge(t *testing.T) {
 			want: &trouble.Finding{Kind: trouble.Spent, Final: true, From: at(60)},
 		},
 		{name: "what failed was of an earlier attempt", job: "status: {failed: 1, active: 1}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": running}},
+		{name: "what failed is gone, and another pod runs", job: "status: {failed: 2, active: 1}", note: `{"past":["gone 1","gone 2"]}`, pods: pods{"q": running}},
 		{name: "what failed was of an earlier attempt, and is gone", job: "status: {failed: 1, active: 1}", note: `{"past":["uid of p"]}`, pods: pods{"q": running}},
 		{
 			name: "another pod failed since", job: "status: {failed: 2}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": oomKilled},
@@ -321,66 +325,5 @@ func TestLeavingJobIsNoTrouble(t *testing.T) {
 	j.DeletionTimestamp = &j.CreationTimestamp
 	if f, found := trouble.Judge(j, nil, rules()); found {
 		t.Errorf("found %+v", f)
-	}
-}
-
-func TestJudgeCancelled(t *testing.T) {
-	for name, tc := range map[string]struct {
-		job  string
-		note string
-		want time.Time // zero: nothing
-	}{
-		"still there":   {active, "", at(60)},
-		"has ended":     {`status: {conditions: [{type: Complete, status: "True"}]}`, "", time.Time{}},
-		"was seen to":   {active, `{"done":true}`, time.Time{}},
-		"is to go":      {active, `{"spent":true}`, time.Time{}},
-		"somebody does": {active, `{"until":"2026-11-23T12:05:00Z"}`, at(300)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			j := aJob(t, tc.job)
-			j.Annotations = map[string]string{trouble.Annotation: tc.note}
-			f, found := trouble.JudgeCancelled(j, noon, rules())
-			if found == tc.want.IsZero() || !f.From.Equal(tc.want) || found && (f.Kind != trouble.Cancelled || !f.Final) {
-				t.Errorf("%v %+v, want from %s", found, f, tc.want)
-			}
-		})
-	}
-}
-
-func TestNothingLeft(t *testing.T) {
-	complete := `status: {succeeded: 1, conditions: [{type: Complete, status: "True"}]}`
-	succeeded := "\n  phase: Succeeded\n"
-	for name, tc := range map[string]struct {
-		jobs []string
-		note string
-		pods map[string]string
-		want bool
-	}{
-		"neither Jobs nor pods":            {nil, "", nil, true},
-		"a pod without its Job":            {nil, "", map[string]string{"p": running}, false},
-		"what is left of a pod":            {nil, "", map[string]string{"p": oomKilled}, true},
-		"an active Job":                    {[]string{active}, "", nil, false},
-		"a Job that has ended well":        {[]string{complete}, "", map[string]string{"p": succeeded}, true},
-		"one has, another is active":       {[]string{complete, active}, "", nil, false},
-		"one that has a failed pod":        {[]string{complete}, "", map[string]string{"p": oomKilled}, false},
-		"one that has, and was seen to":    {[]string{complete}, `{"done":true}`, map[string]string{"p": oomKilled}, true},
-		"it has ended and a pod goes on":   {[]string{complete}, "", map[string]string{"p": running}, false},
-		"a failed Job nobody has seen yet": {[]string{`status: {failed: 1, conditions: [{type: Failed, status: "True"}]}`}, "", nil, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var jobs []*batchv1.Job
-			for _, status := range tc.jobs {
-				j := aJob(t, status)
-				j.Annotations = map[string]string{trouble.Annotation: tc.note}
-				jobs = append(jobs, j)
-			}
-			var pods []*corev1.Pod
-			for name, status := range tc.pods {
-				pods = append(pods, aPod(t, name, status))
-			}
-			if got := trouble.NothingLeft(jobs, pods, rules()); got != tc.want {
-				t.Errorf("%v, want %v", got, tc.want)
-			}
-		})
 	}
 }

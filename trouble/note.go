@@ -3,6 +3,7 @@ package trouble
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,8 +43,9 @@ type Note struct {
 	// Stories are those of final trouble that were told, each a kind and the
 	// beginning of the uid of the pod or Job: Prefect may refuse the state after.
 	Stories []string `json:"stories,omitempty"`
-	// Past are the beginnings of the uids of pods that failed in an earlier attempt
-	// of the run. It was started again since, and its Job went on.
+	// Past are pods whose failing says nothing of the run: it was started again since
+	// and its Job went on, or they never began it and another pod does. They are the
+	// beginnings of their uids, or no more than a number where they are gone.
 	Past []string `json:"past,omitempty"`
 }
 
@@ -66,10 +68,11 @@ func (n Note) String() string {
 	return string(text)
 }
 
-// Leaving reports whether a Job is given up while its pods may still run.
-func Leaving(j *batchv1.Job) bool {
+// Leaving reports whether a Job is given up, given its run's pods, while one of its
+// own may still execute the run.
+func Leaving(j *batchv1.Job, pods []*corev1.Pod) bool {
 	n := NoteOf(j)
-	return j.DeletionTimestamp != nil || (n.Done || n.Spent) && !Finished(j)
+	return j.DeletionTimestamp != nil || (n.Done || n.Spent) && CanTake(j, pods)
 }
 
 // Knows reports whether an event was told.
@@ -110,6 +113,15 @@ func withLast(all []string, text string) []string {
 	return all[max(0, len(all)-maxTold):]
 }
 
+// WithGone is the note after so many pods failed in all and those that are not
+// noted are gone.
+func (n Note) WithGone(failed int) Note {
+	for len(n.Past) < min(failed, maxTold) {
+		n.Past = append(slices.Clone(n.Past), fmt.Sprint("gone ", len(n.Past)+1))
+	}
+	return n
+}
+
 func short(uid types.UID) string { return string(uid[:min(8, len(uid))]) }
 
 // SlimJob keeps of a Job what is judged and what it is known by, for watches:
@@ -135,13 +147,13 @@ func SlimPod(p *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta)}
 	slim.OwnerReferences = slices.DeleteFunc(slices.Clone(p.OwnerReferences), func(o metav1.OwnerReference) bool { return o.Kind != "Job" })
 	slim.Spec.RestartPolicy = p.Spec.RestartPolicy
-	if len(p.Spec.Containers) > 0 {
-		slim.Spec.Containers = []corev1.Container{{Name: p.Spec.Containers[0].Name}}
+	if f := flowOf(p); f.Name != "" {
+		slim.Spec.Containers = []corev1.Container{{Name: f.Name, RestartPolicy: f.RestartPolicy, RestartPolicyRules: f.RestartPolicyRules}}
 	}
 	s := p.Status
 	slim.Status = corev1.PodStatus{Phase: s.Phase, Reason: s.Reason, Message: s.Message, StartTime: s.StartTime}
 	for _, c := range s.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse || isDisruption(c) {
 			slim.Status.Conditions = append(slim.Status.Conditions, c)
 		}
 	}

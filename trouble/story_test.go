@@ -97,6 +97,52 @@ func TestNoteRemembersStoriesAndPods(t *testing.T) {
 	}
 }
 
+func TestNoteRemembersPodsThatAreGone(t *testing.T) {
+	n := trouble.Note{}.WithPast(aPod(t, "p", running)).WithGone(3)
+	if d := cmp.Diff([]string{"uid of p", "gone 2", "gone 3"}, n.WithGone(2).Past); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if got := len(n.WithGone(1000).Past); got != 64 {
+		t.Errorf("%d pods are remembered, want 64", got)
+	}
+}
+
+// A Job that is given up is on its way out as long as Kubernetes has not ended it.
+func TestLeaving(t *testing.T) {
+	const complete = `status: {conditions: [{type: Complete, status: "True"}]}`
+	for name, tc := range map[string]struct {
+		job, note, pod string
+		deleted        bool
+		want           bool
+	}{
+		"at work":                       {active, "", running, false, false},
+		"told of its trouble":           {active, `{"told":"no_pods","by":"l"}`, "", false, false},
+		"kept, and to be ended":         {active, `{"done":true}`, running, false, true},
+		"to be removed":                 {active, `{"spent":true}`, running, false, true},
+		"to be removed, its pod failed": {active, `{"spent":true}`, oomKilled, false, true},
+		"only a sidecar goes on":        {active, `{"spent":true}`, sidecarLives(endedWell), false, false},
+		"kept, and has ended":           {complete, `{"done":true}`, "", false, false},
+		"to go, and has ended":          {complete, `{"spent":true}`, "", false, false},
+		"deleted":                       {active, "", "", true, true},
+		"ended and deleted":             {complete, "", "", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := aJob(t, tc.job)
+			j.Annotations = map[string]string{trouble.Annotation: tc.note}
+			if tc.deleted {
+				j.DeletionTimestamp = &j.CreationTimestamp
+			}
+			var pods []*corev1.Pod
+			if tc.pod != "" {
+				pods = []*corev1.Pod{aPod(t, "p", tc.pod)}
+			}
+			if got, slim := trouble.Leaving(j, pods), trouble.Leaving(trouble.SlimJob(j), pods); got != tc.want || slim != tc.want {
+				t.Errorf("%v, and as watches keep it %v, want %v", got, slim, tc.want)
+			}
+		})
+	}
+}
+
 func TestPodsOf(t *testing.T) {
 	j, p := aJob(t, ""), aPod(t, "p", running)
 	again := j.DeepCopy()

@@ -25,17 +25,3 @@ func CanTake(j *batchv1.Job, pods []*corev1.Pod) bool {
 	}
 	return !over
 }
-
-// Executes reports whether a pod executes its run, or may yet: it has not ended,
-// nor has its first container for good, which is the flow's (prefect1-spec §4.2).
-func Executes(p *corev1.Pod) bool {
-	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-		return false
-	}
-	for _, c := range p.Status.ContainerStatuses {
-		if len(p.Spec.Containers) > 0 && c.Name == p.Spec.Containers[0].Name && c.State.Terminated != nil {
-			return c.State.Terminated.ExitCode != 0 && p.Spec.RestartPolicy != corev1.RestartPolicyNever
-		}
-	}
-	return true
-}

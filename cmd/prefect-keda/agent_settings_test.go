@@ -101,6 +101,8 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--job-ttl", "1h"}}, "PREFECT_KEDA_JOB_TTL=1h", "2h", func(r *reached) { r.Jobs.TTLSeconds, r.Launcher.JobTTL = 3600, time.Hour }},
 		{[][]string{{"--pod-grace", "3m"}}, "PREFECT_KEDA_POD_GRACE=3m", "5m", func(r *reached) { r.Launcher.Rules.Grace = 3 * time.Minute }},
 		{[][]string{{"--pending-timeout", "1h"}}, "PREFECT_KEDA_PENDING_TIMEOUT=1h", "2h", func(r *reached) { r.Launcher.Rules.PendingFor = time.Hour }},
+		{[][]string{{"--cancel-grace", "5m"}}, "PREFECT_KEDA_CANCEL_GRACE=5m", "6m", func(r *reached) { r.Launcher.Rules.CancelGrace = 5 * time.Minute }},
+		{[][]string{{"--finished-grace", "20m"}}, "PREFECT_KEDA_FINISHED_GRACE=20m", "6m", func(r *reached) { r.Launcher.Rules.FinishedGrace = 20 * time.Minute }},
 		{[][]string{{"--pod-retries"}}, "PREFECT_KEDA_POD_RETRIES=true", "false", func(r *reached) { r.Launcher.Rules.PodRetries = true }},
 		{[][]string{{"--keep-failed-jobs"}}, "PREFECT_KEDA_KEEP_FAILED_JOBS=true", "false", func(r *reached) { r.Launcher.KeepFailed = true }},
 		{[][]string{{"--failed-log-lines", "7"}}, "PREFECT_KEDA_FAILED_LOG_LINES=7", "8", func(r *reached) { r.Launcher.LogLines = 7 }},

@@ -192,7 +192,9 @@ func launcherOptions(s config.Launcher, name string, log *slog.Logger, registry 
 }
 
 func rules(t config.Trouble) trouble.Rules {
-	return trouble.Rules{Grace: t.PodGrace, PendingFor: t.PendingTimeout, PodRetries: t.PodRetries}
+	return trouble.Rules{
+		Grace: t.PodGrace, PendingFor: t.PendingTimeout, CancelGrace: t.CancelGrace, FinishedGrace: t.FinishedGrace, PodRetries: t.PodRetries,
+	}
 }
 
 func jobSettings(s config.Launcher) job.Settings {

@@ -31,6 +31,8 @@ func TestRulesAreOne(t *testing.T) {
 		{"staleness and time-out", []string{"PREFECT__CLOUD__REQUEST_TIMEOUT=1", "PREFECT_KEDA_MAX_STALENESS=6s"}, "PREFECT_KEDA_MAX_STALENESS=5s", false, true},
 		{"request time-out", []string{"PREFECT__CLOUD__REQUEST_TIMEOUT=0.1"}, "PREFECT__CLOUD__REQUEST_TIMEOUT=0.09", false, true},
 		{"pod grace", []string{"PREFECT_KEDA_POD_GRACE=1s", "PREFECT_KEDA_PENDING_TIMEOUT=1001ms"}, "PREFECT_KEDA_PENDING_TIMEOUT=1s", true, true},
+		{"cancel grace", []string{"PREFECT_KEDA_CANCEL_GRACE=1m"}, "PREFECT_KEDA_CANCEL_GRACE=59s", true, true},
+		{"finished grace", []string{"PREFECT_KEDA_FINISHED_GRACE=1m"}, "PREFECT_KEDA_FINISHED_GRACE=59s", true, true},
 		{"time to live", []string{"PREFECT_KEDA_JOB_TTL=" + (job.MinTTLSeconds * time.Second).String()}, "PREFECT_KEDA_JOB_TTL=" + (job.MinTTLSeconds*time.Second - 1).String(), true, false},
 		{"the longest time to live", []string{"PREFECT_KEDA_JOB_TTL=8760h"}, "PREFECT_KEDA_JOB_TTL=8761h", true, false},
 		{"concurrency", []string{"PREFECT_KEDA_CONCURRENCY=1000"}, "PREFECT_KEDA_CONCURRENCY=1001", true, false},

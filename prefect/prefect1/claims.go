@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -155,9 +156,21 @@ func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, message string) 
 	return nil
 }
 
+// Cancel sets the run Cancelled with a message for its author.
+func (c *Client) Cancel(ctx context.Context, run prefect.FlowRun, message string) error {
+	state, err := encode(newState(prefect.Cancelled, storable(message)))
+	if err == nil {
+		err = c.setFlowRunState(ctx, run.ID, nil, state)
+	}
+	if err != nil {
+		return fmt.Errorf("set flow run %s Cancelled: %w", run.ID, err)
+	}
+	return nil
+}
+
 // HandBack puts a claimed run back in the queue, due at the given time: the run
 // itself, or of a Running run the tasks that were claimed, which run must hold
-// as they were before the claim.
+// as they were before the claim. How often its pods never began goes with it.
 func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
 	var err error
 	switch {
@@ -167,7 +180,7 @@ func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time
 		err = c.handBackTasks(ctx, run, at, message)
 	default:
 		var state json.RawMessage
-		if state, err = rescheduled(run.State, at, message); err == nil {
+		if state, err = rescheduled(run.State, at, message, run.Returned); err == nil {
 			err = c.setFlowRunState(ctx, run.ID, nil, state)
 		}
 	}
@@ -183,7 +196,7 @@ func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time
 	}
 	for tasks := run.DueTasks; len(tasks) > 0; {
 		states, err := taskStates(tasks, func(t prefect.TaskRun) (taskRunState, error) {
-			state, err := rescheduled(t.State, at, message)
+			state, err := rescheduled(t.State, at, message, 0)
 			return taskRunState{Task_run_id: t.ID, State: state}, err
 		})
 		if err != nil {
@@ -199,11 +212,15 @@ func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time
 
 // rescheduled is the state a run was claimed from, due at another time. What it
 // carries (a retry's count, cached inputs) comes back with it. Paused, Queued
-// and Resume come back as Scheduled, so that the run waits for nobody.
-func rescheduled(from prefect.State, at time.Time, message string) (json.RawMessage, error) {
+// and Resume come back as Scheduled, so that the run waits for nobody. returned is
+// noted unless it is zero.
+func rescheduled(from prefect.State, at time.Time, message string, returned int) (json.RawMessage, error) {
 	before := object(innermost(from.Opaque))
 	state := newState(prefect.Scheduled, storable(message))
 	state.StartTime = formatTime(at)
+	if returned > 0 {
+		state.Context = map[string]int{returnedKey: returned}
+	}
 	fresh, err := encode(state)
 	if err != nil || !prefect.StateType(text(before["type"])).IsScheduled() {
 		return fresh, err
@@ -217,7 +234,7 @@ func rescheduled(from prefect.State, at time.Time, message string) (json.RawMess
 				kept[key] = value
 			}
 		case "context":
-			if kept[key], err = withoutClaim(value); err != nil {
+			if kept[key], err = contextAfter(value, returned); err != nil {
 				return nil, err
 			}
 		default:
@@ -227,13 +244,20 @@ func rescheduled(from prefect.State, at time.Time, message string) (json.RawMess
 	return encode(kept)
 }
 
-// withoutClaim is a state's context less what a claim of ours left in it.
-func withoutClaim(context json.RawMessage) (json.RawMessage, error) {
+// contextAfter is a state's context less what a claim of ours left in it, with how
+// often the run was returned unless that is zero.
+func contextAfter(context json.RawMessage, returned int) (json.RawMessage, error) {
 	m := object(context)
-	if _, found := m[claimKey]; !found {
+	if _, found := m[claimKey]; !found && returned == 0 {
 		return context, nil
 	}
+	if m == nil {
+		m = map[string]json.RawMessage{}
+	}
 	delete(m, claimKey)
+	if returned > 0 {
+		m[returnedKey] = json.RawMessage(strconv.Itoa(returned))
+	}
 	return encode(m)
 }
 

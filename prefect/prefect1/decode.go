@@ -136,6 +136,19 @@ func claimIn(raw json.RawMessage) *prefect.Claim {
 	}
 }
 
+// returnedKey is where in a Scheduled state's context lies how often the run was
+// handed back because its pods never began. A claim wraps that state.
+const returnedKey = "prefect_keda_returned"
+
+// returnedOf is that number. A context that holds none, or nonsense, says zero.
+func returnedOf(serialized json.RawMessage) int {
+	var n int
+	if json.Unmarshal(object(object(innermost(serialized))["context"])[returnedKey], &n) != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
 // innermost unwraps the states that only wrap another (prefect1-spec §2.1): what
 // a claim stores is the state the run really was in. JSON null when there is
 // none.
@@ -187,6 +200,7 @@ func flowRunOf(row retryFields, at time.Time) (prefect.FlowRun, error) {
 	switch run.State.Type {
 	case prefect.Submitted:
 		run.Claim = claimOf(row.Serialized_state)
+		run.Returned = returnedOf(row.Serialized_state)
 	case prefect.Running:
 		if run.DueTasks = dueTasksOf(row); len(run.DueTasks) > 0 {
 			run.LastClaim = row.claim()

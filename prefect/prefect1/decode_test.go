@@ -117,7 +117,7 @@ func FuzzState(f *testing.F) {
 		claimOf(raw)
 		for _, written := range []func() (json.RawMessage, error){
 			func() (json.RawMessage, error) { return submittedState("m", state, prefect.Claim{Job: "j"}) },
-			func() (json.RawMessage, error) { return rescheduled(state, at, "m") },
+			func() (json.RawMessage, error) { return rescheduled(state, at, "m", 1) },
 		} {
 			out, err := written()
 			if err != nil || !json.Valid(out) {

@@ -272,12 +272,14 @@ func labelFilter(labels []string) json.RawMessage {
 	return filter
 }
 
-func scheduledStates() []string {
-	var names []string
-	for _, s := range prefect.ScheduledFamily() {
-		names = append(names, string(s))
+func scheduledStates() []string { return names(prefect.ScheduledFamily()) }
+
+func names(states []prefect.StateType) []string {
+	all := make([]string, 0, len(states))
+	for _, s := range states {
+		all = append(all, string(s))
 	}
-	return names
+	return all
 }
 
 func retryUntil() string { return formatTime(time.Now().Add(-retryMargin)) }

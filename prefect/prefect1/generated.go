@@ -162,6 +162,7 @@ type __superviseInput struct {
 	Tenant      string          `json:"tenant"`
 	Troubled    json.RawMessage `json:"troubled"`
 	Active      json.RawMessage `json:"active"`
+	Ending      []string        `json:"ending"`
 	Scheduled   []string        `json:"scheduled"`
 	SilentSince string          `json:"silentSince"`
 	Limit       int             `json:"limit"`
@@ -175,6 +176,9 @@ func (v *__superviseInput) GetTroubled() json.RawMessage { return v.Troubled }
 
 // GetActive returns __superviseInput.Active, and is useful for accessing the field via an interface.
 func (v *__superviseInput) GetActive() json.RawMessage { return v.Active }
+
+// GetEnding returns __superviseInput.Ending, and is useful for accessing the field via an interface.
+func (v *__superviseInput) GetEnding() []string { return v.Ending }
 
 // GetScheduled returns __superviseInput.Scheduled, and is useful for accessing the field via an interface.
 func (v *__superviseInput) GetScheduled() []string { return v.Scheduled }
@@ -905,16 +909,16 @@ func (v *setTaskRunStatesSet_task_run_statesSet_task_run_states_payload) GetStat
 
 // superviseResponse is returned by supervise on success.
 type superviseResponse struct {
-	Troubled  []jobRunFields            `json:"troubled"`
-	Cancelled []jobRunFields            `json:"cancelled"`
-	Silent    []superviseSilentFlow_run `json:"silent"`
+	Troubled []jobRunFields            `json:"troubled"`
+	Ending   []jobRunFields            `json:"ending"`
+	Silent   []superviseSilentFlow_run `json:"silent"`
 }
 
 // GetTroubled returns superviseResponse.Troubled, and is useful for accessing the field via an interface.
 func (v *superviseResponse) GetTroubled() []jobRunFields { return v.Troubled }
 
-// GetCancelled returns superviseResponse.Cancelled, and is useful for accessing the field via an interface.
-func (v *superviseResponse) GetCancelled() []jobRunFields { return v.Cancelled }
+// GetEnding returns superviseResponse.Ending, and is useful for accessing the field via an interface.
+func (v *superviseResponse) GetEnding() []jobRunFields { return v.Ending }
 
 // GetSilent returns superviseResponse.Silent, and is useful for accessing the field via an interface.
 func (v *superviseResponse) GetSilent() []superviseSilentFlow_run { return v.Silent }
@@ -1629,11 +1633,11 @@ func setTaskRunStates(
 
 // The query executed by supervise.
 const supervise_Operation = `
-query supervise ($tenant: uuid!, $troubled: uuid_comparison_exp!, $active: uuid_comparison_exp!, $scheduled: [String!]!, $silentSince: timestamptz!, $limit: Int!) {
+query supervise ($tenant: uuid!, $troubled: uuid_comparison_exp!, $active: uuid_comparison_exp!, $ending: [String!]!, $scheduled: [String!]!, $silentSince: timestamptz!, $limit: Int!) {
 	troubled: flow_run(where: {tenant_id:{_eq:$tenant},id:$troubled}) {
 		... jobRunFields
 	}
-	cancelled: flow_run(where: {tenant_id:{_eq:$tenant},id:$active,state:{_eq:"Cancelled"}}) {
+	ending: flow_run(where: {tenant_id:{_eq:$tenant},id:$active,state:{_in:$ending}}) {
 		... jobRunFields
 	}
 	silent: flow_run(where: {tenant_id:{_eq:$tenant},state:{_in:["Running","Cancelling"]},heartbeat:{_lte:$silentSince},_not:{task_runs:{state:{_in:$scheduled}}}}, order_by: [{state_timestamp:asc},{id:asc}], limit: $limit) {
@@ -1655,7 +1659,7 @@ fragment lastSubmission on flow_run {
 `
 
 // What the runs of Jobs are at: of Jobs in trouble, of Jobs that still run (only
-// a cancelled run matters there), and runs that give no sign of life and do not
+// those that should end matter there), and runs that give no sign of life and do not
 // wait for a retry, with how they were last submitted. Asked about twice a minute.
 func supervise(
 	ctx_ context.Context,
@@ -1663,6 +1667,7 @@ func supervise(
 	tenant string,
 	troubled json.RawMessage,
 	active json.RawMessage,
+	ending []string,
 	scheduled []string,
 	silentSince string,
 	limit int,
@@ -1674,6 +1679,7 @@ func supervise(
 			Tenant:      tenant,
 			Troubled:    troubled,
 			Active:      active,
+			Ending:      ending,
 			Scheduled:   scheduled,
 			SilentSince: silentSince,
 			Limit:       limit,

@@ -14,7 +14,7 @@ import (
 const silentFor = 2 * time.Minute
 
 // Supervise asks, in one request, what the runs of Jobs are at: what has become
-// of those in trouble, which of those with an active Job are cancelled, and which
+// of those in trouble, which of those with an active Job should end, and which
 // runs of ours have fallen silent. Ids that are none are left out: anybody may
 // have labelled a Job.
 func (c *Client) Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error) {
@@ -32,7 +32,7 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	}
 	silentSince := formatTime(time.Now().Add(-silentFor))
 	rows, err := read(ctx, func(ctx context.Context) (*superviseResponse, error) {
-		return supervise(ctx, c.wire, tenant, idFilter("_in", troubled), idFilter("_in", active), scheduledStates(), silentSince, maxObserved)
+		return supervise(ctx, c.wire, tenant, idFilter("_in", troubled), idFilter("_in", active), endingStates(), scheduledStates(), silentSince, maxObserved)
 	})
 	if err != nil {
 		return prefect.Supervision{}, err
@@ -51,8 +51,8 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	for _, row := range rows.Troubled {
 		add(&s.Troubled, row, prefect.Claim{})
 	}
-	for _, row := range rows.Cancelled {
-		add(&s.Cancelled, row, prefect.Claim{})
+	for _, row := range rows.Ending {
+		add(&s.Ending, row, prefect.Claim{})
 	}
 	for _, row := range rows.Silent {
 		// Who else submits runs looks after them.
@@ -62,6 +62,9 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	}
 	return s, nil
 }
+
+// endingStates are those of runs whose Jobs should end.
+func endingStates() []string { return names(append(prefect.FinishedFamily(), prefect.Cancelling)) }
 
 // idFilter compares the id column with ids, less what is none.
 func idFilter(operator string, ids []string) json.RawMessage {

@@ -61,8 +61,10 @@ func TestSupervise(t *testing.T) {
 	api.SetHeartbeat(ended, old)
 	cancelled := started("cancelled", true)
 	set(t, api, cancelled, "Cancelled")
+	stopping := started("told to stop", true)
+	set(t, api, stopping, "Cancelling")
 
-	got, err := c.Supervise(t.Context(), []string{"not-an-id", lively, ended, idOf(1)}, []string{silent, cancelled, lively})
+	got, err := c.Supervise(t.Context(), []string{"not-an-id", lively, ended, idOf(1)}, []string{silent, cancelled, lively, ended, stopping})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,11 +77,11 @@ func TestSupervise(t *testing.T) {
 		return r
 	}
 	want := prefect.Supervision{
-		Troubled:  []prefect.JobRun{row("ended", prefect.Success), row("lively", prefect.Running)},
-		Cancelled: []prefect.JobRun{row("cancelled", prefect.Cancelled)},
-		Silent:    []prefect.JobRun{claimed("cancelling", prefect.Cancelling), claimed("silent", prefect.Running)},
+		Troubled: []prefect.JobRun{row("ended", prefect.Success), row("lively", prefect.Running)},
+		Ending:   []prefect.JobRun{row("cancelled", prefect.Cancelled), row("ended", prefect.Success), row("told to stop", prefect.Cancelling)},
+		Silent:   []prefect.JobRun{claimed("cancelling", prefect.Cancelling), claimed("silent", prefect.Running)},
 	}
-	for _, rows := range [][]prefect.JobRun{got.Troubled, got.Cancelled, got.Silent} {
+	for _, rows := range [][]prefect.JobRun{got.Troubled, got.Ending, got.Silent} {
 		for i := range rows {
 			rows[i].ID = names[rows[i].ID]
 			if since := time.Since(rows[i].StateAt); since < 0 || since > time.Hour {

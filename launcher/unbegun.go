@@ -1,0 +1,78 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+// maxReturns is how often a run is put back in the queue because none of its pods
+// began the flow. How often it was, its state says.
+const maxReturns = 3
+
+// isTakenByAnother reports whether Kubernetes has replaced the pods that never
+// began, or are gone, and another one executes the run. Of a Running run that has
+// to be the one which set it so.
+func (p *patient) isTakenByAnother() bool {
+	if !p.finding.Unbegun || trouble.Finished(p.job) {
+		return false
+	}
+	return slices.ContainsFunc(p.pods, func(pod *corev1.Pod) bool {
+		switch began := trouble.FlowBegan(pod); {
+		case !trouble.Executes(pod):
+			return false
+		case p.run.State.Type == prefect.Submitted:
+			return true
+		default:
+			return p.run.State.Type == prefect.Running && !began.IsZero() && p.run.StateAt.After(began)
+		}
+	})
+}
+
+// returnUnbegun puts a run back in the queue that is Submitted and of which no pod
+// is there any more, and then stops its Job. If we die in between, the run is due
+// with a Job that may yet take it, or with one that has ended.
+//
+// The run was read before its pods were listed, so a pod that Kubernetes made since
+// has to set the run Running in less time than it needs to start, to be overwritten.
+func (l *Launcher) returnUnbegun(ctx context.Context, e *errand, p *patient) outcome {
+	run := e.Run
+	run.Returned++
+	e.handBack = fmt.Sprintf("No pod of Job %s began the flow, so the run was put back in the queue (%d of at most %d times): %s",
+		p.job.Name, run.Returned, maxReturns, whyUnbegun(p))
+	at := time.Now().Add(handBackDelay)
+	if err := l.inTime(ctx, e, func(ctx context.Context) error { return l.backend.HandBack(ctx, run, at, e.handBack) }); err != nil {
+		return l.refusedByPrefect(ctx, e, p, err)
+	}
+	lines, after := l.story(ctx, p)
+	for i := range lines {
+		if lines[i].Level == prefect.Error {
+			lines[i].Level = prefect.Warning
+		}
+	}
+	lines = append(lines, prefect.LogEntry{FlowRunID: run.ID, Name: infraLogger, Level: prefect.Warning, Message: e.handBack, Time: time.Now()})
+	if err := l.tell(ctx, lines); err == nil {
+		p.note = after
+	}
+	l.metrics.totals.handedBack.Add(1)
+	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
+	p.finding.Kind = superseded
+	return l.dispose(ctx, e, p, returned)
+}
+
+// whyUnbegun is what Kubernetes says of the first pod, or of them all.
+func whyUnbegun(p *patient) string {
+	for _, pod := range p.pods {
+		if said := strings.Trim(pod.Status.Reason+": "+pod.Status.Message, ": "); said != "" && slices.Contains(p.finding.Pods, pod.Name) {
+			return said
+		}
+	}
+	return p.finding.Message
+}

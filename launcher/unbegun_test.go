@@ -1,0 +1,165 @@
+package launcher
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+func rejected() corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodFailed, Reason: "NodeShutdown", Message: "Pod was rejected as the node is shutting down."}
+}
+
+// podNamed gives a pod of the run's Job another name.
+func podNamed(name string, p *corev1.Pod) *corev1.Pod {
+	p.Name, p.UID = name, types.UID("uid of "+name)
+	return p
+}
+
+// Nodes that reject every pod of a run have it put back in the queue three times,
+// each time with another Job, and then failed.
+func TestRunWhosePodsNeverBegin(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now()))
+		var created []string
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout, o.DeleteFinished = time.Hour, true
+			client.PrependReactor("create", "jobs", func(a clienttesting.Action) (bool, runtime.Object, error) {
+				j := a.(clienttesting.CreateAction).GetObject().(*batchv1.Job)
+				created = append(created, j.Name)
+				j.UID, j.CreationTimestamp = types.UID(j.Name), metav1.Now()
+				p := podNamed(fmt.Sprint("pod-", len(created)), podOf("r", rejected()))
+				p.OwnerReferences[0].Name, p.OwnerReferences[0].UID = j.Name, j.UID
+				return false, nil, client.Tracker().Add(p)
+			})
+		})
+		time.Sleep(15 * time.Minute)
+		synctest.Wait()
+		once := []string{"claim r Submitted", "hand back r Scheduled"}
+		want := slices.Concat(once, once, once, []string{"claim r Submitted", "fail r Failed"})
+		if d := cmp.Diff(want, m.writes); d != "" {
+			t.Errorf("writes (-want +got):\n%s\n%s", d, b.logs)
+		}
+		if got, want := m.get("r").State.Message, "Kubernetes Error: pods ['pod-4'] failed for this job; none began the flow, though the run was put back in the queue 3 times"; got != want {
+			t.Errorf("the run failed with %q, want %q", got, want)
+		}
+		if n := len(slices.Compact(slices.Sorted(slices.Values(created)))); n != 4 || len(b.jobs()) != 0 {
+			t.Errorf("%d Jobs of different names were created, want 4; there are %d", n, len(b.jobs()))
+		}
+		var told []string
+		for _, line := range m.infraLines("r") {
+			if strings.Contains(line, "put back") {
+				told = append(told, line)
+			}
+		}
+		const because = ": NodeShutdown: Pod was rejected as the node is shutting down."
+		for i, line := range told {
+			if want := fmt.Sprintf("WARNING No pod of Job %s began the flow, so the run was put back in the queue (%d of at most 3 times)%s", created[i], i+1, because); line != want {
+				t.Errorf("told %q, want %q", line, want)
+			}
+		}
+		if len(told) != 3 {
+			t.Errorf("told %q", told)
+		}
+		b.stop()
+	})
+}
+
+// A pod that never began says nothing of its flow, whatever comes after it.
+func TestPodsThatNeverBegan(t *testing.T) {
+	began := func(ago time.Duration) corev1.PodStatus {
+		s := running()
+		s.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(time.Now().Add(-ago))
+		return s
+	}
+	active := func(failed int32) func(*batchv1.Job) {
+		return func(j *batchv1.Job) { j.Status = batchv1.JobStatus{Active: 1, Failed: failed} }
+	}
+	const podsFailed = "Failed Kubernetes Error: pods ['pod-r'] failed for this job"
+	for name, tc := range map[string]struct {
+		state   prefect.StateType
+		objects func() []any
+		want    string
+		job     string
+	}{
+		"another pod is made": {
+			prefect.Submitted, func() []any {
+				return []any{jobOfRun("r", active(1)), podOf("r", rejected()), podNamed("pod-2", podOf("r", corev1.PodStatus{Phase: corev1.PodPending}))}
+			}, "Submitted ", "as it was",
+		},
+		"another pod is made, and the first is gone": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", running()))} }, "Submitted ", "as it was",
+		},
+		"another pod has taken the run": {
+			prefect.Running, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", began(2*time.Second)))} }, "Running ", "as it was",
+		},
+		"the pod that had taken the run is gone": {
+			prefect.Running, func() []any {
+				return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", began(-2*time.Second)))}
+			},
+			"Failed Kubernetes Error: 1 pods failed for this job and are gone", "gone",
+		},
+		"the flow of another pod has ended": {
+			prefect.Running, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", besideProxy(died(0), lives()))} },
+			"Failed Kubernetes Error: 1 pods failed for this job and are gone", "gone",
+		},
+		"no other pod is made": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} },
+			"Scheduled No pod of Job job-r began the flow, so the run was put back in the queue (1 of at most 3 times): NodeShutdown: Pod was rejected as the node is shutting down.", "gone",
+		},
+		"they are gone and the Job is given up": {
+			prefect.Submitted, func() []any { return []any{jobOfRun("r", givenUp)} },
+			"Scheduled No pod of Job job-r began the flow, so the run was put back in the queue (1 of at most 3 times): Kubernetes Error: Job job-r failed: BackoffLimitExceeded", "gone",
+		},
+		"of a run that is Running": {
+			prefect.Running, func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} }, podsFailed, "gone",
+		},
+		"one that had begun": {
+			prefect.Submitted, func() []any {
+				status := oomKilled()
+				status.Reason = "Evicted"
+				return []any{jobOfRun("r", active(1)), podOf("r", status)}
+			}, podsFailed, "gone",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := run("r").in(tc.state)
+				if tc.state == prefect.Submitted {
+					r.Claim = &prefect.Claim{Launcher: "l", Namespace: "flows", Job: "job-r", Attempt: "v1"}
+				}
+				m := newMemory(r)
+				b := start(t, m, func(o *Options, client *fake.Clientset) {
+					o.IdleTimeout, o.DeleteFinished = time.Hour, true
+					add(t, client, tc.objects()...)
+				})
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				if got := fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message); got != tc.want {
+					t.Errorf("the run is %q, want %q\n%s", got, tc.want, b.logs)
+				}
+				if got := b.fate("job-r"); got != tc.job {
+					t.Errorf("the Job is %s, want %s", got, tc.job)
+				}
+				if n := m.count("read"); n > 3 {
+					t.Errorf("the run was read %d times in 20 s", n)
+				}
+				b.stop()
+			})
+		})
+	}
+}

@@ -1,0 +1,65 @@
+package trouble
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// failed goes by pods as well as by the Job's own verdict, as the agent did. Of a
+// flow that failed in a pod that others keep alive Kubernetes will never say so.
+func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bool) {
+	verdict := condition(j, batchv1.JobFailed)
+	byPods := verdict != nil || !r.PodRetries
+	f := Finding{Kind: Failed, Final: true, Unbegun: true}
+	for _, p := range pods {
+		from := Ended(p)
+		switch {
+		case note.IsPast(p):
+			continue
+		case p.Status.Phase == corev1.PodFailed && byPods:
+		case isDead(p) && byPods:
+		case isDead(p):
+			from = from.Add(r.Grace) // the others may be about to end, and then Kubernetes sees to it
+		default:
+			continue
+		}
+		f.Pods, f.From, f.Unbegun = append(f.Pods, p.Name), earlier(f.From, from), f.Unbegun && isUnbegun(p)
+	}
+	switch {
+	case len(f.Pods) > 0:
+		f.Message = fmt.Sprintf("Kubernetes Error: pods ['%s'] failed for this job", strings.Join(f.Pods, "', '"))
+	case verdict != nil:
+		// Its pods are gone, as after activeDeadlineSeconds.
+		f.From = verdict.LastTransitionTime.Time
+		f.Message = "Kubernetes Error: " + sentence("Job "+j.Name+" failed", verdict.Reason, verdict.Message)
+		f.Unbegun = verdict.Reason == batchv1.JobReasonBackoffLimitExceeded && !slices.ContainsFunc(pods, hasBegun)
+	case byPods && int(j.Status.Failed) > len(note.Past):
+		f.From = j.CreationTimestamp.Time
+		f.Message = fmt.Sprintf("Kubernetes Error: %d pods failed for this job and are gone", j.Status.Failed)
+	default:
+		return Finding{}, false
+	}
+	return f, true
+}
+
+func hasBegun(p *corev1.Pod) bool { return flowOf(p).hasBegun() }
+
+// Ended is when the last container of a pod has ended; when it was created if
+// none is known to have run.
+func Ended(p *corev1.Pod) time.Time {
+	var at time.Time
+	for _, c := range p.Status.ContainerStatuses {
+		if t := c.State.Terminated; t != nil {
+			at = later(at, t.FinishedAt.Time)
+		}
+	}
+	if at.IsZero() {
+		at = p.CreationTimestamp.Time
+	}
+	return at
+}
