@@ -11,7 +11,8 @@ import (
 )
 
 // guardsFile lists guards as hunks of a patch. Their first lines say no line
-// numbers, which go stale, but which test is to notice and why it matters.
+// numbers, which go stale, but which test is to notice, of the file's package or of
+// the one before the slash, and why it matters.
 const guardsFile = "hack/mutate/guards.diff"
 
 // hunk is lines that a file must have once and those that take their place.
@@ -21,7 +22,7 @@ type hunk struct {
 }
 
 func parseHunks(text string) ([]hunk, error) {
-	head := regexp.MustCompile(`^@@ (\S+\.go) (Test\w+) @@ (.+)$`)
+	head := regexp.MustCompile(`^@@ (\S+\.go) ((?:\S+/)?Test\w+) @@ (.+)$`)
 	var all []hunk
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
@@ -71,5 +72,9 @@ func (h hunk) in(src []byte) (m mutant, fits bool) {
 	at := bytes.Index(src, whole) + 1
 	fits = at > 0 && h.old != "" && h.old != h.new && bytes.LastIndex(src, whole)+1 == at
 	line := 1 + bytes.Count(src[:at], []byte("\n"))
-	return mutant{file: h.file, line: line, change: h.why, test: h.test, from: at, to: at + len(h.old), text: h.new}, fits
+	pkg, test := filepath.Split(h.test)
+	if pkg == "" {
+		pkg = filepath.Dir(h.file)
+	}
+	return mutant{file: h.file, line: line, change: h.why, pkg: filepath.Clean(pkg), test: test, from: at, to: at + len(h.old), text: h.new}, fits
 }

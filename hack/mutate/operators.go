@@ -19,8 +19,8 @@ type mutant struct {
 	change   string
 	from, to int
 	text     string
-	// test of a guard, which must notice.
-	test string
+	// pkg's tests are to notice; of a guard this one.
+	pkg, test string
 }
 
 func (m mutant) String() string { return fmt.Sprintf("%s:%d: %s", m.file, m.line, m.change) }
@@ -116,7 +116,7 @@ func (s *surgeon) code(n ast.Node) string { return string(s.src[s.at(n.Pos()):s.
 
 func (s *surgeon) add(n ast.Node, text, change string) {
 	s.found = append(s.found, mutant{
-		file: s.file, line: s.fset.Position(n.Pos()).Line, change: change,
+		file: s.file, pkg: filepath.Dir(s.file), line: s.fset.Position(n.Pos()).Line, change: change,
 		from: s.at(n.Pos()), to: s.at(n.End()), text: text,
 	})
 }

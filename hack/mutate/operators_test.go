@@ -117,14 +117,13 @@ func TestGuardsFitTheTree(t *testing.T) {
 
 func hasTest(t *testing.T, g mutant) bool {
 	t.Helper()
-	dir := g.file[:strings.LastIndex(g.file, "/")]
-	entries, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(g.pkg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), "_test.go") {
-			text, err := os.ReadFile(dir + "/" + e.Name())
+			text, err := os.ReadFile(g.pkg + "/" + e.Name())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -89,7 +89,7 @@ func (t *trial) isNoticed(ctx context.Context, m mutant) (bool, error) {
 	if err := errors.Join(err, os.WriteFile(broken, m.apply(src), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return false, fmt.Errorf("write the mutant: %w", err)
 	}
-	if out, err := command(ctx, "", "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", tests, "./"+filepath.Dir(m.file)); err != nil {
+	if out, err := command(ctx, "", "go", "test", "-c", "-vet=off", "-ldflags=-w", "-overlay", overlay, "-o", tests, "./"+m.pkg); err != nil {
 		return false, errors.Join(ctx.Err(), fmt.Errorf("%w: %w\n%s", errNotBuilt, err, out))
 	}
 	stages := []string{"-test.skip=" + t.last, "-test.run=" + t.last}
@@ -99,7 +99,7 @@ func (t *trial) isNoticed(ctx context.Context, m mutant) (bool, error) {
 	for _, which := range stages {
 		// A broken test may ask for all the memory there is, or never end.
 		const limited = `ulimit -v 8000000 2>/dev/null; exec "$@"`
-		_, err := command(ctx, filepath.Dir(m.file), "sh", "-c", limited, "sh", tests, "-test.failfast", "-test.timeout="+(4*t.took+time.Minute).String(), which)
+		_, err := command(ctx, m.pkg, "sh", "-c", limited, "sh", tests, "-test.failfast", "-test.timeout="+(4*t.took+time.Minute).String(), which)
 		if err != nil {
 			return true, ctx.Err()
 		}

@@ -416,22 +416,34 @@ func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
 	}
 }
 
-// A claim may be sent right away only for what was read right before.
-func TestEachPageIsAsOldAsItsOwnRequest(t *testing.T) {
-	api := newFakeAPI(t, answers{"dueRuns": pages(150)})
-	before := time.Now()
-	runs, err := due(t, api.client(t), nil, noon, 1000)
-	if err != nil || len(runs) != 150 {
-		t.Fatal(len(runs), err)
+// A claim may be sent right away only for what was read right before: a run is as old
+// as the request for it was when it left, and each page has a request of its own.
+func TestRunIsAsOldAsItsRequest(t *testing.T) {
+	var arrived []time.Time
+	noting := func(a answer) answer {
+		return func(w http.ResponseWriter, r request) {
+			arrived = append(arrived, time.Now())
+			a(w, r)
+		}
 	}
-	first, second := runs[0].ReadAt, runs[149].ReadAt
-	if !before.Before(first) || !first.Before(second) || !second.Before(time.Now()) {
-		t.Errorf("asked at %s, pages read at %s and %s", before, first, second)
+	row := strings.Replace(scheduled(-1, `[]`), idOf(-1), runID, 1)
+	api := newFakeAPI(t, answers{"dueRuns": noting(pages(150)), "flowRun": noting(ok(`{"flow_run":[` + row + `]}`))})
+	c := api.client(t)
+	began := time.Now()
+	runs, err := due(t, c, nil, noon, 1000)
+	if err != nil || len(runs) != 150 || len(arrived) != 2 {
+		t.Fatal(len(runs), len(arrived), err)
 	}
 	for i, r := range runs {
-		if want := []time.Time{first, second}[i/100]; !r.ReadAt.Equal(want) {
-			t.Errorf("run %d was read at %s, want %s", i, r.ReadAt, want)
+		page := i / 100
+		if after := [...]time.Time{began, arrived[0]}[page]; !r.ReadAt.After(after) || !r.ReadAt.Before(arrived[page]) {
+			t.Fatalf("run %d was read at %s, want it between %s and %s, when its page was asked for", i, r.ReadAt, after, arrived[page])
 		}
+	}
+	began = time.Now()
+	run, err := c.FlowRun(t.Context(), runID)
+	if err != nil || !run.ReadAt.After(began) || !run.ReadAt.Before(arrived[2]) {
+		t.Errorf("the run was read at %s, want it between %s and %s (%v)", run.ReadAt, began, arrived[2], err)
 	}
 }
 
