@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/check"
@@ -61,13 +62,13 @@ func (b *bench) waitForRole() {
 		b.t.Fatal(err)
 	}
 	b.Eventually(30*time.Second, "the API server heeds the Role", func(ctx context.Context) (string, bool) {
-		_, err := client.NamespaceUID(ctx, b.Namespace)
+		_, err := client.NamespaceUID(ctx, b.Flows)
 		return fmt.Sprint(err), err == nil
 	})
 }
 
 func (b *bench) settings() job.Settings {
-	return job.Settings{Namespace: b.Namespace, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
+	return job.Settings{Namespace: b.Flows, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
 }
 
 // launcher is ready to run; with idle it leaves when nothing is due any more.
@@ -82,12 +83,12 @@ func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
 		b.t.Fatal(err)
 	}
 	l, err := launcher.New(launcher.Options{
-		Name: name, Namespace: b.Namespace, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
+		Name: name, Namespace: b.Flows, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
 	}, backend, job.Renderer{Settings: b.settings()}, launcher.Kubernetes{
-		Jobs: client.Jobs(b.Namespace), Pods: client.Pods(b.Namespace), Events: client.Events(b.Namespace), Log: client.Logs(b.Namespace),
-		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, b.Namespace) },
+		Jobs: client.Jobs(b.Flows), Pods: client.Pods(b.Flows), Events: client.Events(b.Flows), Log: client.Logs(b.Flows),
+		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, b.Flows) },
 		MayUse: func(ctx context.Context, account string) (bool, error) {
-			return kube.MayUse(ctx, client.Reviews(), b.Namespace, account)
+			return kube.MayUse(ctx, client.Reviews(), b.Flows, account)
 		},
 	})
 	if err != nil {
@@ -157,7 +158,7 @@ func TestRoleOfTheManifestsSuffices(t *testing.T) {
 	b.waitForState(runs, "Submitted")
 	b.WaitForJobs(runs, time.Minute)
 	b.AssertOneJobEach(runs)
-	if err := checkAccess(t.Context(), b.config, kube.LauncherPermissions(), b.Namespace); err != nil {
+	if err := checkAccess(t.Context(), b.config, kube.LauncherPermissions(), b.Flows); err != nil {
 		t.Error(err)
 	}
 }
@@ -168,14 +169,14 @@ func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
 	b := newBench(t)
 	scaler := rest.CopyConfig(suite.Config)
 	scaler.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":" + product.Scaler
-	if err := checkAccess(t.Context(), scaler, kube.ScalerPermissions(), b.Namespace); err != nil {
+	if err := checkAccess(t.Context(), scaler, kube.ScalerPermissions(), b.Flows); err != nil {
 		t.Error(err)
 	}
 	nobody := rest.CopyConfig(suite.Config)
 	nobody.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":default"
-	err := checkAccess(t.Context(), nobody, kube.LauncherPermissions(), b.Namespace)
+	err := checkAccess(t.Context(), nobody, kube.LauncherPermissions(), b.Flows)
 	var missing *kube.MissingError
-	if !errors.As(err, &missing) || len(missing.Missing[b.Namespace]) != len(kube.LauncherPermissions()) {
+	if !errors.As(err, &missing) || len(missing.Missing[b.Flows]) != len(kube.LauncherPermissions()) {
 		t.Errorf("without a Role: %v", err)
 	}
 }
@@ -193,7 +194,7 @@ func TestCheckCommand(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), binary, "check", "-o", "json",
 		"--kubeconfig", suite.Kubeconfig, "--as", b.config.Impersonate.UserName, "--launcher-namespace", b.Namespace,
 		"--backend", "server", "--api", b.url, "--label", "gpu",
-		"--namespace", b.Namespace, "--service-account-name", product.Launcher)
+		"--namespace", b.Flows)
 	cmd.Env = []string{"HOME=" + t.TempDir()}
 	out, err := cmd.Output()
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
@@ -216,7 +217,7 @@ func TestCheckCommand(t *testing.T) {
 	if got := found["due flow runs"]; !strings.HasPrefix(got, fmt.Sprintf("%d for the labels gpu", len(due))) {
 		t.Errorf("due flow runs: %s", got)
 	}
-	jobs, err := b.Client.BatchV1().Jobs(b.Namespace).List(t.Context(), metav1.ListOptions{})
+	jobs, err := b.Client.BatchV1().Jobs(b.Flows).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(jobs.Items) > 0 {
 		t.Errorf("check left Jobs: %v, %v", jobs.Items, err)
 	}
@@ -236,7 +237,7 @@ func TestLauncherWithoutItsRole(t *testing.T) {
 	b.config.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":default"
 	b.runs(prefecttest.Order{})
 	err := b.launcher("one", time.Hour).Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "Role in namespace "+b.Namespace) {
+	if err == nil || !strings.Contains(err.Error(), "Role in namespace "+b.Flows) {
 		t.Errorf("Run: %v; want an error that names the Role and the namespace", err)
 	}
 	if jobs := b.JobsOf(b.prefect.Runs()[0].ID); len(jobs) > 0 {
@@ -261,7 +262,7 @@ func TestNameThatExistsAlready(t *testing.T) {
 		if id == runs[1] {
 			j.Labels[job.LabelFlowRunID] = "of-another-run"
 		}
-		if _, err := b.Client.BatchV1().Jobs(b.Namespace).Create(t.Context(), j, metav1.CreateOptions{}); err != nil {
+		if _, err := b.Client.BatchV1().Jobs(b.Flows).Create(t.Context(), j, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -288,7 +289,7 @@ func TestFullQuota(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "no-jobs"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}},
 	}
-	quotas := b.Client.CoreV1().ResourceQuotas(b.Namespace)
+	quotas := b.Client.CoreV1().ResourceQuotas(b.Flows)
 	if _, err := quotas.Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -307,6 +308,42 @@ func TestFullQuota(t *testing.T) {
 	}
 	b.WaitForJobs(runs, time.Minute)
 	b.AssertOneJobEach(runs)
+}
+
+// Which service accounts an author may name is RBAC's to say: all by the Role of the
+// manifests, and those that the operator has named once there are resourceNames.
+func TestServiceAccountsThatAuthorsName(t *testing.T) {
+	b := newBench(t)
+	with := func(account string) []string {
+		config := framework.NoPods()
+		config["service_account_name"] = account
+		return b.runs(prefecttest.Order{RunConfig: config})
+	}
+	b.start(b.launcher("one", time.Hour))
+	open := with("data")
+	b.waitForState(open, "Submitted")
+	patch := `[{"op": "test", "path": "/rules/0/resources/0", "value": "serviceaccounts"}, {"op": "add", "path": "/rules/0/resourceNames", "value": ["default", "named"]}]`
+	if _, err := b.Client.RbacV1().Roles(b.Flows).Patch(t.Context(), product.Launcher, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	client, err := kube.NewClient(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Eventually(30*time.Second, "the API server heeds the Role", func(ctx context.Context) (string, bool) {
+		allowed, err := kube.MayUse(ctx, client.Reviews(), b.Flows, "other")
+		return fmt.Sprint(allowed, err), !allowed && err == nil
+	})
+	denied, named := with("other"), with("named")
+	b.waitForState(denied, "Failed")
+	b.waitForState(named, "Submitted")
+	if message := b.prefect.Runs(denied[0])[0].Message; !strings.Contains(message, "the service account other is not for flows here") {
+		t.Errorf("the author reads: %s", message)
+	}
+	if jobs := b.JobsOf(denied[0]); len(jobs) > 0 {
+		t.Errorf("Jobs of the refused run: %v", jobs)
+	}
+	b.AssertOneJobEach(append(open, named...))
 }
 
 // What only the API server finds wrong with a Job, its run's author reads.

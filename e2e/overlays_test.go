@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // Real KEDA and the scaler know each other by their certificates: it polls, it
-// listens, and it scales from zero and back.
+// listens, and it scales from zero and back. A flow cannot have the host.
 func TestHardenedOverlayScalesOverMutualTLS(t *testing.T) {
 	t.Parallel()
 	e := suite.InstallOverlay(t, "overlays/hardened", framework.Certificates())
@@ -25,8 +26,15 @@ func TestHardenedOverlayScalesOverMutualTLS(t *testing.T) {
 	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 3})
 	e.WaitForJobs(runs, time.Minute)
 	e.WaitForState(runs, "Submitted", time.Minute)
-	e.AssertOneJobEach(runs)
 	e.AssertPushedSince(edges)
+	greedy := e.CreateRuns(prefecttest.Order{RunConfig: framework.KubernetesRun(map[string]any{
+		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"hostNetwork": true}}},
+	})})
+	e.WaitForState(greedy, "Failed", time.Minute)
+	if message := e.Runs(greedy...)[0].Message; !strings.Contains(message, "hostNetwork=true") {
+		t.Errorf("its author reads: %s", message)
+	}
+	e.AssertOneJobEach(runs)
 	e.WaitForZero(time.Minute)
 }
 

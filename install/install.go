@@ -53,7 +53,8 @@ type Options struct {
 	Env, EnvFrom []Field
 	// Volumes and Mounts are added to the launcher's.
 	Volumes, Mounts []Field
-	// JobNamespace is where the flows' Jobs go, if not beside the launchers.
+	// JobNamespace is where the flows' Jobs go, if not to a namespace of their own,
+	// which is made then.
 	JobNamespace string
 	// ImagePullSecrets are for our own pods.
 	ImagePullSecrets []string
@@ -74,10 +75,11 @@ type Options struct {
 
 // What the base calls things.
 const (
-	Namespace  = "prefect-keda"
-	SecretName = "prefect-api-key" //nolint:gosec // a name
-	secretKey  = "api-key"
-	configName = "prefect-keda"
+	Namespace      = "prefect-keda"
+	FlowsNamespace = "prefect-flows"
+	SecretName     = "prefect-api-key" //nolint:gosec // a name
+	secretKey      = "api-key"
+	configName     = "prefect-keda"
 )
 
 // Defaults are the settings of the base, by variable.
@@ -99,6 +101,7 @@ func Render(o Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.JobNamespace = cmp.Or(o.JobNamespace, FlowsNamespace)
 	o.NamespaceFlag, o.KeyFlag = cmp.Or(o.NamespaceFlag, "--namespace"), cmp.Or(o.KeyFlag, "--key")
 	m.configure(o)
 	m.namespaces(o)
@@ -123,7 +126,7 @@ func (m *manifests) configure(o Options) {
 		config.field("data").drop(variable)
 	}
 	settings := o.Settings
-	if o.JobNamespace != "" && o.JobNamespace != Namespace {
+	if o.JobNamespace != FlowsNamespace {
 		settings = append([]Setting{{"NAMESPACE", o.JobNamespace, o.NamespaceFlag}}, settings...)
 	}
 	for _, s := range settings {
@@ -149,24 +152,34 @@ func rename(n *yaml.Node, from, to string) {
 }
 
 func (m *manifests) namespaces(o Options) {
-	where := []string{Namespace}
-	if o.JobNamespace != "" && o.JobNamespace != Namespace {
-		where = append(where, o.JobNamespace)
+	if o.JobNamespace != FlowsNamespace {
+		m.objects = slices.DeleteFunc(m.objects, func(object spot) bool {
+			return object.kind() == "Namespace" && object.field("metadata", "name").node.Value == FlowsNamespace
+		})
 		for _, object := range m.objects {
 			if kind := object.kind(); kind == "Role" || kind == "RoleBinding" {
 				object.set(o.JobNamespace, o.NamespaceFlag, "metadata", "namespace")
 			}
 		}
-		m.note(o.NamespaceFlag, "and where the Roles are; the namespace itself is not made")
+		m.note(o.NamespaceFlag, "and where the Roles are; "+notMade(o.JobNamespace))
 	}
 	if o.Key == "" {
 		return
 	}
+	made := slices.IndexFunc(m.objects, func(object spot) bool { return object.kind() != "Namespace" })
+	where := slices.Compact([]string{Namespace, o.JobNamespace})
 	for i, namespace := range where {
-		m.insert(1+i, fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\n", SecretName, namespace)).
+		m.insert(made+i, fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\n", SecretName, namespace)).
 			set(o.Key, o.KeyFlag, "stringData", secretKey)
 	}
 	m.note(o.KeyFlag, "Secret "+SecretName+" in "+strings.Join(where, " and ")+": keep this text as you keep the key")
+}
+
+func notMade(namespace string) string {
+	if namespace == Namespace {
+		return "flows share the namespace with what is ours, and may name any Secret in it"
+	}
+	return "the namespace itself is not made"
 }
 
 func (m *manifests) pods(o Options) {

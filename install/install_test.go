@@ -111,6 +111,13 @@ func TestRenderIsKustomize(t *testing.T) {
 				},
 			},
 		},
+		{name: "the flows beside what is ours", folder: "overlays/test", options: install.Options{JobNamespace: "prefect-keda"}, overlay: map[string]string{"kustomization.yaml": `
+resources: [../../base]
+configMapGenerator: [{name: prefect-keda, namespace: prefect-keda, behavior: merge, literals: [NAMESPACE=prefect-keda]}]
+components: [../../components/job-namespace]
+patches:
+  - {target: {kind: Namespace, name: prefect-flows}, patch: "{$patch: delete, kind: Namespace, metadata: {name: x}}"}
+`}},
 		{name: "server", folder: "overlays/prefect-server", options: install.Options{Settings: []install.Setting{{Variable: "PREFECT__BACKEND", Value: "server", Flag: "--backend"}}}},
 		{
 			name: "everything", folder: "overlays/test",
@@ -149,6 +156,7 @@ configMapGenerator:
 components: [../../components/job-namespace]
 images: [{name: ghcr.io/prefect-keda/prefect-keda, newName: "registry:5000/keda", newTag: "1"}]
 patches:
+  - {target: {kind: Namespace, name: prefect-flows}, patch: "{$patch: delete, kind: Namespace, metadata: {name: x}}"}
   - target: {kind: Deployment}
     patch: |-
       - {op: add, path: /spec/template/spec/imagePullSecrets, value: [{name: one}, {name: two}]}
@@ -169,7 +177,7 @@ patches:
 				Mounts:  []install.Field{{Item: map[string]any{"name": "t", "mountPath": "/t"}, Flag: "x"}},
 			},
 			overlay: map[string]string{
-				"config.env": "PREFECT__BACKEND=server\nPREFECT__CLOUD__AGENT__LABELS=[]\nNAMESPACE=prefect-keda\n",
+				"config.env": "PREFECT__BACKEND=server\nPREFECT__CLOUD__AGENT__LABELS=[]\nNAMESPACE=prefect-flows\n",
 				"kustomization.yaml": `
 resources: [../../base]
 configMapGenerator: [{name: prefect-keda, namespace: prefect-keda, behavior: replace, envs: [config.env]}]

@@ -1,13 +1,20 @@
 package manifests_test
 
 import (
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 func limitsFlows(overlay string) bool {
@@ -54,6 +61,47 @@ func TestFlowLimits(t *testing.T) {
 				}
 				if d := cmp.Diff(want, limits{settings.PodSecurity, role.Rules[0].ResourceNames}); d != "" {
 					t.Errorf("%s: %s: -want +got:\n%s", overlay, p.of, d)
+				}
+			}
+		}
+	}
+}
+
+// TestNoFlowPassesForOurs: a pod that one of our Services or NetworkPolicies takes
+// for its own is ours. A flow's, with a port named grpc, would answer KEDA.
+func TestNoFlowPassesForOurs(t *testing.T) {
+	for _, overlay := range overlays(t) {
+		objects := build(t, overlay)
+		for _, o := range objects {
+			var selector map[string]string
+			switch o.GetKind() {
+			case "Service":
+				selector = decode[corev1.Service](t, o).Spec.Selector
+			case "NetworkPolicy":
+				selector = decode[networkingv1.NetworkPolicy](t, o).Spec.PodSelector.MatchLabels
+			default:
+				continue
+			}
+			chosen := 0
+			for _, p := range pods(t, objects) {
+				if labels.SelectorFromSet(selector).Matches(labels.Set(p.meta)) {
+					chosen++
+				}
+			}
+			if chosen != 1 {
+				t.Errorf("%s: %s %s is for %d kinds of pod", overlay, o.GetKind(), o.GetName(), chosen)
+			}
+			for name, value := range selector {
+				template, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{
+					"metadata": map[string]any{"labels": map[string]string{name: value}}, "spec": map[string]any{},
+				}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				run := prefect.FlowRun{ID: "r", Version: 1, Flow: prefect.Flow{ID: "f", CoreVersion: "1.4.1", Storage: []byte(`{"type": "Local"}`)}}
+				_, err = job.Render(run, job.Settings{}, job.Template{JSON: template, FromRun: true})
+				if _, refused := errors.AsType[*prefect.AuthorError](err); !refused {
+					t.Errorf("%s: a flow's pod may have the label %s=%s, which %s %s selects: %v", overlay, name, value, o.GetKind(), o.GetName(), err)
 				}
 			}
 		}

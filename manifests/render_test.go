@@ -209,8 +209,15 @@ func TestDecodes(t *testing.T) {
 				default:
 					t.Errorf("%s is a kind this test does not know", gvk)
 				}
-				if kind := o.GetKind(); kind != "Namespace" && o.GetNamespace() != "prefect-keda" {
-					t.Errorf("%s %s is in namespace %q", kind, o.GetName(), o.GetNamespace())
+				want := "prefect-keda"
+				switch o.GetKind() {
+				case "Namespace":
+					continue
+				case "Role", "RoleBinding":
+					want = "prefect-flows"
+				}
+				if o.GetNamespace() != want {
+					t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
 				}
 			}
 		})

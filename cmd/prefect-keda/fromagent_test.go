@@ -71,8 +71,8 @@ func TestInstallFromAgent(t *testing.T) {
 			"IMAGE_PULL_SECRETS": "registry", "PREFECT__CLOUD__AGENT__AGENT_ADDRESS": "http://:8080",
 			"PREFECT__CLOUD__TENANT_ID": "3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11", "PREFECT__CLOUD__AGENT__ENV_VARS": `{"A": "1"}`,
 		},
-		Secrets:      map[string]string{"prefect-keda": "prefect-api-key=pk", "flows": "prefect-api-key=pk"},
-		JobNamespace: "flows", RoleNamespaces: []string{"flows", "flows", "flows", "flows"}, KeyOptional: []bool{true, true},
+		Secrets:    map[string]string{"prefect-keda": "prefect-api-key=pk", "flows": "prefect-api-key=pk"},
+		Namespaces: []string{"prefect-keda"}, JobNamespace: "flows", RoleNamespaces: []string{"flows", "flows", "flows", "flows"}, KeyOptional: []bool{true, true},
 		PullSecrets: []string{"registry", "registry"}, Images: []string{"ghcr.io/prefect-keda/prefect-keda:dev IfNotPresent", "ghcr.io/prefect-keda/prefect-keda:dev IfNotPresent"},
 		MaxLaunchers: 10, RunsPer: "100",
 		Err: "prefect-keda: without effect, as in the agent, and left out: JOB_MEM_REQUEST, IMAGE_PULL_POLICY, PREFECT__CLOUD__AGENT__AUTH_TOKEN\n",
@@ -147,7 +147,7 @@ func TestInstallFromAgentBlock(t *testing.T) {
 `, "--from-agent", "-")
 	want := installed{
 		Config:  map[string]string{"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://h:1", "PREFECT__CLOUD__AGENT__LABELS": "[]", "DELETE_FINISHED_JOBS": ""},
-		Secrets: map[string]string{"prefect-keda": "prefect-api-key=pk", "default": "prefect-api-key=pk"}, JobNamespace: "default",
+		Secrets: map[string]string{"prefect-keda": "prefect-api-key=pk", "default": "prefect-api-key=pk"}, Namespaces: []string{"prefect-keda"}, JobNamespace: "default",
 		RoleNamespaces: []string{"default", "default", "default", "default"}, KeyOptional: []bool{true, true},
 		Images:       []string{"ghcr.io/prefect-keda/prefect-keda:dev IfNotPresent", "ghcr.io/prefect-keda/prefect-keda:dev IfNotPresent"},
 		MaxLaunchers: 10, RunsPer: "100",

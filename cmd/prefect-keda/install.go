@@ -24,9 +24,10 @@ func newInstall(io streams, env environment) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "install [flags]",
 		Short: "Print manifests to pipe into kubectl, and touch nothing",
-		Long: `Install prints what "kubectl apply -k manifests" would apply, with your settings in it: the namespace prefect-keda, the
-scaler, the launcher at zero, its ScaledObject, their Roles and a ConfigMap. It takes the flags of "prefect agent
-kubernetes install"; comments say where each one went. KEDA has to be installed first.
+		Long: `Install prints what "kubectl apply -k manifests" would apply, with your settings in it: the namespace prefect-keda,
+in it the scaler, the launcher at zero, its ScaledObject and a ConfigMap, and the flows' namespace prefect-flows with
+the Roles. It takes the flags of "prefect agent kubernetes install"; comments say where each one went. KEDA has to be
+installed first.
 
 With --from-agent it takes over what an agent is told: the variables of its container, also those that come from Secrets
 and ConfigMaps, and the flags in its command line. Its Jobs' namespace stays what it was:
@@ -35,7 +36,8 @@ and ConfigMaps, and the flags in its command line. Its Jobs' namespace stays wha
 Of your own environment only PREFECT__BACKEND is read, as prefect does. The API key goes into a Secret, which is then
 part of what is printed; give --key - to have it read from standard input and not shown in the list of processes, or
 leave it out and make the Secret yourself:
-  kubectl -n prefect-keda create secret generic prefect-api-key --from-literal=api-key=...
+  for n in prefect-keda prefect-flows; do
+    kubectl -n $n create secret generic prefect-api-key --from-literal=api-key=...; done
 
 A variable in brackets is where a flag goes in the ConfigMap, with the value it has without.`,
 		Example: `  prefect-keda install --backend server --api http://prefect-apollo.prefect:4200 | kubectl apply -f -
@@ -133,7 +135,7 @@ func allSettings() []config.Setting {
 
 func installFlags() []config.Group {
 	agent := pflag.NewFlagSet("agent", pflag.ContinueOnError)
-	agent.StringP("namespace", "n", install.Namespace, "namespace of the flows' Jobs; our own pods stay in "+install.Namespace)
+	agent.StringP("namespace", "n", install.FlowsNamespace, "namespace of the flows' Jobs, made if it is this one; our own pods stay in "+install.Namespace)
 	agent.Bool("rbac", true, "print the Roles too, without which nothing works; the agent wanted to be asked for them")
 	agent.Bool("latest", false, "take the image's tag latest")
 	for _, name := range agentJobFlags() {
@@ -326,9 +328,8 @@ func fillIn(c *cobra.Command, env environment, o *install.Options) (hints []stri
 		hints = append(hints, "--api is not given; taking "+values["PREFECT__CLOUD__API"])
 	}
 	if o.KeyRequired && o.Key == "" && o.KeySecret.Name == "" {
-		for _, namespace := range slices.Compact([]string{install.Namespace, o.JobNamespace}) {
-			hints = append(hints, "--key is not given; the pods wait for: kubectl -n "+namespace+" create secret generic "+install.SecretName+" --from-literal=api-key=...")
-		}
+		namespaces := strings.Join(slices.Compact([]string{install.Namespace, o.JobNamespace}), " ")
+		hints = append(hints, "--key is not given; the pods wait for: for n in "+namespaces+"; do kubectl -n $n create secret generic "+install.SecretName+" --from-literal=api-key=...; done")
 	}
 	if template := values["JOB_TEMPLATE"]; onDisk(template) && len(o.Mounts) == 0 {
 		hints = append(hints, fmt.Sprintf("the Job template %s is a file of the launcher's pod: mount it there, for example from a ConfigMap in %s (volumes and volumeMounts of Deployment prefect-keda-launcher)", location.Shown(template), install.Namespace))

@@ -16,6 +16,7 @@ import (
 type installed struct {
 	Config         map[string]string // without the base's
 	Secrets        map[string]string // by namespace
+	Namespaces     []string          // that are made
 	JobNamespace   string
 	RoleNamespaces []string
 	KeyOptional    []bool
@@ -70,6 +71,8 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 			t.Fatal(err)
 		}
 		switch o.Kind {
+		case "Namespace":
+			sum.Namespaces = append(sum.Namespaces, o.Metadata.Name)
 		case "ConfigMap":
 			sum.Config = o.Data
 			sum.JobNamespace = o.Data["NAMESPACE"]
@@ -113,15 +116,22 @@ func TestInstallFlags(t *testing.T) {
 		stdin string
 		want  func(*installed)
 	}{
-		{[][]string{{"--key", "pk"}, {"-k", "pk"}, {"--key", "-"}}, "pk\nmore", func(i *installed) { i.Secrets["prefect-keda"] = "prefect-api-key=pk" }},
+		{[][]string{{"--key", "pk"}, {"-k", "pk"}, {"--key", "-"}}, "pk\nmore", func(i *installed) {
+			i.Secrets["prefect-keda"], i.Secrets["prefect-flows"] = "prefect-api-key=pk", "prefect-api-key=pk"
+		}},
 		{[][]string{{"--tenant-id", testTenant}}, "", set("PREFECT__CLOUD__TENANT_ID", testTenant)},
 		{[][]string{{"--label", "b", "-l", "a"}}, "", set("PREFECT__CLOUD__AGENT__LABELS", "['a', 'b']")},
 		{[][]string{{"--env", "A=1", "-e", "B=2"}}, "", set("PREFECT__CLOUD__AGENT__ENV_VARS", "{'A': '1', 'B': '2'}")},
 		{[][]string{{"--agent-config-id", testConfig}}, "", set("PREFECT_KEDA_AGENT_CONFIG_ID", testConfig)},
 		{[][]string{{"--api", "http://h:1"}, {"-a", "http://h:1"}}, "", func(i *installed) { i.Config["PREFECT__CLOUD__API"], i.Err = "http://h:1", "" }},
 		{[][]string{{"--namespace", "flows"}, {"-n", "flows"}}, "", func(i *installed) {
-			i.JobNamespace, i.RoleNamespaces = "flows", slices.Repeat([]string{"flows"}, 4)
+			i.JobNamespace, i.RoleNamespaces, i.Namespaces = "flows", slices.Repeat([]string{"flows"}, 4), []string{"prefect-keda"}
 		}},
+		{[][]string{{"--namespace", "prefect-keda", "--key", "pk"}}, "", func(i *installed) {
+			i.JobNamespace, i.RoleNamespaces, i.Namespaces = "prefect-keda", slices.Repeat([]string{"prefect-keda"}, 4), []string{"prefect-keda"}
+			i.Secrets["prefect-keda"] = "prefect-api-key=pk"
+		}},
+		{[][]string{{"--namespace", "prefect-flows"}}, "", nil},
 		{[][]string{{"--image-pull-secrets", "a, b"}, {"-i", "a, b"}}, "", func(i *installed) {
 			i.Config["IMAGE_PULL_SECRETS"], i.PullSecrets = "a, b", []string{"a", "b", "a", "b"}
 		}},
@@ -135,7 +145,7 @@ func TestInstallFlags(t *testing.T) {
 		{[][]string{{"--service-account-name", "flows"}}, "", set("SERVICE_ACCOUNT_NAME", "flows")},
 		{[][]string{{"--backend", "cloud"}, {"-b", "cloud"}}, "", func(i *installed) {
 			i.Config["PREFECT__BACKEND"], i.Config["PREFECT__CLOUD__API"], i.KeyOptional = "cloud", "https://api.prefect.io", []bool{false, false}
-			i.Err = "prefect-keda: --key is not given; the pods wait for: kubectl -n prefect-keda create secret generic prefect-api-key --from-literal=api-key=...\n"
+			i.Err = "prefect-keda: --key is not given; the pods wait for: for n in prefect-keda prefect-flows; do kubectl -n $n create secret generic prefect-api-key --from-literal=api-key=...; done\n"
 		}},
 
 		{[][]string{{"--image", "r:5000/k@" + digest}}, "", func(i *installed) { i.Images = slices.Repeat([]string{"r:5000/k@" + digest + " IfNotPresent"}, 2) }},
@@ -159,14 +169,16 @@ func TestInstallFlags(t *testing.T) {
 				Config: map[string]string{
 					"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://prefect-apollo.prefect:4200", "PREFECT__CLOUD__AGENT__LABELS": "[]",
 				},
-				Secrets: map[string]string{}, JobNamespace: "prefect-keda", RoleNamespaces: slices.Repeat([]string{"prefect-keda"}, 4),
+				Secrets: map[string]string{}, Namespaces: []string{"prefect-keda", "prefect-flows"}, JobNamespace: "prefect-flows", RoleNamespaces: slices.Repeat([]string{"prefect-flows"}, 4),
 				KeyOptional: []bool{true, true}, Images: slices.Repeat([]string{image + ":dev IfNotPresent"}, 2), MaxLaunchers: 10, RunsPer: "100",
 				Err: "prefect-keda: --api is not given; taking http://prefect-apollo.prefect:4200\n",
 			}
 			if d := cmp.Diff(want, installWith(t, environ, "")); d != "" {
 				t.Fatalf("without flags: -want +got:\n%s", d)
 			}
-			row.want(&want)
+			if row.want != nil {
+				row.want(&want)
+			}
 			for _, args := range row.args {
 				got := installWith(t, environ, row.stdin, args...)
 				if d := cmp.Diff(want, got); d != "" {

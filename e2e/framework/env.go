@@ -17,19 +17,20 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest/control"
 )
 
-// Env is one scenario's: a namespace with everything installed in it.
+// Env is one scenario's: a namespace with everything installed in it, and one for
+// its flows' Jobs.
 type Env struct {
 	*Suite
-	Namespace string
+	Namespace, Flows string
 	// Prefect works the stand-in API's levers.
 	Prefect control.Client
 	t       *testing.T
 	jobs    *recorder
 }
 
-// Install installs the demo overlay, changed, in a namespace of its own, and
-// returns when it is ready to scale from zero. The namespace is removed after
-// the test; what it looked like is kept when the test failed.
+// Install installs the demo overlay, changed, in namespaces of its own, and
+// returns when it is ready to scale from zero. They are removed after the test;
+// what they looked like is kept when the test failed.
 func (s *Suite) Install(t *testing.T, changes ...Change) *Env {
 	t.Helper()
 	return s.InstallOverlay(t, "overlays/demo", changes...)
@@ -69,13 +70,14 @@ func (s *Suite) InstallOverlay(t *testing.T, overlay string, changes ...Change) 
 	return e
 }
 
-// Bare is an environment with a namespace and nothing in it.
+// Bare is an environment with its namespaces and nothing in them.
 func (s *Suite) Bare(t *testing.T) *Env {
 	t.Helper()
 	e := s.namespace(t)
-	_, err := s.Client.CoreV1().Namespaces().Create(t.Context(), namespaceObject(e.Namespace), metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{e.Namespace, e.Flows} {
+		if _, err := s.Client.CoreV1().Namespaces().Create(t.Context(), namespaceObject(name), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return e
 }
@@ -100,12 +102,12 @@ func namespaceName(test string) string {
 func (s *Suite) namespace(t *testing.T) *Env {
 	t.Helper()
 	name := namespaceName(t.Name())
-	e := &Env{Suite: s, Namespace: name, t: t}
+	e := &Env{Suite: s, Namespace: name, Flows: product.FlowsOf(name), t: t}
 	var err error
 	if e.Prefect, err = product.Levers(s.Config, name); err != nil {
 		t.Fatal(err)
 	}
-	e.jobs = watchJobs(s.Client, name)
+	e.jobs = watchJobs(s.Client, e.Flows)
 	t.Cleanup(func() {
 		// The test's own context has ended by now.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -115,11 +117,13 @@ func (s *Suite) namespace(t *testing.T) *Env {
 			e.keepEvidence(ctx)
 		}
 		if os.Getenv("E2E_KEEP") != "" {
-			t.Logf("E2E_KEEP is set: namespace %s is left", name)
+			t.Logf("E2E_KEEP is set: namespaces %s and %s are left", name, e.Flows)
 			return
 		}
-		if err := s.removeNamespace(ctx, name); err != nil {
-			t.Log(err)
+		for _, name := range []string{e.Flows, name} {
+			if err := s.removeNamespace(ctx, name); err != nil {
+				t.Log(err)
+			}
 		}
 	})
 	return e

@@ -32,19 +32,28 @@ func (e *Env) keepEvidence(ctx context.Context) {
 			e.t.Logf("keep evidence: %v", err)
 		}
 	}
-	for _, kind := range []schema.GroupVersionResource{
-		{Version: "v1", Resource: "pods"},
-		{Version: "v1", Resource: "events"},
-		{Version: "v1", Resource: "configmaps"},
-		{Group: "apps", Version: "v1", Resource: "deployments"},
-		{Group: "batch", Version: "v1", Resource: "jobs"},
-		{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
-		scaledObjects(), scaledJobs(),
+	for namespace, kinds := range map[string][]schema.GroupVersionResource{
+		e.Namespace: {
+			{Version: "v1", Resource: "pods"},
+			{Version: "v1", Resource: "events"},
+			{Version: "v1", Resource: "configmaps"},
+			{Group: "apps", Version: "v1", Resource: "deployments"},
+			{Group: "batch", Version: "v1", Resource: "jobs"},
+			{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
+			scaledObjects(), scaledJobs(),
+		},
+		e.Flows: {{Version: "v1", Resource: "pods"}, {Version: "v1", Resource: "events"}, {Group: "batch", Version: "v1", Resource: "jobs"}},
 	} {
-		text, err := e.objects(ctx, kind)
-		keep(kind.Resource+".yaml", text, err)
+		for _, kind := range kinds {
+			text, err := e.objects(ctx, namespace, kind)
+			name := kind.Resource + ".yaml"
+			if namespace == e.Flows {
+				name = "flows-" + name
+			}
+			keep(name, text, err)
+		}
+		e.keepLogs(ctx, namespace, "", keep)
 	}
-	e.keepLogs(ctx, e.Namespace, "", keep)
 	e.keepLogs(ctx, "keda", "app=keda-operator", keep)
 	runs, err := e.Prefect.Runs(ctx)
 	text, _ := json.MarshalIndent(runs, "", "  ")
@@ -56,8 +65,8 @@ func (e *Env) keepEvidence(ctx context.Context) {
 	e.t.Logf("what namespace %s looked like is in %s", e.Namespace, dir)
 }
 
-func (e *Env) objects(ctx context.Context, kind schema.GroupVersionResource) ([]byte, error) {
-	list, err := e.Dynamic.Resource(kind).Namespace(e.Namespace).List(ctx, metav1.ListOptions{Limit: 300})
+func (e *Env) objects(ctx context.Context, namespace string, kind schema.GroupVersionResource) ([]byte, error) {
+	list, err := e.Dynamic.Resource(kind).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 300})
 	if err != nil {
 		return nil, err
 	}

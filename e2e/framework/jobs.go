@@ -129,7 +129,7 @@ func (e *Env) WaitForJobCount(want int, within time.Duration) {
 func (e *Env) DeleteJob(name string) {
 	e.t.Helper()
 	foreground := metav1.DeletePropagationForeground
-	if err := e.Client.BatchV1().Jobs(e.Namespace).Delete(e.t.Context(), name, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
+	if err := e.Client.BatchV1().Jobs(e.Flows).Delete(e.t.Context(), name, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
 		e.t.Fatal(err)
 	}
 }
@@ -139,11 +139,11 @@ func (e *Env) WaitForJobGone(run string, within time.Duration) {
 	e.t.Helper()
 	o := metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + run}
 	e.Eventually(within, "the Job of flow run "+run+" is removed", func(ctx context.Context) (string, bool) {
-		jobs, err := e.Client.BatchV1().Jobs(e.Namespace).List(ctx, o)
+		jobs, err := e.Client.BatchV1().Jobs(e.Flows).List(ctx, o)
 		if err != nil {
 			return err.Error(), false
 		}
-		pods, err := e.Client.CoreV1().Pods(e.Namespace).List(ctx, o)
+		pods, err := e.Client.CoreV1().Pods(e.Flows).List(ctx, o)
 		if err != nil {
 			return err.Error(), false
 		}

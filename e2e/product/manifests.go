@@ -18,6 +18,7 @@ import (
 // The names the manifests give.
 const (
 	Namespace = "prefect-keda"
+	Flows     = "prefect-flows" // the namespace of their Jobs
 	Scaler    = "prefect-keda-scaler"
 	Launcher  = "prefect-keda-launcher"
 	StandIn   = "prefect1-api"
@@ -49,24 +50,34 @@ func Render(root, overlay string) ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
+// FlowsOf is the namespace of the flows' Jobs beside one that Move puts objects in.
+func FlowsOf(namespace string) string { return namespace + "-flows" }
+
 // Move puts objects rendered for Namespace into another one, with every address
-// that names it. kustomize's own namespace field does not see addresses.
+// that names it, and those for Flows into that one's FlowsOf. kustomize's own
+// namespace field does not see addresses.
 func Move(objects []*unstructured.Unstructured, namespace string) {
 	for _, o := range objects {
 		o.Object = moved(o.Object, namespace).(map[string]any)
 		if o.GetKind() == "Namespace" {
-			o.SetName(namespace)
+			o.SetName(places(namespace)[o.GetName()])
 		}
 	}
+}
+
+func places(namespace string) map[string]string {
+	return map[string]string{Namespace: namespace, Flows: FlowsOf(namespace)}
 }
 
 func moved(v any, namespace string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, inner := range v {
-			if (k == "namespace" || k == "NAMESPACE") && inner == Namespace {
-				v[k] = namespace
-				continue
+			if from, ok := inner.(string); ok && (k == "namespace" || k == "NAMESPACE") {
+				if to, known := places(namespace)[from]; known {
+					v[k] = to
+					continue
+				}
 			}
 			v[k] = moved(inner, namespace)
 		}

@@ -58,7 +58,8 @@ func up(ctx context.Context, out io.Writer, burst int, picture string) error {
 Everything is still there, at zero. Next:
 
     %s
-    kubectl -n %s get scaledobject,deployment,jobs
+    kubectl -n %s get scaledobject,deployment
+    kubectl -n %s get jobs                       # the flows'
     kubectl -n %s logs deploy/%s                # what the scaler did
     pod=$(kubectl -n %s get pods -l app.kubernetes.io/name=%s -o jsonpath={.items[0].metadata.name})
     kubectl get --raw /api/v1/namespaces/%s/pods/$pod:8080/proxy/debug/demand                # why the number is what it is
@@ -68,7 +69,7 @@ Everything is still there, at zero. Next:
     make demo-down    remove the cluster
 
 To use it with your own Prefect: README.md, "Install".
-`, s.cluster.KubectlHint(), product.Namespace, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.Namespace, product.StandIn)
+`, s.cluster.KubectlHint(), product.Namespace, product.Flows, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.Namespace, product.StandIn)
 	return nil
 }
 
@@ -119,10 +120,10 @@ func setStage(ctx context.Context, out io.Writer, root string) (*stage, error) {
 	return s, nil
 }
 
-// clear starts from an empty namespace: the stand-in keeps its runs in memory,
+// clear starts from empty namespaces: the stand-in keeps its runs in memory,
 // and the picture shall show those of this time only.
 func (s *stage) clear(ctx context.Context) error {
-	_, err := s.cluster.Kubectl(ctx, "delete", "namespace", product.Namespace, "--ignore-not-found", "--wait", "--timeout=3m")
+	_, err := s.cluster.Kubectl(ctx, "delete", "namespace", product.Namespace, product.Flows, "--ignore-not-found", "--wait", "--timeout=3m")
 	return err
 }
 

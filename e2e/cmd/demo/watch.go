@@ -147,7 +147,7 @@ func (s *stage) look(ctx context.Context, began time.Time) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	jobs, err := s.client.BatchV1().Jobs(product.Namespace).List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID})
+	jobs, err := s.client.BatchV1().Jobs(product.Flows).List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID})
 	if err != nil {
 		return sample{}, err
 	}
