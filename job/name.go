@@ -54,15 +54,31 @@ func Name(prefix, runID string, attempt prefect.Attempt, n int) (name, identifie
 // another run's Job.
 func WithName(j *batchv1.Job, runID string, attempt prefect.Attempt, n int) *batchv1.Job {
 	j = j.DeepCopy()
-	prefix := j.Name
-	if len(prefix) > 9 {
-		prefix = prefix[:len(prefix)-9]
-	}
-	name, identifier := Name(prefix, runID, attempt, n)
+	name, identifier := Name(PrefixOf(j.Name), runID, attempt, n)
 	j.Name = name
 	j.Labels[LabelIdentifier] = identifier
 	j.Spec.Template.Labels[LabelIdentifier] = identifier
 	return j
+}
+
+// PrefixOf is a Job's name without the identifier that Name put to it; empty when
+// it has none.
+func PrefixOf(name string) string {
+	if i := len(name) - len("-") - 8; i > 0 && name[i] == '-' {
+		return name[:i]
+	}
+	return ""
+}
+
+// NameVaries reports whether launchers may give a run's Job different names: the
+// prefix is from a template that they read each for itself, and which may be edited
+// between. The default is the same for all, and so is the run's inline template.
+func NameVaries(run prefect.FlowRun, name string) bool {
+	if PrefixOf(name) == defaultPrefix {
+		return false
+	}
+	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
+	return err != nil || !rc.JobTemplate.isGiven()
 }
 
 var notLabel = regexp.MustCompile(`[^A-Za-z0-9_.-]+`) //nolint:gochecknoglobals // compiled once, never changed

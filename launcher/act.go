@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -58,6 +57,8 @@ func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 		return l.heartbeat(ctx, e)
 	case Resolve:
 		return l.resolve(ctx, e)
+	case Review:
+		return l.review(ctx, e)
 	}
 	switch {
 	case e.tries > 1:
@@ -124,6 +125,11 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	if e.failure == "" && e.Run.State.Type == prefect.Running {
 		l.claimRest(ctx, e)
 	}
+	if age(e.confirmed, time.Now()) > claimWithin || e.failure == "" && e.job != nil && job.NameVaries(e.Run, e.job.Name) {
+		// Between a claim and an answer that took so long the run may have ended with
+		// another's claim, and claims may name the Job differently: the history tells.
+		e.confirmed = time.Time{}
+	}
 	switch {
 	case e.failure != "":
 		return l.fail(ctx, e)
@@ -168,11 +174,6 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), blame, retryAfter(err)), false
 	default:
 		e.job = j
-		if _, identifier := job.Name("", e.Run.ID, e.claim.Attempt, 0); e.Kind == Repair && strings.HasSuffix(e.claim.Job, "-"+identifier) {
-			// The name that was claimed is the lock, even if the template has been given
-			// another name since. A Job that was adopted has another attempt's name.
-			e.job.Name = e.claim.Job
-		}
 	}
 	return outcome{}, true
 }
@@ -216,20 +217,40 @@ func (l *Launcher) readAgain(ctx context.Context, e *errand) (outcome, bool) {
 }
 
 func (l *Launcher) read(ctx context.Context, e *errand) (prefect.FlowRun, outcome, bool) {
+	var run prefect.FlowRun
+	o, ok := l.ask(ctx, e, func(ctx context.Context) (err error) {
+		run, err = l.backend.FlowRun(ctx, e.Run.ID)
+		return err
+	})
+	return run, o, ok
+}
+
+// history reads the run with what was written since the attempt of its claim.
+func (l *Launcher) history(ctx context.Context, e *errand) (prefect.History, outcome, bool) {
+	var h prefect.History
+	o, ok := l.ask(ctx, e, func(ctx context.Context) (err error) {
+		h, err = l.backend.History(ctx, e.Run.ID, e.claim.Attempt)
+		return err
+	})
+	return h, o, ok
+}
+
+// ask has the run's state confirmed by a read.
+func (l *Launcher) ask(ctx context.Context, e *errand, read func(context.Context) error) (outcome, bool) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	began := time.Now()
-	run, err := l.backend.FlowRun(ctx, e.Run.ID)
+	err := read(ctx)
 	switch {
 	case errors.Is(err, prefect.ErrNotFound):
-		return run, outcome{errand: e, result: overtaken, err: err}, false
+		return outcome{errand: e, result: overtaken, err: err}, false
 	case err != nil && e.claimed:
-		return run, l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err)), false
+		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err)), false
 	case err != nil:
-		return run, outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(notNow)}, false
+		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(notNow)}, false
 	}
 	e.confirmed = began
-	return run, outcome{}, true
+	return outcome{}, true
 }
 
 // claim sends the claim and, if it is not clear what came of it, looks.

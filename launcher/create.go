@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -36,6 +37,9 @@ func (l *Launcher) launch(ctx context.Context, e *errand) outcome {
 	}
 	if e.failure != "" {
 		return l.fail(ctx, e)
+	}
+	if o, ok := l.name(e); !ok {
+		return o
 	}
 	for {
 		err := l.create(ctx, e)
@@ -87,17 +91,23 @@ func (l *Launcher) lookForRepaired(ctx context.Context, e *errand) (outcome, boo
 	if err != nil {
 		return l.tryLater(ctx, e, err, kubernetesAPI, retryAfter(err)), false
 	}
-	for _, j := range found.Jobs {
-		if j.CanTake || j.Attempt == job.AttemptLabel(e.claim.Attempt) {
-			// The watch is late; it need not be told so with every reading of the claims.
-			e.Job = j.Name
-			return outcome{errand: e, result: adopted, hold: time.Now().Add(recentFor)}, false
-		}
-	}
-	if found.Alive {
+	own := slices.IndexFunc(found.Jobs, func(j Job) bool { return j.Attempt == job.AttemptLabel(e.claim.Attempt) })
+	able := slices.IndexFunc(found.Jobs, func(j Job) bool { return j.CanTake })
+	switch {
+	case able >= 0:
+		e.Job = found.Jobs[able].Name
+	case found.Alive:
 		return outcome{errand: e, result: later, hold: time.Now().Add(notNow)}, false
+	case own >= 0:
+		if o := l.undoIfLate(ctx, e); o.result != ignored {
+			return o, false
+		}
+		e.Job = found.Jobs[own].Name
+	default:
+		return outcome{}, true
 	}
-	return outcome{}, true
+	// The watch is late; it need not be told so with every reading of the claims.
+	return outcome{errand: e, result: adopted, hold: time.Now().Add(recentFor)}, false
 }
 
 // create sends the Job, unless the state we act upon is known for too long.

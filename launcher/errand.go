@@ -19,9 +19,11 @@ type errand struct {
 	// confirmed is when the run was last known to be in the state we act upon,
 	// taken before the request that told so.
 	confirmed time.Time
-	job       *batchv1.Job
-	suffix    int
-	tries     int
+	// rivals: claims of the attempt have named its Job differently.
+	rivals bool
+	job    *batchv1.Job
+	suffix int
+	tries  int
 	// refused is when Kubernetes first refused the Job.
 	refused time.Time
 	// failure is the text the run must fail with.
@@ -69,6 +71,7 @@ const (
 	overtaken = "overtaken"
 	failed    = "failed"
 	returned  = "handed_back"
+	restored  = "restored"
 	broken    = "error"
 	left      = "left"
 	told      = "told"

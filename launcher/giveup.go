@@ -63,7 +63,9 @@ func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
 	return outcome{errand: e, result: returned}
 }
 
-// stillOurs reads a claimed run again when the claim was confirmed too long ago.
+// stillOurs reads a claimed run again when the claim was confirmed too long ago, and
+// what was written since its attempt was scheduled: of several claims of the attempt
+// any may be the one that the run shows, and it may have come late.
 func (l *Launcher) stillOurs(ctx context.Context, e *errand) (outcome, bool) {
 	if !e.claimed {
 		return outcome{}, true // a Relaunch: there the Job is the claim, and take has just read the run
@@ -71,13 +73,16 @@ func (l *Launcher) stillOurs(ctx context.Context, e *errand) (outcome, bool) {
 	if !e.confirmed.IsZero() && age(e.confirmed, time.Now()) <= confirmedFor {
 		return outcome{}, true
 	}
-	run, o, ok := l.read(ctx, e)
+	h, o, ok := l.history(ctx, e)
 	if !ok {
 		return o, false
 	}
+	run := h.Run
 	switch {
-	case run.State.Type == prefect.Submitted && run.Claim != nil && run.Claim.Attempt == e.claim.Attempt && run.Claim.IsIn(l.Namespace, l.jobs.namespaceUID()):
-		e.Run = attempting(run, e.claim.Attempt)
+	case l.isClaim(run, e.claim.Attempt) && h.IsLate():
+		return l.restore(ctx, e, h), false
+	case l.isClaim(run, e.claim.Attempt):
+		e.Run, e.claim, e.rivals = attempting(run, e.claim.Attempt), *run.Claim, areRivals(h.Claims)
 		return outcome{}, true
 	case e.Run.State.Type.IsRunning() && run.State.Type == prefect.Running:
 		return outcome{}, true // its tasks were claimed; the run itself does not show it
@@ -85,11 +90,15 @@ func (l *Launcher) stillOurs(ctx context.Context, e *errand) (outcome, bool) {
 	return outcome{errand: e, result: overtaken}, false
 }
 
+// isClaim: the run is claimed from here, for that attempt.
+func (l *Launcher) isClaim(run prefect.FlowRun, attempt prefect.Attempt) bool {
+	return run.State.Type == prefect.Submitted && run.Claim != nil && run.Claim.Attempt == attempt && run.Claim.IsIn(l.Namespace, l.jobs.namespaceUID())
+}
+
 // attempting is a claimed run as the attempt it was claimed for: the claim itself
 // made a new version, and names must not follow it.
 func attempting(run prefect.FlowRun, a prefect.Attempt) prefect.FlowRun {
-	var version int
-	if _, err := fmt.Sscanf(string(a), "v%d", &version); err == nil && a == prefect.Attempt(fmt.Sprintf("v%d", version)) {
+	if version, ok := a.Version(); ok {
 		run.Version = version
 	}
 	return run

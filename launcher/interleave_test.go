@@ -204,6 +204,15 @@ func (y *eyes) FlowRun(ctx context.Context, id string) (r prefect.FlowRun, err e
 	return r, err
 }
 
+func (y *eyes) History(ctx context.Context, id string, attempt prefect.Attempt) (h prefect.History, err error) {
+	err = y.call("history", false, func() error { h, err = y.memory.History(ctx, id, attempt); return err })
+	return h, err
+}
+
+func (y *eyes) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error {
+	return y.call("restore", true, func() error { return y.memory.Restore(ctx, run, to) })
+}
+
 func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (r prefect.ClaimResult, err error) {
 	if lost := y.call("claim", true, func() error { r, err = y.memory.Claim(ctx, run, c); return nil }); lost != nil {
 		return prefect.ClaimResult{Answer: prefect.Unknown}, nil

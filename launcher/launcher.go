@@ -23,6 +23,9 @@ type Backend interface {
 	Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error)
 	// FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
 	FlowRun(ctx context.Context, id string) (prefect.FlowRun, error)
+	// History reads one run with what was written of it since the attempt; of an attempt
+	// to retry it is the run alone. prefect.ErrNotFound when there is none.
+	History(ctx context.Context, id string, attempt prefect.Attempt) (prefect.History, error)
 	// Claim tries once, of a Running run's tasks with as many as one request takes.
 	// An error means that nothing was claimed and that the same request would be
 	// refused again.
@@ -34,6 +37,8 @@ type Backend interface {
 	// HandBack puts a claimed run back in the queue, due at the given time, and keeps
 	// how often it was returned.
 	HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error
+	// Restore sets a state that the run was in before, as it was.
+	Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error
 	// Log adds lines to flow runs' logs; lines of unknown runs are dropped.
 	Log(ctx context.Context, entries []prefect.LogEntry) error
 	// Heartbeat says that the run is looked after while its pod waits.

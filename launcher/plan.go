@@ -28,6 +28,9 @@ const (
 	Repair
 	// Resolve: see to a Job in trouble, or to a run whose Job is gone.
 	Resolve
+	// Review: of a claim whose Job has ended, ask whether it came late and brought
+	// back a run that had ended; and if so, undo that.
+	Review
 	// Heartbeat: tell Prefect that a claimed run's Job waits for its pod.
 	Heartbeat
 )
@@ -45,6 +48,8 @@ func (k Kind) String() string {
 		return "repair"
 	case Resolve:
 		return "resolve"
+	case Review:
+		return "review"
 	case Heartbeat:
 		return "heartbeat"
 	default:
@@ -100,7 +105,8 @@ type World struct {
 	// Settled is when we last finished an action on a run. A read begun before
 	// that does not know what we did.
 	Settled map[string]time.Time
-	// NotBefore is when a run, or a Job in trouble, may be looked at again.
+	// NotBefore is when a run, a Job in trouble, or a claim whose Job has ended may be
+	// looked at again (holdKey).
 	NotBefore map[string]time.Time
 	// Beats is when a run last got a heartbeat from us, by our own clock.
 	Beats map[string]time.Time
@@ -121,6 +127,10 @@ type Plan struct {
 // there has been none for longer.
 const beatInterval = 3 * time.Minute
 
+// reviewFor is how long after a claim was written it is reviewed. By then Prefect
+// reschedules a run that gives no sign of life.
+const reviewFor = 10 * time.Minute
+
 // NewPlan decides. It is a pure function:
 //
 //	due run, Scheduled family  | a Job, of any attempt, that can take it    | Adopt
@@ -135,15 +145,16 @@ const beatInterval = 3 * time.Minute
 //	                           | else                                       | Relaunch
 //	run ahead                  |                                            | the same, later
 //	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, 3 minutes after the last, whoever sent it
-//	                           | a Job of the claim's attempt               | nothing: its pod ended without the run
 //	                           | no such Job, a pod that lives              | nothing yet
+//	                           | a Job of the claim's attempt               | Review; else nothing: its pod ended without the run
 //	                           | neither, claim older than grace or our own | Repair
 //	                           | neither, younger claim                     | nothing: its launcher is at it
 //	run claimed from elsewhere |                                            | nothing: another namespace or cluster
 //	Job in trouble, or chore   | whose time has come                        | Resolve
 //
 // Runs in hand, runs we have finished with since they were read and runs on hold
-// are left alone.
+// are left alone. Of claims one is reviewed at a time, and only for some minutes
+// after it was made: then Prefect itself reschedules the run.
 func NewPlan(o Options, w World) Plan {
 	var p Plan
 	// A run that changed between the two reads is in both; the later read counts.
@@ -159,9 +170,11 @@ func NewPlan(o Options, w World) Plan {
 	slices.SortStableFunc(p.Actions, func(a, b Action) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Run.StateAt.Compare(b.Run.StateAt))
 	})
-	beats := slices.IndexFunc(p.Actions, func(a Action) bool { return a.Kind == Heartbeat })
-	if beats < 0 {
-		beats = len(p.Actions)
+	byKind := func(a Action, k Kind) int { return cmp.Compare(a.Kind, k) }
+	reviews, _ := slices.BinarySearchFunc(p.Actions, Review, byKind)
+	beats, _ := slices.BinarySearchFunc(p.Actions, Heartbeat, byKind)
+	if reviews < beats {
+		p.Actions = slices.Delete(p.Actions, reviews+1, beats)
 	}
 
 	var due []Action
@@ -183,10 +196,10 @@ func NewPlan(o Options, w World) Plan {
 			due = append(due, a)
 		}
 	}
-	// What has been claimed and lacks its Job comes first, chores and signs of life
-	// last.
+	// What has been claimed and lacks its Job comes first, chores, reviews and signs
+	// of life last.
 	urgent, chores := troubledActions(o, w)
-	p.Actions = slices.Insert(p.Actions, beats, slices.Concat(rotated(urgent, o.Name, w.Turn), rotated(due, o.Name, w.Turn), rotated(chores, o.Name, w.Turn))...)
+	p.Actions = slices.Insert(p.Actions, reviews, slices.Concat(rotated(urgent, o.Name, w.Turn), rotated(due, o.Name, w.Turn), rotated(chores, o.Name, w.Turn))...)
 	slices.SortStableFunc(p.Ahead, byDue)
 	return p
 }
@@ -257,12 +270,16 @@ func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
 		if w.Now.Sub(last) >= beatInterval {
 			return Heartbeat
 		}
-	case slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.Attempt == attempt }):
-		// Its pod never set the run Running. Prefect reschedules the run, which makes a
-		// new attempt. A Job of an earlier attempt that the claim adopted is another
-		// matter: it ended for that attempt.
 	case found.Alive:
 		// Its Job was deleted and left it behind; a second pod would run beside it.
+	case slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.Attempt == attempt }):
+		// Its pod never set the run Running, and Prefect reschedules the run, which makes a
+		// new attempt; or it has set the run up to its end, and the claim came late. A Job
+		// of an earlier attempt that the claim adopted is another matter: it ended for
+		// that attempt.
+		if age := w.Now.Sub(run.StateAt); age >= o.ClaimGrace && age < reviewFor {
+			return Review
+		}
 	case run.Claim.Launcher == o.Name, w.Now.Sub(run.StateAt) >= o.ClaimGrace:
 		// A claim of our own that we do not have in hand is from before a restart.
 		return Repair

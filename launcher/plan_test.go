@@ -101,7 +101,20 @@ func TestPlan(t *testing.T) {
 		{name: "claim for a namespace of our name in another cluster", claimed: abroad},
 		{name: "another cluster's claim beside a Job of ours", claimed: abroad, jobs: []Job{active("j", "v1")}},
 		{name: "claim with its Job under another name", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{active("k", "v1")}},
-		{name: "claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), jobs: []Job{ended("j", "v1")}, want: []string{"review r"}},
+		{name: "young claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(9*time.Second)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim whose Job has ended, for so long that Prefect reschedules the run", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Minute)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim whose Job has ended and whose pod lives", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, alive: true},
+		{
+			name:    "claim whose Job has ended, reviewed of late",
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")},
+			world: func(w *World) { w.NotBefore = map[string]time.Time{"claim r": noon.Add(1)} },
+		},
+		{
+			name: "due again, its claim reviewed of late",
+			due:  run("r").version(3).due(noon), jobs: []Job{ended("j", "v1")}, want: []string{"launch r"},
+			world: func(w *World) { w.NotBefore = map[string]time.Time{"claim r": noon.Add(1)} },
+		},
 		{name: "claim that adopted an earlier attempt's Job", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{active("j", "v1")}},
 		{name: "claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
 		{name: "young claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Second)), jobs: []Job{ended("j", "v1")}},
@@ -160,8 +173,13 @@ func TestPlanOrder(t *testing.T) {
 			run("waits").version(2).claimedBy("other", "v1", "w", noon.Add(-time.Hour)).FlowRun,
 			run("younger").version(2).claimedBy("other", "v1", "y", noon.Add(-time.Minute)).FlowRun,
 			run("older").version(2).claimedBy("other", "v1", "o", noon.Add(-time.Hour)).FlowRun,
+			run("ended").version(2).claimedBy("other", "v1", "e", noon.Add(-time.Minute)).FlowRun,
+			run("ended first").version(2).claimedBy("other", "v1", "e", noon.Add(-2*time.Minute)).FlowRun,
 		},
-		Present: map[string]Presence{"waits": {Jobs: []Job{{Name: "w", Attempt: "v1", CanTake: true}}}},
+		Present: map[string]Presence{
+			"waits": {Jobs: []Job{{Name: "w", Attempt: "v1", CanTake: true}}},
+			"ended": {Jobs: []Job{{Name: "e", Attempt: "v1"}}}, "ended first": {Jobs: []Job{{Name: "e", Attempt: "v1"}}},
+		},
 	}
 	for i := range 6 {
 		w.Due = append(w.Due, run(fmt.Sprint(5-i)).due(noon.Add(time.Duration(5-i)*time.Second-3*time.Second)).FlowRun)
@@ -175,8 +193,8 @@ func TestPlanOrder(t *testing.T) {
 		want []string
 	}{
 		// The due order, begun at a place of this launcher's own, which moves.
-		{0, []string{"repair older", "repair younger", "resolve failed failed", "launch 3", "launch 0", "launch 1", "launch 2", "resolve over over", "heartbeat waits"}},
-		{1, []string{"repair older", "repair younger", "resolve failed failed", "launch 0", "launch 1", "launch 2", "launch 3", "resolve over over", "heartbeat waits"}},
+		{0, []string{"repair older", "repair younger", "resolve failed failed", "launch 3", "launch 0", "launch 1", "launch 2", "resolve over over", "review ended first", "heartbeat waits"}},
+		{1, []string{"repair older", "repair younger", "resolve failed failed", "launch 0", "launch 1", "launch 2", "launch 3", "resolve over over", "review ended first", "heartbeat waits"}},
 	} {
 		w.Turn = tc.turn
 		p := NewPlan(o, w)
@@ -194,7 +212,7 @@ func TestPlanOrder(t *testing.T) {
 func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := planOptions()
-		w := World{Now: noon, Present: map[string]Presence{}, Beats: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
+		w := World{Now: noon, Present: map[string]Presence{}, Beats: map[string]time.Time{}, NotBefore: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
 		second := func(label string, from, to int) time.Time {
 			return noon.Add(time.Duration(rapid.IntRange(from, to).Draw(t, label)) * time.Second)
 		}
@@ -230,8 +248,10 @@ func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 		}
 		again := NewPlan(o, w)
 		for _, a := range again.Actions {
-			// A claim that lay about for long needs a sign of life besides its Job.
-			if a.Kind != Heartbeat || !repaired[a.Run.ID] {
+			// A claim that lay about for long needs a sign of life besides its Job, and of
+			// claims one is reviewed at a time.
+			reviewed := w.NotBefore[a.holdKey()].After(w.Now)
+			if (a.Kind != Heartbeat || !repaired[a.Run.ID]) && (a.Kind != Review || reviewed) {
 				t.Fatalf("planned %v, then again %v", decisions(p.Actions), decisions(again.Actions))
 			}
 		}
@@ -254,6 +274,9 @@ func (w *World) apply(o Options, a Action) {
 	switch a.Kind {
 	case Heartbeat:
 		w.Beats[a.Run.ID] = w.Now
+		return
+	case Review:
+		w.NotBefore[a.holdKey()] = w.Now.Add(reviewAgain)
 		return
 	case Repair:
 		w.add(a.Run.ID, Job{Name: a.Run.Claim.Job, Attempt: job.AttemptLabel(a.Run.Claim.Attempt), CanTake: true})

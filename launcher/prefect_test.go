@@ -88,6 +88,9 @@ type memory struct {
 	// rows of due runs were sent.
 	rows int
 
+	// past is what was written of each run, by versions.
+	past map[string][]past
+
 	writes []string
 	logs   []prefect.LogEntry
 	asked  map[string]int
@@ -95,6 +98,13 @@ type memory struct {
 
 // tasksAtOnce are read of a run, and claimed, by one request.
 const tasksAtOnce = 100
+
+// past is a state that a run was given.
+type past struct {
+	version int
+	state   prefect.State
+	claim   *prefect.Claim
+}
 
 // throttled is an API that asks to be left alone.
 type throttled time.Duration
@@ -108,9 +118,9 @@ var (
 )
 
 func newMemory(runs ...*runBuilder) *memory {
-	m := &memory{runs: map[string]prefect.FlowRun{}, locks: map[string]time.Time{}, asked: map[string]int{}}
+	m := &memory{runs: map[string]prefect.FlowRun{}, past: map[string][]past{}, locks: map[string]time.Time{}, asked: map[string]int{}}
 	for _, r := range runs {
-		m.runs[r.ID] = r.FlowRun
+		m.set(r)
 	}
 	return m
 }
@@ -121,6 +131,12 @@ func (m *memory) set(r *runBuilder) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.runs[r.ID] = r.FlowRun
+	m.remember(r.FlowRun)
+}
+
+// remember adds the state a run is in to its history. The caller holds the lock.
+func (m *memory) remember(r prefect.FlowRun) {
+	m.past[r.ID] = append(m.past[r.ID], past{r.Version, r.State, r.Claim})
 }
 
 func (m *memory) get(id string) prefect.FlowRun {
@@ -255,6 +271,31 @@ func (m *memory) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error
 	return r, nil
 }
 
+func (m *memory) History(ctx context.Context, id string, attempt prefect.Attempt) (prefect.History, error) {
+	run, err := m.FlowRun(ctx, id)
+	if err != nil {
+		return prefect.History{}, err
+	}
+	h := prefect.History{Run: run}
+	since, ok := attempt.Version()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.past[id] {
+		switch {
+		case !ok || p.version <= since:
+		case p.claim != nil:
+			h.Claims = append(h.Claims, *p.claim)
+		case p.state.Type != prefect.Submitted:
+			h.Reached = p.state
+		}
+	}
+	return h, nil
+}
+
+func (m *memory) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error {
+	return m.setState(ctx, "restore", run.ID, to)
+}
+
 // write changes a run, whatever state it is in.
 func (m *memory) write(op, id string, change func(*prefect.FlowRun)) error {
 	r, ok := m.runs[id]
@@ -263,6 +304,9 @@ func (m *memory) write(op, id string, change func(*prefect.FlowRun)) error {
 	}
 	change(&r)
 	r.StateAt = time.Now()
+	if r.Version != m.runs[id].Version {
+		m.remember(r)
+	}
 	m.runs[id] = r
 	m.writes = append(m.writes, fmt.Sprintf("%s %s %s", op, id, r.State.Type))
 	return m.ask(op, id, true)

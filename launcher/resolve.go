@@ -236,12 +236,22 @@ func (l *Launcher) cancelNow(ctx context.Context, e *errand, p *patient) outcome
 // took its time, and a run that has finished meanwhile must stay as it is. The
 // lease makes another look come by itself.
 func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, bool) {
-	if age(e.confirmed, time.Now()) <= fresh {
+	isClaim := e.Run.State.Type == prefect.Submitted && e.Run.Claim != nil // and may have come late
+	if !isClaim && age(e.confirmed, time.Now()) <= fresh {
 		return outcome{}, true
 	}
 	before := e.Run.Version
-	run, o, ok := l.read(ctx, e)
-	if !ok {
+	if isClaim {
+		e.claim = *e.Run.Claim
+	}
+	h, o, ok := l.history(ctx, e)
+	run := h.Run
+	switch {
+	case !ok:
+		return o, false
+	case l.isClaim(run, e.claim.Attempt) && h.IsLate() && h.Reached.Type.IsFinished():
+		o = l.restore(ctx, e, h)
+		o.hold = time.Now().Add(lookAgain)
 		return o, false
 	}
 	e.Run = run

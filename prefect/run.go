@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -115,6 +116,14 @@ func (r FlowRun) Attempt() Attempt {
 		return Attempt("retry-" + t.ID + "-v" + strconv.Itoa(t.Version))
 	}
 	return Attempt("v" + strconv.Itoa(r.Version))
+}
+
+// Version is that of the state that made the run claimable; false for a retry,
+// which is no state of the run.
+func (a Attempt) Version() (int, bool) {
+	digits, ok := strings.CutPrefix(string(a), "v")
+	version, err := strconv.Atoi(digits)
+	return version, ok && err == nil && a == Attempt("v"+strconv.Itoa(version))
 }
 
 func (r FlowRun) earliestTask() TaskRun {

@@ -235,18 +235,19 @@ func TestReadsAskForNoMoreThanTheServerAllows(t *testing.T) {
 	rec := recordings(t)
 	empty := `{"due":[],"retrying":[],"claimed":[],"flow_run":[],"troubled":[],"cancelled":[],"silent":[]}`
 	api := newFakeAPI(t, answers{
-		"observe": ok(empty), "dueRuns": ok(empty), "claimedRuns": ok(empty), "flowRun": ok(empty), "supervise": ok(empty), "tenants": rec["tenants"].replay(),
+		"observe": ok(empty), "dueRuns": ok(empty), "claimedRuns": ok(empty), "flowRun": ok(empty), "history": ok(empty), "supervise": ok(empty), "tenants": rec["tenants"].replay(),
 	})
 	c := api.client(t, func(o *prefect1.Options) { o.TenantID = "" })
 	c.Observe(t.Context(), noon)
 	due(t, c, nil, noon, 10)
 	c.Claimed(t.Context(), nil)
 	c.FlowRun(t.Context(), runID)
+	c.History(t.Context(), runID, "v1")
 	c.Supervise(t.Context(), []string{runID}, nil)
 
 	original, _ := parse(t, rec["due"].Query)
-	known := append(original.Selected, "labels", "state_timestamp", "state_start_time", "heartbeat", "task_runs.state", "task_runs.state_start_time", "states", "states.serialized_state")
-	for _, op := range []string{"observe", "dueRuns", "claimedRuns", "flowRun", "supervise"} {
+	known := append(original.Selected, "labels", "state_timestamp", "state_start_time", "heartbeat", "task_runs.state", "task_runs.state_start_time", "states", "states.serialized_state", "states.state")
+	for _, op := range []string{"observe", "dueRuns", "claimedRuns", "flowRun", "history", "supervise"} {
 		sent := api.asked(op)
 		if len(sent) != 1 {
 			t.Fatalf("%d requests %s, want 1", len(sent), op)

@@ -109,6 +109,38 @@ type __getRunsInQueueInput struct {
 // GetInput returns __getRunsInQueueInput.Input, and is useful for accessing the field via an interface.
 func (v *__getRunsInQueueInput) GetInput() getRunsInQueueInput { return v.Input }
 
+// __historyInput is used internally by genqlient
+type __historyInput struct {
+	Tenant     string   `json:"tenant"`
+	Id         string   `json:"id"`
+	Since      int      `json:"since"`
+	Limit      int      `json:"limit"`
+	Scheduled  []string `json:"scheduled"`
+	RetryUntil string   `json:"retryUntil"`
+	Tasks      int      `json:"tasks"`
+}
+
+// GetTenant returns __historyInput.Tenant, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetTenant() string { return v.Tenant }
+
+// GetId returns __historyInput.Id, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetId() string { return v.Id }
+
+// GetSince returns __historyInput.Since, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetSince() int { return v.Since }
+
+// GetLimit returns __historyInput.Limit, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetLimit() int { return v.Limit }
+
+// GetScheduled returns __historyInput.Scheduled, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetScheduled() []string { return v.Scheduled }
+
+// GetRetryUntil returns __historyInput.RetryUntil, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetRetryUntil() string { return v.RetryUntil }
+
+// GetTasks returns __historyInput.Tasks, and is useful for accessing the field via an interface.
+func (v *__historyInput) GetTasks() int { return v.Tasks }
+
 // __observeInput is used internally by genqlient
 type __observeInput struct {
 	Tenant     string   `json:"tenant"`
@@ -342,6 +374,186 @@ type helloResponse struct {
 
 // GetHello returns helloResponse.Hello, and is useful for accessing the field via an interface.
 func (v *helloResponse) GetHello() string { return v.Hello }
+
+// historyFlow_run includes the requested fields of the GraphQL type flow_run.
+type historyFlow_run struct {
+	retryFields `json:"-"`
+	Submissions []historyFlow_runSubmissionsFlow_run_state `json:"submissions"`
+	Reached     []historyFlow_runReachedFlow_run_state     `json:"reached"`
+}
+
+// GetSubmissions returns historyFlow_run.Submissions, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetSubmissions() []historyFlow_runSubmissionsFlow_run_state {
+	return v.Submissions
+}
+
+// GetReached returns historyFlow_run.Reached, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetReached() []historyFlow_runReachedFlow_run_state { return v.Reached }
+
+// GetId returns historyFlow_run.Id, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetId() string { return v.retryFields.runFields.Id }
+
+// GetName returns historyFlow_run.Name, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetName() string { return v.retryFields.runFields.Name }
+
+// GetVersion returns historyFlow_run.Version, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetVersion() int { return v.retryFields.runFields.Version }
+
+// GetLabels returns historyFlow_run.Labels, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetLabels() json.RawMessage { return v.retryFields.runFields.Labels }
+
+// GetState returns historyFlow_run.State, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetState() string { return v.retryFields.runFields.State }
+
+// GetState_timestamp returns historyFlow_run.State_timestamp, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetState_timestamp() string { return v.retryFields.runFields.State_timestamp }
+
+// GetState_start_time returns historyFlow_run.State_start_time, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetState_start_time() string {
+	return v.retryFields.runFields.State_start_time
+}
+
+// GetHeartbeat returns historyFlow_run.Heartbeat, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetHeartbeat() string { return v.retryFields.runFields.Heartbeat }
+
+// GetSerialized_state returns historyFlow_run.Serialized_state, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetSerialized_state() json.RawMessage {
+	return v.retryFields.runFields.Serialized_state
+}
+
+// GetRun_config returns historyFlow_run.Run_config, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetRun_config() json.RawMessage { return v.retryFields.runFields.Run_config }
+
+// GetFlow returns historyFlow_run.Flow, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetFlow() runFieldsFlow { return v.retryFields.runFields.Flow }
+
+// GetTask_runs returns historyFlow_run.Task_runs, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetTask_runs() []runFieldsTask_runsTask_run {
+	return v.retryFields.runFields.Task_runs
+}
+
+// GetStates returns historyFlow_run.States, and is useful for accessing the field via an interface.
+func (v *historyFlow_run) GetStates() []lastSubmissionStatesFlow_run_state {
+	return v.retryFields.lastSubmission.States
+}
+
+func (v *historyFlow_run) UnmarshalJSON(b []byte) error {
+
+	if string(b) == "null" {
+		return nil
+	}
+
+	var firstPass struct {
+		*historyFlow_run
+		graphql.NoUnmarshalJSON
+	}
+	firstPass.historyFlow_run = v
+
+	err := json.Unmarshal(b, &firstPass)
+	if err != nil {
+		return err
+	}
+
+	err = json.Unmarshal(
+		b, &v.retryFields)
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+type __premarshalhistoryFlow_run struct {
+	Submissions []historyFlow_runSubmissionsFlow_run_state `json:"submissions"`
+
+	Reached []historyFlow_runReachedFlow_run_state `json:"reached"`
+
+	Id string `json:"id"`
+
+	Name string `json:"name"`
+
+	Version int `json:"version"`
+
+	Labels json.RawMessage `json:"labels"`
+
+	State string `json:"state"`
+
+	State_timestamp string `json:"state_timestamp"`
+
+	State_start_time string `json:"state_start_time"`
+
+	Heartbeat string `json:"heartbeat"`
+
+	Serialized_state json.RawMessage `json:"serialized_state"`
+
+	Run_config json.RawMessage `json:"run_config"`
+
+	Flow runFieldsFlow `json:"flow"`
+
+	Task_runs []runFieldsTask_runsTask_run `json:"task_runs"`
+
+	States []lastSubmissionStatesFlow_run_state `json:"states"`
+}
+
+func (v *historyFlow_run) MarshalJSON() ([]byte, error) {
+	premarshaled, err := v.__premarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(premarshaled)
+}
+
+func (v *historyFlow_run) __premarshalJSON() (*__premarshalhistoryFlow_run, error) {
+	var retval __premarshalhistoryFlow_run
+
+	retval.Submissions = v.Submissions
+	retval.Reached = v.Reached
+	retval.Id = v.retryFields.runFields.Id
+	retval.Name = v.retryFields.runFields.Name
+	retval.Version = v.retryFields.runFields.Version
+	retval.Labels = v.retryFields.runFields.Labels
+	retval.State = v.retryFields.runFields.State
+	retval.State_timestamp = v.retryFields.runFields.State_timestamp
+	retval.State_start_time = v.retryFields.runFields.State_start_time
+	retval.Heartbeat = v.retryFields.runFields.Heartbeat
+	retval.Serialized_state = v.retryFields.runFields.Serialized_state
+	retval.Run_config = v.retryFields.runFields.Run_config
+	retval.Flow = v.retryFields.runFields.Flow
+	retval.Task_runs = v.retryFields.runFields.Task_runs
+	retval.States = v.retryFields.lastSubmission.States
+	return &retval, nil
+}
+
+// historyFlow_runReachedFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type historyFlow_runReachedFlow_run_state struct {
+	State            string          `json:"state"`
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetState returns historyFlow_runReachedFlow_run_state.State, and is useful for accessing the field via an interface.
+func (v *historyFlow_runReachedFlow_run_state) GetState() string { return v.State }
+
+// GetSerialized_state returns historyFlow_runReachedFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
+func (v *historyFlow_runReachedFlow_run_state) GetSerialized_state() json.RawMessage {
+	return v.Serialized_state
+}
+
+// historyFlow_runSubmissionsFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type historyFlow_runSubmissionsFlow_run_state struct {
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetSerialized_state returns historyFlow_runSubmissionsFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
+func (v *historyFlow_runSubmissionsFlow_run_state) GetSerialized_state() json.RawMessage {
+	return v.Serialized_state
+}
+
+// historyResponse is returned by history on success.
+type historyResponse struct {
+	Flow_run []historyFlow_run `json:"flow_run"`
+}
+
+// GetFlow_run returns historyResponse.Flow_run, and is useful for accessing the field via an interface.
+func (v *historyResponse) GetFlow_run() []historyFlow_run { return v.Flow_run }
 
 // jobRunFields includes the GraphQL fields of flow_run requested by the fragment jobRunFields.
 type jobRunFields struct {
@@ -1414,6 +1626,96 @@ func hello(
 	}
 
 	data_ = &helloResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
+// The query executed by history.
+const history_Operation = `
+query history ($tenant: uuid!, $id: uuid!, $since: Int!, $limit: Int!, $scheduled: [String!]!, $retryUntil: timestamptz!, $tasks: Int!) {
+	flow_run(where: {tenant_id:{_eq:$tenant},id:{_eq:$id}}) {
+		... retryFields
+		submissions: states(where: {state:{_eq:"Submitted"},version:{_gt:$since}}, order_by: [{version:asc}], limit: $limit) {
+			serialized_state(path: "$.context.prefect_keda")
+		}
+		reached: states(where: {state:{_neq:"Submitted"},version:{_gt:$since}}, order_by: [{version:desc},{timestamp:desc}], limit: 1) {
+			state
+			serialized_state
+		}
+	}
+}
+fragment retryFields on flow_run {
+	... runFields
+	... lastSubmission
+}
+fragment runFields on flow_run {
+	id
+	name
+	version
+	labels
+	state
+	state_timestamp
+	state_start_time
+	heartbeat
+	serialized_state
+	run_config
+	flow {
+		id
+		name
+		core_version
+		storage
+	}
+	task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}], limit: $tasks) {
+		id
+		task_id
+		version
+		state
+		state_start_time
+		serialized_state
+	}
+}
+fragment lastSubmission on flow_run {
+	states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+		serialized_state(path: "$.context.prefect_keda")
+	}
+}
+`
+
+// What was written of a run since a version: who submitted it, the first ones
+// first, and how far it has come. Asked of few runs.
+func history(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	tenant string,
+	id string,
+	since int,
+	limit int,
+	scheduled []string,
+	retryUntil string,
+	tasks int,
+) (data_ *historyResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "history",
+		Query:  history_Operation,
+		Variables: &__historyInput{
+			Tenant:     tenant,
+			Id:         id,
+			Since:      since,
+			Limit:      limit,
+			Scheduled:  scheduled,
+			RetryUntil: retryUntil,
+			Tasks:      tasks,
+		},
+	}
+
+	data_ = &historyResponse{}
 	resp_ := &graphql.Response{Data: data_}
 
 	err_ = client_.MakeRequest(
