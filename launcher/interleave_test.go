@@ -26,16 +26,22 @@ import (
 // The core promise, checked exhaustively: two launchers act on one run, every
 // call they make is a point where the other may go first, and at any call (for
 // as many faults as a scenario allows) the caller may die before or after it
-// took effect, the answer may be lost, the call may be refused, or the launcher
-// may be stopped for seconds, or for so long that a third one finishes its work, the pod runs,
-// and the Job is deleted. It is the real code that runs; only the order is ours.
+// took effect, the answer may be lost, the call may be refused, the server may apply
+// it late, or the launcher may be stopped for seconds, or for so long that a third one
+// finishes its work, the pod runs, and the Job is deleted. It may be stopped between
+// calls, too: while it renders, and before it reckons with deadlines. It is the real
+// code that runs; only the order is ours.
 
-// gate is a launcher waiting to make a call.
+// gate is a launcher waiting to make a call, or the server or a pod to do something.
 type gate struct {
 	actor string
 	op    string
 	write bool
 	pass  chan verdict
+	// local: it is no call, so nobody but its launcher can tell when it happens.
+	local bool
+	// free are the verdicts on who is no launcher; they are no faults.
+	free []verdict
 }
 
 // verdict is what becomes of a call.
@@ -50,10 +56,11 @@ const (
 	freezeBefore // stopped until everybody else is done
 	freezeAfter
 	pause // stopped for longer than a pod needs
+	late  // applied late, beside what else goes on
 )
 
 func (v verdict) String() string {
-	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after", " pauses"}[v]
+	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after", " pauses", " to a slow server"}[v]
 }
 
 // chooser walks a tree of choices depth first, one path per execution.
@@ -99,6 +106,8 @@ type store struct {
 	jobs    map[string]*batchv1.Job
 	pods    []*corev1.Pod
 	created []string // "run attempt", for ever
+	// beside are those that were created beside a pod of the run that lived.
+	beside []string
 	// start is told of a Job's pod; nil where nothing comes of Jobs.
 	start func(*batchv1.Job)
 }
@@ -111,6 +120,9 @@ func (s *store) create(j *batchv1.Job) error {
 	}
 	s.jobs[j.Name] = j.DeepCopy()
 	s.created = append(s.created, j.Labels[job.LabelFlowRunID]+" "+j.Labels[job.LabelAttempt])
+	if slices.ContainsFunc(s.pods, trouble.Executes) {
+		s.beside = append(s.beside, j.Name)
+	}
 	if s.start != nil {
 		s.start(j)
 	}
@@ -158,6 +170,8 @@ type eyes struct {
 	// all is called once want Jobs exist.
 	want int
 	all  func()
+	// prefix is the name of its template; empty for the default.
+	prefix string
 }
 
 // at waits at the gate and returns what is to become of the call.
@@ -165,7 +179,18 @@ func (y *eyes) at(op string, write bool) verdict {
 	if y.gates == nil {
 		return proceed
 	}
-	g := &gate{y.actor, op, write, make(chan verdict)}
+	return y.wait(&gate{actor: y.actor, op: op, write: write})
+}
+
+// aside is a step that is no call.
+func (y *eyes) aside(op string) {
+	if y.gates != nil {
+		y.wait(&gate{actor: y.actor, op: op, local: true})
+	}
+}
+
+func (y *eyes) wait(g *gate) verdict {
+	g.pass = make(chan verdict)
 	y.gates <- g
 	v := <-g.pass
 	switch v {
@@ -184,7 +209,11 @@ func (y *eyes) at(op string, write bool) verdict {
 }
 
 func (y *eyes) call(op string, write bool, do func() error) error {
-	switch y.at(op, write) {
+	return y.follow(y.at(op, write), do)
+}
+
+func (y *eyes) follow(v verdict, do func() error) error {
+	switch v {
 	case refuse:
 		return errLost
 	case loseAnswer:
@@ -214,10 +243,44 @@ func (y *eyes) Restore(ctx context.Context, run prefect.FlowRun, to prefect.Stat
 }
 
 func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (r prefect.ClaimResult, err error) {
-	if lost := y.call("claim", true, func() error { r, err = y.memory.Claim(ctx, run, c); return nil }); lost != nil {
+	v := y.at("claim", true)
+	if v == late {
+		return y.claimLate(ctx, run, c)
+	}
+	if lost := y.follow(v, func() error { r, err = y.memory.Claim(ctx, run, c); return nil }); lost != nil {
 		return prefect.ClaimResult{Answer: prefect.Unknown}, nil
 	}
 	return r, err
+}
+
+// claimLate has the server apply the claim when it gets to it, whether or not the
+// launcher still waits for the answer.
+func (y *eyes) claimLate(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (prefect.ClaimResult, error) {
+	type answer struct {
+		prefect.ClaimResult
+		error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		y.wait(&gate{actor: "server of " + y.actor, op: "applies the claim", write: true, free: []verdict{proceed, pause}})
+		r, err := y.memory.Claim(context.WithoutCancel(ctx), run, c)
+		answers <- answer{r, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.ClaimResult, a.error
+	case <-ctx.Done():
+		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: "no answer"}, nil
+	}
+}
+
+// Render is the launcher's renderer.
+func (y *eyes) Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, error) {
+	y.aside("renders")
+	if y.prefix != "" {
+		return titled(y.prefix).Render(ctx, run)
+	}
+	return template{}.Render(ctx, run)
 }
 
 func (y *eyes) Fail(ctx context.Context, run prefect.FlowRun, message string) error {
@@ -230,7 +293,13 @@ func (y *eyes) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, 
 
 func (y *eyes) watch(context.Context) {}
 func (y *eyes) ready() (bool, error)  { return true, nil }
-func (y *eyes) namespaceUID() string  { return y.uid }
+
+// namespaceUID is read before a claim is made up, and when one is looked at.
+func (y *eyes) namespaceUID() string {
+	y.aside("decides")
+	return y.uid
+}
+
 func (y *eyes) known(run string) Presence {
 	if y.blind {
 		return Presence{}
@@ -357,10 +426,10 @@ func (s *store) change(ctx context.Context, j *batchv1.Job, do func(*batchv1.Job
 // passOnce is one pass of a launcher, with its tries one after another.
 func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	y.at("look", false)
-	w := World{Now: time.Now(), NamespaceUID: y.namespaceUID(), Present: map[string]Presence{}}
+	w := World{Now: time.Now(), NamespaceUID: y.uid, Present: map[string]Presence{}}
 	var errs [2]error
 	var due prefect.DueRuns
-	due, errs[0] = y.memory.Due(ctx, prefect.DueQuery{Until: w.Now, Limit: 10})
+	due, errs[0] = y.memory.Due(ctx, prefect.DueQuery{Until: w.Now, Limit: 10, Namespace: l.Namespace, NamespaceUID: y.uid})
 	w.Due = due.Runs
 	w.Claimed, errs[1] = y.memory.Claimed(ctx, nil)
 	if errors.Join(errs[:]...) != nil {
@@ -392,6 +461,14 @@ type scenario struct {
 	apart bool
 	// living has pods run, for some seconds each, and launchers pause for longer.
 	living bool
+	// prefixes are the names of the three launchers' templates.
+	prefixes []string
+	// slow: the server may apply claims late.
+	slow bool
+	// orphan is a pod that lives on without its Job until something ends it.
+	orphan bool
+	// unlike: it makes a difference which of the two goes first.
+	unlike bool
 	// refused: Kubernetes takes no Job of the first launcher, and the second comes
 	// when that gives up.
 	refused bool
@@ -461,6 +538,63 @@ func TestEveryInterleavingOfTwoLaunchers(t *testing.T) {
 			ends:  []prefect.StateType{prefect.Success},
 		},
 		{
+			name: "running run with a due retry, two clusters", faults: 2, apart: true, unlike: true,
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").retrying("t", 4, long).lastFrom("cluster 1")).replicated(), emptyStore()
+			},
+			want: []string{"r retry-t-v4"}, ends: []prefect.StateType{prefect.Running},
+		},
+		{
+			name: "due run, API replicas, unequal templates", faults: 2, blind: true, prefixes: []string{"a", "b", "c"},
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)).replicated(), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "claim of a dead launcher, unequal templates", faults: 1, blind: true, prefixes: []string{"a", "b", "c"},
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").version(2).claimedBy("dead", "v1", "d-01234567", long.Add(-time.Minute))).replicated(), emptyStore()
+			},
+			want: []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "running run with a due retry, unequal templates", faults: 1, blind: true, prefixes: []string{"a", "b", "c"},
+			setup: func() (*memory, *store) {
+				r := run("r").retrying("t", 4, long).lastFrom("cluster 0")
+				r.LastClaim.Job = "d-01234567"
+				return newMemory(r).replicated(), emptyStore()
+			},
+			want: []string{"r retry-t-v4"}, ends: []prefect.StateType{prefect.Running},
+		},
+		{
+			name: "due run, API replicas of which any may be slow", faults: 2, blind: true, living: true, slow: true,
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)).replicated(), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Success},
+		},
+		{
+			name: "due run, API replicas of which any may be slow, unequal templates", faults: 1, blind: true, slow: true, prefixes: []string{"a", "b", "c"},
+			setup: func() (*memory, *store) { return newMemory(run("r").due(long)).replicated(), emptyStore() },
+			want:  []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "run started again while a pod lives whose Job is gone", faults: 1, blind: true, orphan: true, unlike: true,
+			setup: func() (*memory, *store) { return newMemory(run("r").version(5).due(long)).replicated(), emptyStore() },
+			want:  []string{"r v5"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
+			name: "due retry while a pod lives whose Job is gone", blind: true, orphan: true, unlike: true,
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").version(3).retrying("t", 4, long)).replicated(), emptyStore()
+			},
+			want: []string{"r retry-t-v4"}, ends: []prefect.StateType{prefect.Running},
+		},
+		{
+			name: "claim of a dead launcher while a pod lives whose Job is gone", faults: 1, blind: true, orphan: true, unlike: true,
+			setup: func() (*memory, *store) {
+				return newMemory(run("r").version(2).claimedBy("dead", "v1", "prefect-job-x", long.Add(-time.Minute))).replicated(), emptyStore()
+			},
+			want: []string{"r v1"}, ends: []prefect.StateType{prefect.Submitted},
+		},
+		{
 			name: "a run its author got wrong", faults: 2,
 			setup: func() (*memory, *store) {
 				wrong := run("r").due(long)
@@ -502,11 +636,14 @@ func (s scenario) execute(t *testing.T, c *chooser) {
 	launcher := func(name string, cluster int, gates chan *gate) (*Launcher, *eyes) {
 		cluster %= len(clusters)
 		y := &eyes{memory: m, store: clusters[cluster], uid: fmt.Sprint("cluster ", cluster), actor: name, gates: gates, blind: s.blind}
+		if s.prefixes != nil {
+			y.prefix = s.prefixes[name[0]-'A']
+		}
 		o := Options{Name: name, Namespace: "flows"}.withDefaults()
 		if s.refused {
 			o.RetryFor = 10 * time.Second
 		}
-		return newLauncher(o, y, template{}, y), y
+		return newLauncher(o, y, y, y), y
 	}
 	for i, name := range []string{"A", "B"} {
 		l, y := launcher(name, i, gates)
@@ -521,11 +658,20 @@ func (s scenario) execute(t *testing.T, c *chooser) {
 			passOnce(ctx, l, y)
 		})
 	}
-	verdicts := []verdict{proceed, refuse, dieBefore, freezeBefore}
-	if s.living {
-		verdicts = append(verdicts, pause)
+	if s.orphan {
+		st.pods = []*corev1.Pod{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})}
+		actors.Go(func() {
+			y := &eyes{gates: gates}
+			y.wait(&gate{actor: "pod", op: "ends", write: true, free: []verdict{proceed}})
+			st.endPods()
+		})
 	}
-	frozen := turn(c, s.faults, verdicts, gates, &trace)
+	w := walk{chooser: c, faults: s.faults, alike: !s.unlike, gates: gates, trace: &trace, verdicts: []verdict{proceed, refuse, dieBefore, freezeBefore}}
+	if s.living {
+		w.verdicts = append(w.verdicts, pause)
+	}
+	w.slow = s.slow
+	frozen := w.turn()
 	check := func(when string) {
 		t.Helper()
 		var created []string
@@ -539,6 +685,9 @@ func (s scenario) execute(t *testing.T, c *chooser) {
 		}
 		if !slices.Equal(created, want) {
 			t.Errorf("%s: Jobs created: %q, want %q\n%s\n%s", when, created, want, strings.Join(trace, "\n"), strings.Join(m.writes, "\n"))
+		}
+		if len(st.beside) > 0 {
+			t.Errorf("%s: created beside a pod that lived: %q\n%s", when, st.beside, strings.Join(trace, "\n"))
 		}
 	}
 	// A third launcher cleans up; between its passes the API forgets its locks.
@@ -591,6 +740,13 @@ func (s scenario) execute(t *testing.T, c *chooser) {
 	}
 }
 
+// endPods ends all pods there are.
+func (s *store) endPods() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pods = nil
+}
+
 // live is a pod's life: it does nothing for a run that has finished.
 func live(ctx context.Context, m *memory, st *store, j *batchv1.Job) {
 	time.Sleep(podStarts)
@@ -632,26 +788,56 @@ func (s step) swaps(g *gate, v verdict) bool {
 	return s.gate != nil && s.beside[g.actor] == g && g.actor < s.actor && s.isPlain(s.verdict) && g.isPlain(v)
 }
 
-// turn lets the launchers go on in the order chosen until none waits any more,
-// and returns those it froze.
-func turn(c *chooser, faults int, verdicts []verdict, gates chan *gate, trace *[]string) (frozen []*gate) {
-	waiting := map[string]*gate{}
-	quiet := 0
-	var last step
-	verdictsOf := func(g *gate) []verdict {
-		possible := []verdict{proceed}
-		if faults > 0 && g.op != "look" {
-			possible = slices.Clone(verdicts)
-			if g.write {
-				possible = append(possible, loseAnswer, dieAfter, freezeAfter)
+// walk is how the launchers take turns.
+type walk struct {
+	*chooser
+	// faults is how many there may be, and verdicts what they may be.
+	faults   int
+	verdicts []verdict
+	// slow: claims may be applied late.
+	slow bool
+	// alike: which of them goes first makes no difference.
+	alike bool
+	gates chan *gate
+	trace *[]string
+
+	last step
+}
+
+// possible are the verdicts on a gate, of which the first is that all goes well.
+func (w *walk) possible(g *gate) []verdict {
+	possible := []verdict{proceed}
+	switch {
+	case g.free != nil:
+		possible = slices.Clone(g.free)
+	case w.faults == 0 || g.op == "look":
+	case g.local:
+		for _, v := range w.verdicts {
+			if v == freezeBefore || v == pause { // it could as well die before the next call
+				possible = append(possible, v)
 			}
 		}
-		return slices.DeleteFunc(possible, func(v verdict) bool { return last.swaps(g, v) })
+	default:
+		possible = slices.Clone(w.verdicts)
+		if g.write {
+			possible = append(possible, loseAnswer, dieAfter, freezeAfter)
+		}
+		if w.slow && g.op == "claim" {
+			possible = append(possible, late)
+		}
 	}
+	return slices.DeleteFunc(possible, func(v verdict) bool { return w.last.swaps(g, v) })
+}
+
+// turn lets the launchers go on in the order chosen until none waits any more,
+// and returns those it froze.
+func (w *walk) turn() (frozen []*gate) {
+	waiting := map[string]*gate{}
+	quiet := 0
 	for quiet < 3 {
 		synctest.Wait()
 		select {
-		case g := <-gates:
+		case g := <-w.gates:
 			waiting[g.actor] = g
 			quiet = 0
 			continue
@@ -663,23 +849,18 @@ func turn(c *chooser, faults int, verdicts []verdict, gates chan *gate, trace *[
 			quiet++
 			continue
 		}
-		actors := slices.Sorted(maps.Keys(waiting))
-		if len(*trace) == 0 {
-			actors = actors[:1] // the two are alike: who goes first makes no difference
+		g := w.next(waiting)
+		possible := w.possible(g)
+		v := possible[w.choose(len(possible))]
+		if !g.local || v != proceed {
+			*w.trace = append(*w.trace, fmt.Sprintf("%s %s%s", g.actor, g.op, v))
 		}
-		if news := slices.DeleteFunc(slices.Clone(actors), func(a string) bool { return len(verdictsOf(waiting[a])) == 0 }); len(news) > 0 {
-			actors = news
-		} else {
-			last = step{} // whoever is left goes on alone
-		}
-		g := waiting[actors[c.choose(len(actors))]]
-		possible := verdictsOf(g)
-		v := possible[c.choose(len(possible))]
-		*trace = append(*trace, fmt.Sprintf("%s %s%s", g.actor, g.op, v))
 		delete(waiting, g.actor)
-		last = step{g, v, maps.Clone(waiting)}
-		if v != proceed {
-			faults--
+		if !g.local {
+			w.last = step{g, v, maps.Clone(waiting)}
+		}
+		if v != proceed && g.free == nil {
+			w.faults--
 		}
 		g.pass <- v
 		if v == freezeBefore || v == freezeAfter {
@@ -687,6 +868,23 @@ func turn(c *chooser, faults int, verdicts []verdict, gates chan *gate, trace *[
 		}
 	}
 	return frozen
+}
+
+// next chooses who goes on. What is no call may as well happen at once.
+func (w *walk) next(waiting map[string]*gate) *gate {
+	actors := slices.Sorted(maps.Keys(waiting))
+	if i := slices.IndexFunc(actors, func(a string) bool { return waiting[a].local }); i >= 0 {
+		return waiting[actors[i]]
+	}
+	if len(*w.trace) == 0 && w.alike {
+		actors = actors[:1]
+	}
+	if news := slices.DeleteFunc(slices.Clone(actors), func(a string) bool { return len(w.possible(waiting[a])) == 0 }); len(news) > 0 {
+		actors = news
+	} else {
+		w.last = step{} // whoever is left goes on alone
+	}
+	return waiting[actors[w.choose(len(actors))]]
 }
 
 // The same for a Job in trouble: of two launchers one tells the run's story and
@@ -714,13 +912,14 @@ func resolveInTurn(t *testing.T, c *chooser, faults int) {
 	var actors sync.WaitGroup
 	launcher := func(name string, gates chan *gate) (*Launcher, *eyes) {
 		y := &eyes{memory: m, store: st, actor: name, gates: gates}
-		return newLauncher(Options{Name: name, Namespace: "flows", DeleteFinished: true}.withDefaults(), y, template{}, y), y
+		return newLauncher(Options{Name: name, Namespace: "flows", DeleteFinished: true}.withDefaults(), y, y, y), y
 	}
 	for _, name := range []string{"A", "B"} {
 		l, y := launcher(name, gates)
 		actors.Go(func() { passOnce(t.Context(), l, y) })
 	}
-	frozen := turn(c, faults, []verdict{proceed, refuse, dieBefore, freezeBefore}, gates, &trace)
+	w := walk{chooser: c, faults: faults, alike: true, gates: gates, trace: &trace, verdicts: []verdict{proceed, refuse, dieBefore, freezeBefore}}
+	frozen := w.turn()
 	third, y := launcher("C", nil)
 	for range 3 {
 		time.Sleep(leaseFor + time.Second)
