@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 // authority signs certificates for 127.0.0.1.
@@ -240,20 +241,30 @@ func TestClientsMustHaveTheName(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
-	sessions := tls.NewLRUClientSessionCache(1)
+	sessions, serving := tls.NewLRUClientSessionCache(1), c.server()
 	handshake := func(config *tls.Config) error {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
+		// Not net.Pipe, on which two that write at a time wait for each other.
+		l := bufconn.Listen(64 << 10)
+		defer l.Close()
 		served := make(chan error, 1)
 		go func() {
-			server := tls.Server(ours, c.server())
-			err := server.HandshakeContext(t.Context())
-			if err == nil {
+			ours, err := l.Accept()
+			if err != nil {
+				served <- err
+				return
+			}
+			defer ours.Close()
+			server := tls.Server(ours, serving)
+			if err = server.HandshakeContext(t.Context()); err == nil {
 				_, err = server.Write([]byte("x")) // and with it what a session goes on by
 			}
-			ours.Close()
 			served <- err
 		}()
+		theirs, err := l.DialContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer theirs.Close()
 		_, _ = tls.Client(theirs, config).Read(make([]byte, 1))
 		return <-served
 	}

@@ -100,25 +100,32 @@ func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry p
 	if err != nil {
 		return nil, err
 	}
-	options := scaler.Options{
-		Listen: string(s.Listen), Connections: clients,
-		Kubernetes: func(namespace string) informer.Client {
-			return informer.Client{
-				Jobs: client.Jobs(namespace), Pods: client.Pods(namespace),
-				UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, namespace) },
-			}
-		},
-		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
-		Rules: rules(s.Trouble), Reflection: s.Reflection, Logger: log, Registerer: registry,
+	kubernetes := func(namespace string) informer.Client {
+		return informer.Client{
+			Jobs: client.Jobs(namespace), Pods: client.Pods(namespace),
+			UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, namespace) },
+		}
 	}
-	if s.TLSCertFile != "" {
-		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile, ClientNames: s.TLSClientNames}
-	}
+	options := scalerOptions(s, clients)
+	options.Kubernetes, options.Logger, options.Registerer = kubernetes, log, registry
 	server, err := scaler.New(options)
 	if errors.Is(err, scaler.ErrCertificate) {
 		return nil, config.Problem{Setting: "PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE", Text: err.Error()}
 	}
 	return server, err
+}
+
+// scalerOptions are the settings, as the scaler takes them.
+func scalerOptions(s config.Scaler, clients map[string]scaler.Connection) scaler.Options {
+	options := scaler.Options{
+		Listen: string(s.Listen), Connections: clients,
+		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
+		Rules: rules(s.Trouble), Reflection: s.Reflection,
+	}
+	if s.TLSCertFile != "" {
+		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile, ClientNames: s.TLSClientNames}
+	}
+	return options
 }
 
 // connection is one of the scaler's Prefect APIs, and where its runs become Jobs.

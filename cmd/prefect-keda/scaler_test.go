@@ -1,0 +1,58 @@
+package main
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/scaler"
+	"github.com/prefect-keda/prefect-keda/trouble"
+)
+
+// Every setting of the scaler gets to where it is obeyed.
+func TestScalerSettingsArrive(t *testing.T) {
+	env := parseEnviron([]string{
+		"PREFECT__BACKEND=server", "NAMESPACE=one,two", "PREFECT_KEDA_ALLOWED_NAMESPACES=flows",
+		"PREFECT_KEDA_CONNECTIONS=team-a", "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY=k",
+		"PREFECT_KEDA_CONNECTION_TEAM_A_NAMESPACE=three", "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES=team-a",
+		"PREFECT_KEDA_LISTEN=:1", "PREFECT_KEDA_POLL_INTERVAL=2s", "PREFECT__CLOUD__REQUEST_TIMEOUT=3", "PREFECT_KEDA_MAX_STALENESS=40s",
+		"PREFECT_KEDA_WARM_UP_LEAD=5s", "PREFECT_KEDA_REFLECTION=true",
+		"PREFECT_KEDA_TLS_CERT_FILE=/c", "PREFECT_KEDA_TLS_KEY_FILE=/k", "PREFECT_KEDA_TLS_CLIENT_CA_FILE=/ca", "PREFECT_KEDA_TLS_CLIENT_NAMES=keda,other",
+		"PREFECT_KEDA_POD_GRACE=7s", "PREFECT_KEDA_PENDING_TIMEOUT=8s", "PREFECT_KEDA_POD_RETRIES=true", "PREFECT_KEDA_CANCEL_GRACE=9m", "PREFECT_KEDA_FINISHED_GRACE=10m",
+	})
+	s, err := config.LoadScaler(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients, err := connected(connections(s), slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := scaler.Options{
+		Listen: ":1", PollInterval: 2 * time.Second, PollTimeout: 3 * time.Second, MaxStaleness: 40 * time.Second, WarmUpLead: 5 * time.Second, Reflection: true,
+		TLS:   &scaler.TLS{CertFile: "/c", KeyFile: "/k", ClientCAFile: "/ca", ClientNames: []string{"keda", "other"}},
+		Rules: trouble.Rules{Grace: 7 * time.Second, PendingFor: 8 * time.Second, PodRetries: true, CancelGrace: 9 * time.Minute, FinishedGrace: 10 * time.Minute},
+		Connections: map[string]scaler.Connection{
+			"default": {
+				JobNamespaces: []string{"one", "two"}, Allowed: []string{"flows"}, AllowedSetting: "PREFECT_KEDA_ALLOWED_NAMESPACES",
+				Credentials: "PREFECT__CLOUD__API_KEY and PREFECT__CLOUD__TENANT_ID",
+			},
+			"team-a": {
+				JobNamespaces: []string{"three"}, Allowed: []string{"team-a"}, AllowedSetting: "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES",
+				Credentials: "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID",
+			},
+		},
+	}
+	if diff := cmp.Diff(want, scalerOptions(s, clients), cmpopts.IgnoreFields(scaler.Connection{}, "Source"), cmpopts.IgnoreFields(scaler.Options{}, "Kubernetes", "Logger", "Registerer")); diff != "" {
+		t.Error(diff)
+	}
+	for name, c := range clients {
+		if c.Source == nil {
+			t.Errorf("connection %s has no Prefect API", name)
+		}
+	}
+}
