@@ -34,6 +34,7 @@ func TestFailedBeforeTheFlowBegan(t *testing.T) {
 		"failed by itself before its flow":     {active, []string{failed + "  initContainerStatuses: [" + container("setup", endedBadly) + "]\n" + statuses(waitsOwn)}, false},
 		"past its own deadline":                {active, []string{failed + "  reason: DeadlineExceeded\n"}, false},
 		"one was evicted, another failed":      {active, []string{failed + "  reason: Evicted\n", oomKilled}, false},
+		"one failed, another was evicted":      {active, []string{oomKilled, failed + "  reason: Evicted\n"}, false},
 		"gone":                                 {"status: {failed: 1}", nil, true},
 		"given up, all of them gone":           {"status: {failed: 1" + given + "BackoffLimitExceeded}]}", nil, true},
 		"given up, one that began is there":    {"status: {failed: 1" + given + "BackoffLimitExceeded}]}", []string{"\n  phase: Succeeded\n" + statuses(endedWell)}, false},
