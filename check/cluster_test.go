@@ -294,7 +294,13 @@ func TestClusterFindings(t *testing.T) {
 		refusal("an admission plugin that refuses", 403, "Forbidden", `jobs.batch "j" is forbidden: not here`, `jobs.batch "j" is forbidden: not here`,
 			"what refuses it is named above: mend it, or the Role in namespace flows"),
 		refusal("a Job that is none", 422, "Invalid", `spec.template.spec.restartPolicy: Required`, `spec.template.spec.restartPolicy: Required`,
-			"the fields named come from the Job template or the launcher's settings: mend them there. prefect-keda render shows a run's Job"),
+			"the fields named come from the Job template or the launcher's settings: mend them there; no launcher starts with them as they are. prefect-keda render shows a run's Job"),
+		{
+			"a webhook that cannot be tried", func(c *cluster, _ *check.ClusterOptions) {
+				c.refusal = `{"code": 400, "reason": "BadRequest", "message": "admission webhook \"w\" does not support dry run"}`
+			},
+			[]check.Result{skip("trial Job", `admission webhook "w" does not support dry run: give the webhook sideEffects: None, if it has none, or nobody can tell an author's mistake from the template's`)},
+		},
 		refusal("a namespace that is not there after all", 404, "NotFound", `namespaces "flows" not found`, `namespaces "flows" not found`,
 			"create the namespace flows, or set NAMESPACE (--namespace)"),
 		refusal("a webhook that is away", 500, "InternalError", `failed calling webhook`, `failed calling webhook`,

@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,25 +11,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
 )
-
-// sample is a flow run whose author left everything to the launcher.
-func sample() prefect.FlowRun {
-	return prefect.FlowRun{
-		ID: "00000000-0000-4000-8000-000000000000", Name: "prefect-keda-check", Version: 1,
-		State:     prefect.State{Type: prefect.Scheduled},
-		RunConfig: json.RawMessage(`{"type": "KubernetesRun"}`),
-		Flow: prefect.Flow{
-			ID: "00000000-0000-4000-8000-000000000001", Name: "prefect-keda-check", CoreVersion: "1.4.1",
-			Storage: json.RawMessage(`{"type": "Local"}`),
-		},
-	}
-}
 
 func (c *jobChecks) render(ctx context.Context) (string, error) {
 	var err error
-	c.job, err = c.Renderer.Render(ctx, sample())
+	c.job, err = c.Renderer.Render(ctx, job.Neutral(false))
 	wrong, ok := errors.AsType[*job.TemplateError](err)
 	switch {
 	case ok && wrong.Passing:
@@ -51,6 +36,9 @@ func (c *jobChecks) render(ctx context.Context) (string, error) {
 // webhooks and quotas have their say.
 func (c *jobChecks) tryJob(ctx context.Context) (string, error) {
 	_, err := c.cluster.Jobs.Create(ctx, c.job, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run") {
+		return "", skipped(err.Error() + ": give the webhook sideEffects: None, if it has none, or nobody can tell an author's mistake from the template's")
+	}
 	if err != nil {
 		return "", failed(err, "%s", c.adviceOnJob(err))
 	}
@@ -73,7 +61,7 @@ func (c *jobChecks) adviceOnJob(err error) string {
 	case apierrors.IsForbidden(err):
 		return fmt.Sprintf("what refuses it is named above: mend it, or the Role in namespace %s", c.namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return "the fields named come from the Job template or the launcher's settings: mend them there. prefect-keda render shows a run's Job"
+		return "the fields named come from the Job template or the launcher's settings: mend them there; no launcher starts with them as they are. prefect-keda render shows a run's Job"
 	}
 	return "see whether the API server and the webhooks it calls are well, and try again"
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,15 @@ type bench struct {
 	prefect *prefecttest.API
 	url     string
 	config  *rest.Config
+	// template is the launchers' own; nil for the built-in one.
+	template *page
 }
+
+// page is a template that can be mended.
+type page struct{ text atomic.Pointer[string] }
+
+// Read is that of job.Source.
+func (p *page) Read(context.Context, string) ([]byte, error) { return []byte(*p.text.Load()), nil }
 
 func newBench(t *testing.T) *bench {
 	t.Parallel()
@@ -68,7 +77,11 @@ func (b *bench) waitForRole() {
 }
 
 func (b *bench) settings() job.Settings {
-	return job.Settings{Namespace: b.Flows, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
+	s := job.Settings{Namespace: b.Flows, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
+	if b.template != nil {
+		s.JobTemplate = "template.yaml"
+	}
+	return s
 }
 
 // launcher is ready to run; with idle it leaves when nothing is due any more.
@@ -84,7 +97,7 @@ func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
 	}
 	l, err := launcher.New(launcher.Options{
 		Name: name, Namespace: b.Flows, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
-	}, backend, job.Renderer{Settings: b.settings()}, launcher.Kubernetes{
+	}, backend, job.Renderer{Settings: b.settings(), Source: b.template}, launcher.Kubernetes{
 		Jobs: client.Jobs(b.Flows), Pods: client.Pods(b.Flows), Events: client.Events(b.Flows), Log: client.Logs(b.Flows),
 		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, b.Flows) },
 		MayUse: func(ctx context.Context, account string) (bool, error) {

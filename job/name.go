@@ -39,13 +39,16 @@ const defaultPrefix = "prefect-job"
 func Name(prefix, runID string, attempt prefect.Attempt, n int) (name, identifier string) {
 	sum := sha256.Sum256([]byte(runID + "/" + string(attempt) + "/" + strconv.Itoa(n)))
 	identifier = hex.EncodeToString(sum[:])[:8]
-	if prefix == "" {
-		prefix = defaultPrefix
-	}
 	// Characters, not bytes: the agent cuts a string. Kubernetes refuses anything
 	// but ASCII in names anyway, and says so to the author.
 	if runes := []rune(prefix); len(runes) > prefixLength {
 		prefix = string(runes[:prefixLength])
+	}
+	// The identifier cannot follow a dot, or a dash behind a dot, where a cut may well
+	// fall. (The agent's Jobs of such a template were refused.)
+	prefix = unfinished.ReplaceAllString(prefix, "")
+	if prefix == "" {
+		prefix = defaultPrefix
 	}
 	return prefix + "-" + identifier, identifier
 }
@@ -80,6 +83,8 @@ func NameVaries(run prefect.FlowRun, name string) bool {
 	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
 	return err != nil || !rc.JobTemplate.isGiven()
 }
+
+var unfinished = regexp.MustCompile(`(\.-*)+$`) //nolint:gochecknoglobals // compiled once, never changed
 
 var notLabel = regexp.MustCompile(`[^A-Za-z0-9_.-]+`) //nolint:gochecknoglobals // compiled once, never changed
 

@@ -173,6 +173,9 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 	case err != nil:
 		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), blame, retryAfter(err)), false
 	default:
+		if o, ok := l.tried(ctx, e, j); !ok {
+			return o, false
+		}
 		e.job = j
 	}
 	return outcome{}, true

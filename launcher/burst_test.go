@@ -49,6 +49,7 @@ func (fakeJobs) IsWatchListSemanticsUnSupported() bool { return true }
 func (fakePods) IsWatchListSemanticsUnSupported() bool { return true }
 
 func kubernetes(client *fake.Clientset, namespace string) Kubernetes {
+	keepsNoDryRuns(client)
 	return Kubernetes{
 		Jobs: fakeJobs{client.BatchV1().Jobs(namespace)}, Pods: fakePods{client.CoreV1().Pods(namespace)}, Events: client.CoreV1().Events(namespace),
 		Log: func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {

@@ -66,6 +66,7 @@ type jobs interface {
 	create(ctx context.Context, j *batchv1.Job) error
 	get(ctx context.Context, name string) (*batchv1.Job, error)
 	supervised
+	tries
 }
 
 // recentFor is how long a Job of our own is remembered without having been seen in
@@ -181,6 +182,13 @@ func (c *cluster) create(ctx context.Context, j *batchv1.Job) error {
 		return nil // the watch was quicker than the answer
 	}
 	c.recent[run] = append(c.recent[run], ownJob{jobOf(j, nil), now})
+	return nil
+}
+
+func (c *cluster) try(ctx context.Context, j *batchv1.Job) error {
+	if _, err := c.Jobs.Create(ctx, j, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		return fmt.Errorf("create Job %s in a dry run: %w", j.Name, err)
+	}
 	return nil
 }
 

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -138,20 +140,25 @@ func (l *Launcher) finished(_ context.Context, e *errand, result, name string) o
 func (l *Launcher) refusedJob(ctx context.Context, e *errand, err error) outcome {
 	switch addresseeOf(err) {
 	case author:
-		e.failure = "Kubernetes refused the Job of this run: " + wordsOf(err)
-		if !e.claimed {
-			return l.claimToFail(ctx, e)
+		if isTooLarge(err) {
+			return l.authorsFault(ctx, e, tooLarge(e.job, err))
 		}
-		return l.fail(ctx, e)
+		asking, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		operators, unknown := l.trial.blame(asking, job.BringsTemplate(e.Run))
+		switch {
+		case unknown != nil:
+			err = fmt.Errorf("%w; whether that is the run's fault or the launcher's cannot be told: %v", err, unknown) //nolint:errorlint // another matter
+			return l.tryLater(ctx, e, err, none, retryAfter(unknown))
+		case operators != nil:
+			return l.operatorsFault(ctx, e, operators, jobTemplate)
+		}
+		if again, wrong := l.renderer.Render(asking, e.Run); wrong != nil || outdated(e.job, again) {
+			return l.operatorsFault(ctx, e, errors.New("the Job template was changed while the run was claimed"), none)
+		}
+		return l.authorsFault(ctx, e, "Kubernetes refused the Job of this run: "+wordsOf(err))
 	case operator:
-		err = fmt.Errorf("%s: %w", advice(err, l.Namespace), err)
-		if e.claimed {
-			e.handBack = "No Job could be created, so the run was put back in the queue. This is for the operator of the launcher: " + err.Error()
-			o := l.giveBack(ctx, e)
-			o.err, o.blame = errors.Join(err, o.err), kubernetesAPI
-			return o
-		}
-		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(handBackDelay)}
+		return l.operatorsFault(ctx, e, fmt.Errorf("%s: %w", advice(err, l.Namespace), err), kubernetesAPI)
 	}
 	if e.claimed && e.refused.IsZero() {
 		l.lines.add(e.Run.ID, prefect.Warning, "Kubernetes does not take the Job of this run yet; trying on: "+wordsOf(err))
@@ -161,6 +168,36 @@ func (l *Launcher) refusedJob(ctx context.Context, e *errand, err error) outcome
 		blame = none // it works as it should, and a smaller Job may still fit
 	}
 	return l.tryLater(ctx, e, err, blame, retryAfter(err))
+}
+
+// outdated: what was refused is not what the run would get now. Its name may be a
+// claim's, by another launcher's template, which matters where no Job can have it.
+func outdated(refused, now *batchv1.Job) bool {
+	was, is := job.Anonymous(refused), job.Anonymous(now)
+	if len(validation.IsDNS1123Subdomain(refused.Name)) == 0 {
+		is.Name = was.Name
+	}
+	return !equality.Semantic.DeepEqual(was, is)
+}
+
+// authorsFault fails the run, once it is ours.
+func (l *Launcher) authorsFault(ctx context.Context, e *errand, message string) outcome {
+	e.failure = message
+	if !e.claimed {
+		return l.claimToFail(ctx, e)
+	}
+	return l.fail(ctx, e)
+}
+
+// operatorsFault puts the run back, which can do nothing for it.
+func (l *Launcher) operatorsFault(ctx context.Context, e *errand, err error, blame upstream) outcome {
+	if !e.claimed {
+		return outcome{errand: e, result: broken, err: err, blame: blame, hold: time.Now().Add(handBackDelay)}
+	}
+	e.handBack = "No Job could be created, so the run was put back in the queue. This is for the operator of the launcher: " + err.Error()
+	o := l.giveBack(ctx, e)
+	o.err, o.blame = errors.Join(err, o.err), blame
+	return o
 }
 
 // claimToFail is for a Running run, whose Job comes before its claim: now that

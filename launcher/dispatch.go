@@ -132,7 +132,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	switch {
 	case o.blame == jobTemplate:
 		s.template.fail(ctx, now, o.err)
-	case s.template.failures > 0 && o.job != nil && o.tries == 1 && !job.BringsTemplate(o.Run):
+	case s.template.failures > 0 && o.job != nil && o.tries == 1 && !job.BringsTemplate(o.Run) && !s.trial.wary(false):
 		s.template.succeed(ctx, now)
 	}
 	switch {

@@ -64,6 +64,7 @@ type Launcher struct {
 	renderer Renderer
 	jobs     jobs
 	accounts accounts
+	trial    *trial
 	log      *slog.Logger
 	metrics  *metrics
 	lines    *flowLog
@@ -102,7 +103,7 @@ func New(o Options, backend Backend, renderer Renderer, client Kubernetes) (*Lau
 func newLauncher(o Options, backend Backend, renderer Renderer, j jobs) *Launcher {
 	m := newMetrics()
 	return &Launcher{
-		Options: o, backend: backend, renderer: renderer, jobs: j,
+		Options: o, backend: backend, renderer: renderer, jobs: j, trial: newTrial(renderer, j),
 		log: o.Logger, metrics: m,
 		lines: newFlowLog(backend, o.AgentName, o.Logger, m),
 		poke:  make(chan struct{}, 1), announced: make(chan struct{}),

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,7 +20,8 @@ type addressee int
 const (
 	// nobody: it passes by itself.
 	nobody addressee = iota
-	// author: the Job itself is wrong.
+	// author: the Job itself is wrong. Whether its author made it so, or the launcher's
+	// settings, a trial tells.
 	author
 	// operator: permissions, the namespace.
 	operator
@@ -30,25 +32,40 @@ const (
 // addresseeOf reads an error of creating a Job. What it does not know is taken
 // for passing: trying again by the same name does no harm.
 func addresseeOf(err error) addressee {
-	text := err.Error()
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return taken
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
 		return operator
-	case strings.Contains(text, "denied the request"), strings.Contains(text, "denied request:"):
-		// An admission webhook or policy has looked at this very Job; which status it
-		// says so with is its own choice.
+	case isDenial(err), isTooLarge(err):
 		return author
+	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run"):
+		// A webhook with side effects was not asked, which says nothing of the Job.
+		return nobody
 	case isQuota(err):
 		return nobody
 	case apierrors.IsForbidden(err):
 		return operator
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err),
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err),
 		apierrors.IsUnsupportedMediaType(err), apierrors.IsNotAcceptable(err):
 		return author
 	}
 	return nobody
+}
+
+// isDenial: an admission webhook or policy has looked at this very Job. Which status
+// it says so with is its own choice.
+func isDenial(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "denied the request") || strings.Contains(text, "denied request:")
+}
+
+// isTooLarge: for the API server, for etcd, or for what is between the two; the last
+// two are server errors by their status, and will be the next time as well.
+func isTooLarge(err error) bool {
+	text := err.Error()
+	return apierrors.IsRequestEntityTooLargeError(err) ||
+		strings.Contains(text, "etcdserver: request is too large") || strings.Contains(text, "trying to send message larger than max")
 }
 
 func isQuota(err error) bool {
@@ -61,12 +78,14 @@ func retryAfter(err error) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// wordsOf is what the API server said, without what we wrapped around it.
+// wordsOf is what the API server said, without what we wrapped around it. A field
+// may be named for each element of a long list.
 func wordsOf(err error) string {
+	words := err.Error()
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
-		return status.Status().Message
+		words = status.Status().Message
 	}
-	return err.Error()
+	return shortened(words, maxWords)
 }
 
 // advice tells the operator what to change.
@@ -83,7 +102,49 @@ func advice(err error, namespace string) string {
 	return fmt.Sprintf("the launcher's Role in namespace %s must allow get, list, watch and create on jobs", namespace)
 }
 
-// asYAML is the Job for its author to read, with what may be secret hidden: the
+// What is told of Kubernetes' words and of a Job's YAML, in bytes: thousands of lines
+// may wait for a log that is slow.
+const (
+	maxWords = 4_000
+	maxYAML  = 16_000
+)
+
+func shortened(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+// tooLarge tells an author what a Job is large by.
+func tooLarge(j *batchv1.Job, err error) string {
+	type part struct {
+		name string
+		size int
+	}
+	parts := []part{}
+	for key, value := range j.Annotations {
+		parts = append(parts, part{"the annotation " + key, len(value)})
+	}
+	for key, value := range j.Spec.Template.Annotations {
+		parts = append(parts, part{"the pods' annotation " + key, len(value)})
+	}
+	for _, c := range slices.Concat(j.Spec.Template.Spec.InitContainers, j.Spec.Template.Spec.Containers) {
+		for _, e := range c.Env {
+			parts = append(parts, part{fmt.Sprintf("the variable %s of the container %s", e.Name, c.Name), len(e.Value)})
+		}
+		parts = append(parts, part{"command and args of the container " + c.Name, len(strings.Join(slices.Concat(c.Command, c.Args), " "))})
+	}
+	slices.SortFunc(parts, func(a, b part) int { return cmp.Or(cmp.Compare(b.size, a.size), strings.Compare(a.name, b.name)) })
+	var largest []string
+	for _, p := range parts[:min(3, len(parts))] {
+		largest = append(largest, fmt.Sprintf("%s has %d KiB", p.name, p.size>>10))
+	}
+	return fmt.Sprintf("Kubernetes refused the Job of this run because it is too large, and never takes more than about 1.5 MiB: %s. The largest parts: %s. Have the pod mount what is long from a ConfigMap, or fetch it",
+		wordsOf(err), strings.Join(largest, ", "))
+}
+
+// asYAML is the beginning of a Job for its author to read, with what may be secret hidden: the
 // reader of a flow run's log need not be allowed to read Secrets.
 func asYAML(j *batchv1.Job) string {
 	j = j.DeepCopy()
@@ -102,7 +163,7 @@ func asYAML(j *batchv1.Job) string {
 	if err != nil {
 		return fmt.Sprintf("(it cannot be shown: %v)", err)
 	}
-	return string(text)
+	return shortened(string(text), maxYAML)
 }
 
 // mayShow: what an author put into the environment may be secret under any name;

@@ -53,7 +53,8 @@ func (s *streak) fail(ctx context.Context, now time.Time, err error) {
 	}
 	s.since = now
 	level := slog.LevelWarn
-	if wrong, ok := errors.AsType[*job.TemplateError](err); errors.Is(err, prefect.ErrAuth) || ok && !wrong.Passing {
+	wrong, template := errors.AsType[*job.TemplateError](err)
+	if _, refused := errors.AsType[*RefusedError](err); refused || errors.Is(err, prefect.ErrAuth) || template && !wrong.Passing {
 		level = slog.LevelError // it does not pass by itself
 	}
 	s.log.Log(ctx, level, "upstream fails; trying on", "upstream", s.upstream, "err", err)

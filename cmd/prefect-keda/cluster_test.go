@@ -26,13 +26,14 @@ type apiServer struct {
 	jobs []*batchv1.Job
 	// users are who reads, asks for reviews and creates Jobs.
 	users map[string]string
-	// failing are requests with the status they get.
+	// failing are requests with the status they get, and its message.
 	failing map[string]int
+	message string
 }
 
 func newAPIServer(t *testing.T, deny string) *apiServer {
 	t.Helper()
-	a := &apiServer{deny: deny, users: map[string]string{}, failing: map[string]int{}}
+	a := &apiServer{deny: deny, users: map[string]string{}, failing: map[string]int{}, message: "no"}
 	mux := http.NewServeMux()
 	for path, object := range map[string]string{
 		"/version":                 `{"gitVersion": "v1.34.4"}`,
@@ -73,14 +74,14 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 	mux.HandleFunc("GET /api/v1/namespaces/flows/pods", none("v1", "Pod"))
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
-		code := a.failing[r.Method+" "+r.URL.Path]
+		code, message := a.failing[r.Method+" "+r.URL.Path], a.message
 		a.mu.Unlock()
 		if code == 0 {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		reason := map[int]string{http.StatusForbidden: "Forbidden", http.StatusInternalServerError: "InternalError"}[code]
-		answer(w, code, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no"})
+		reason := map[int]string{http.StatusForbidden: "Forbidden", http.StatusInternalServerError: "InternalError", http.StatusUnprocessableEntity: "Invalid"}[code]
+		answer(w, code, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message})
 	}))
 	t.Cleanup(a.Close)
 	return a

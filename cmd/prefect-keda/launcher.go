@@ -48,7 +48,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		Annotations: exits(
 			"nothing has been due for the idle timeout, --max-polls is reached, or SIGTERM came and what was in hand is finished",
 			"something failed that may pass; start it again",
-			"a flag or a setting is wrong, a permission is missing, or the API refuses the key"),
+			"a flag, a setting or the Job template is wrong, a permission is missing, or the API refuses the key"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -86,6 +86,9 @@ func runLauncher(ctx context.Context, log *slog.Logger, s config.Launcher) error
 	if err := checkAccess(ctx, log, cfg, kube.LauncherPermissions(), []string{s.Namespace}); err != nil {
 		return err
 	}
+	if err := tryJob(ctx, log, b.launcher); err != nil {
+		return err
+	}
 	work := func(ctx context.Context) error {
 		asking, stop := context.WithCancel(ctx)
 		var others sync.WaitGroup
@@ -119,6 +122,24 @@ func checkTemplate(ctx context.Context, log *slog.Logger, renderer job.Renderer)
 	}
 	if err != nil {
 		return misconfigured{err}
+	}
+	return nil
+}
+
+// tryJob fails when Kubernetes will never take a Job that the launcher's settings
+// make. What a policy wants may change while we run, and the launcher says so itself
+// as soon as a run waits for it.
+func tryJob(ctx context.Context, log *slog.Logger, l *launcher.Launcher) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	err := l.Trial(ctx)
+	refused, ok := errors.AsType[*launcher.RefusedError](err)
+	_, told := errors.AsType[*job.TemplateError](err) // by checkTemplate
+	switch {
+	case ok && refused.Lasting():
+		return misconfigured{err}
+	case err != nil && !ok && !told:
+		log.Warn("cannot try a Job in Kubernetes; going on without", "err", err)
 	}
 	return nil
 }

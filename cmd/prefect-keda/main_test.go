@@ -346,6 +346,37 @@ func TestRefusedByKubernetes(t *testing.T) {
 	}
 }
 
+// A template that Kubernetes will never take ends a launcher at its start, and what
+// may pass does not. No run is claimed for either.
+func TestJobThatKubernetesDoesNotTake(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		code    int
+		message string
+		want    int
+		words   string
+	}{
+		{"invalid", http.StatusUnprocessableEntity, "spec.template.spec.restartPolicy: Unsupported value", exitMisconfigured, "Kubernetes refuses the Job of any run that brings nothing of its own: spec.template.spec.restartPolicy: Unsupported value: mend the Job template (JOB_TEMPLATE, --job-template)"},
+		{"denied", http.StatusForbidden, `admission webhook "policy" denied the request: not now`, exitOK, `"level":"ERROR","msg":"upstream fails; trying on","upstream":"job_template"`},
+		{"denied as invalid", http.StatusUnprocessableEntity, "denied request: not now", exitOK, `"level":"ERROR","msg":"upstream fails; trying on","upstream":"job_template"`},
+		{"away", http.StatusInternalServerError, "no", exitOK, "cannot try a Job in Kubernetes; going on without"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, "")
+			due := w.prefect.CreateRuns(prefecttest.Order{})[0]
+			w.kube.message = tc.message
+			w.kube.fail("POST /apis/batch/v1/namespaces/flows/jobs", tc.code)
+			code, out := w.run(t, "launcher", "--max-polls", "1")
+			if code != tc.want || !strings.Contains(out, tc.words) {
+				t.Errorf("exit code %d, want %d with %s:\n%s", code, tc.want, tc.words, out)
+			}
+			if r := w.prefect.Runs(due)[0]; r.State != "Scheduled" {
+				t.Errorf("the run is %s: %s", r.State, r.Message)
+			}
+		})
+	}
+}
+
 // The agent's two pages are served where the agent's setting says, on the
 // operators' port if that is the same.
 func TestAgentPages(t *testing.T) {

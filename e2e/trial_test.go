@@ -1,0 +1,145 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/prefect-keda/prefect-keda/launcher"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// suspended is a template of Jobs that need no pods, with a beginning and a pod.
+func suspended(metadata, pod string) string {
+	return metadata + "spec: {suspend: true, template: {spec: " + pod + "}}\n"
+}
+
+// What the real API server refuses of the operator's template fails no run: it is
+// told at start, runs wait, and go on when it is mended.
+func TestTemplateTheAPIServerRefuses(t *testing.T) {
+	const pod = "{containers: [{name: flow}]}"
+	plain := map[string]any{"type": "KubernetesRun"}
+	for _, tc := range []struct{ name, template, words string }{
+		{"restart policy", suspended("", "{restartPolicy: Always, containers: [{name: flow}]}"), "spec.template.spec.restartPolicy"},
+		{"label", suspended("metadata: {labels: {team: a b/c}}\n", pod), "metadata.labels"},
+		{"name", suspended("metadata: {name: My Job}\n", pod), "metadata.name"},
+		{"container without a name", suspended("", "{containers: [{image: a}]}"), "spec.template.spec.containers[0].name"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t)
+			b.template = &page{}
+			b.template.text.Store(&tc.template)
+			err := b.launcher("trying", time.Hour).Trial(t.Context())
+			refused, ok := errors.AsType[*launcher.RefusedError](err)
+			if !ok || !refused.Lasting() || !strings.Contains(err.Error(), tc.words) {
+				t.Fatalf("at start: %v, want a refusal for good of %s", err, tc.words)
+			}
+			runs := b.runs(prefecttest.Order{Count: 3, RunConfig: plain})
+			b.start(b.launcher("one", time.Hour))
+			b.waitForHandBack(runs)
+			well := suspended("", pod)
+			b.template.text.Store(&well)
+			b.WaitForJobs(runs, 2*time.Minute)
+			b.AssertOneJobEach(runs)
+		})
+	}
+}
+
+// waitForHandBack waits until one of the runs was refused and put back.
+func (b *bench) waitForHandBack(runs []string) {
+	b.t.Helper()
+	b.Eventually(time.Minute, "a run is put back, for the operator", func(context.Context) (string, bool) {
+		var logs []string
+		for _, id := range runs {
+			logs = append(logs, b.logOf(id))
+		}
+		text := strings.Join(logs, "\n")
+		return text, strings.Contains(text, "This is for the operator of the launcher: Kubernetes refuses the Job of any run")
+	})
+	for _, r := range b.prefect.Runs(runs...) {
+		if r.State != "Scheduled" && r.State != "Submitted" {
+			b.t.Errorf("flow run %s is %s: %s", r.ID, r.State, r.Message)
+		}
+	}
+}
+
+// A name that the agent's rule cuts at a dot is one all the same.
+func TestNameThatIsCutAtADot(t *testing.T) {
+	b := newBench(t)
+	b.template = &page{}
+	text := suspended("metadata: {name: "+strings.Repeat("a", 47)+".b}\n", "{containers: [{name: flow}]}")
+	b.template.text.Store(&text)
+	if err := b.launcher("trying", time.Hour).Trial(t.Context()); err != nil {
+		t.Error(err)
+	}
+	runs := b.runs(prefecttest.Order{Count: 2, RunConfig: map[string]any{"type": "KubernetesRun"}})
+	b.start(b.launcher("one", time.Hour))
+	b.WaitForJobs(runs, time.Minute)
+	b.AssertOneJobEach(runs)
+}
+
+// A policy that refuses every Job is no run's fault either, and may pass.
+func TestPolicyAgainstAllJobs(t *testing.T) {
+	b := newBench(t)
+	b.template = &page{}
+	text := suspended("", "{containers: [{name: flow}]}")
+	b.template.text.Store(&text)
+	admission := b.Client.AdmissionregistrationV1()
+	here := &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": b.Flows}}
+	policy := &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: b.Namespace},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{NamespaceSelector: here, ResourceRules: []admissionv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Create},
+					Rule:       admissionv1.Rule{APIGroups: []string{"batch"}, APIVersions: []string{"v1"}, Resources: []string{"jobs"}},
+				},
+			}}},
+			Validations: []admissionv1.Validation{{Expression: "false", Message: "no Jobs here"}},
+		},
+	}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: b.Namespace},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: b.Namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+			MatchResources: &admissionv1.MatchResources{NamespaceSelector: here},
+		},
+	}
+	if _, err := admission.ValidatingAdmissionPolicies().Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lift := func(ctx context.Context) error {
+		return errors.Join(
+			admission.ValidatingAdmissionPolicyBindings().Delete(ctx, b.Namespace, metav1.DeleteOptions{}),
+			admission.ValidatingAdmissionPolicies().Delete(ctx, b.Namespace, metav1.DeleteOptions{}))
+	}
+	t.Cleanup(func() { _ = lift(context.Background()) }) // it is of the whole cluster
+	if _, err := admission.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	trying := b.launcher("trying", time.Hour)
+	b.Eventually(time.Minute, "the policy is in force", func(ctx context.Context) (string, bool) {
+		err := trying.Trial(ctx)
+		refused, ok := errors.AsType[*launcher.RefusedError](err)
+		if ok && refused.Lasting() {
+			t.Errorf("a policy is taken for a refusal for good: %v", err)
+		}
+		return fmt.Sprint(err), ok
+	})
+	runs := append(b.runs(prefecttest.Order{Count: 2, RunConfig: map[string]any{"type": "KubernetesRun"}}), b.runs(prefecttest.Order{})...)
+	b.start(b.launcher("one", time.Hour))
+	b.waitForHandBack(runs)
+	if err := lift(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.WaitForJobs(runs, 2*time.Minute)
+	b.AssertOneJobEach(runs)
+}

@@ -1,0 +1,73 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// etcd and what leads to it answer as if it were their fault. It was tried for ever.
+func TestTooLargeAJobIsItsAuthors(t *testing.T) {
+	for _, text := range []string{"etcdserver: request is too large", "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2097663 vs. 2097152)"} {
+		for name, r := range map[string]*runBuilder{"due": run("r"), "retried": run("r").retrying("t", 3, time.Time{})} {
+			t.Run(name+", "+text, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					long := strings.Repeat("x", 2<<20)
+					m := newMemory(r)
+					client := fake.NewClientset()
+					creates := 0
+					judging(client, func(*batchv1.Job, bool) error {
+						creates++
+						return apierrors.NewInternalError(errors.New(text))
+					})
+					l := mustNew(t, options("me"), m, client)
+					l.renderer = adding{"BIG", long}
+					if err := l.Run(t.Context()); err != nil {
+						t.Error(err)
+					}
+					want := "Kubernetes refused the Job of this run because it is too large, and never takes more than about 1.5 MiB: Internal error occurred: " + text +
+						". The largest parts: the variable BIG of the container flow has 2048 KiB, command and args of the container flow has 0 KiB. Have the pod mount what is long from a ConfigMap, or fetch it"
+					if diff := cmp.Diff(prefect.State{Type: prefect.Failed, Message: want}, m.get("r").State); diff != "" {
+						t.Errorf("state (-want +got):\n%s", diff)
+					}
+					if creates != 1 {
+						t.Errorf("it was tried %d times", creates)
+					}
+					if lines := m.linesOf("r"); len(lines) != 1 || len(lines[0]) > maxWords+maxYAML+100 {
+						t.Errorf("%d lines are told", len(lines))
+					}
+				})
+			})
+		}
+	}
+}
+
+// adding renders a container with a variable.
+type adding struct{ name, value string }
+
+// Render is that of Renderer.
+func (a adding) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
+	j, err := template{}.Render(ctx, r)
+	if err == nil {
+		j.Spec.Template.Spec.Containers = []corev1.Container{{Name: "flow", Env: []corev1.EnvVar{{Name: a.name, Value: a.value}}}}
+	}
+	return j, err
+}
+
+// A refusal names each element of a list, and a Job may be of any length.
+func TestWordsToAuthorsAreBounded(t *testing.T) {
+	words := wordsOf(apierrors.NewBadRequest(strings.Repeat("ä", maxWords)))
+	if want := strings.Repeat("ä", maxWords/2) + "…"; words != want {
+		t.Errorf("%d bytes, want %d", len(words), len(want))
+	}
+}

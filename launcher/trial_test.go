@@ -1,0 +1,472 @@
+package launcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+func isDryRun(a clienttesting.Action) bool {
+	create, ok := a.(clienttesting.CreateActionImpl)
+	return ok && len(create.CreateOptions.DryRun) > 0
+}
+
+// keepsNoDryRuns has a fake, which knows nothing of them, answer dry runs right
+// before it would keep the Job.
+func keepsNoDryRuns(client *fake.Clientset) {
+	client.Lock()
+	defer client.Unlock()
+	at := len(client.ReactionChain) - 1
+	client.ReactionChain = slices.Insert(client.ReactionChain, at, clienttesting.Reactor(&clienttesting.SimpleReactor{
+		Verb: "create", Resource: "jobs", Reaction: func(a clienttesting.Action) (bool, runtime.Object, error) {
+			if !isDryRun(a) {
+				return false, nil, nil
+			}
+			return true, a.(clienttesting.CreateAction).GetObject(), nil
+		},
+	}))
+}
+
+// dryRuns are how many were asked for.
+func dryRuns(client *fake.Clientset) (n int) {
+	for _, a := range client.Actions() {
+		if isDryRun(a) {
+			n++
+		}
+	}
+	return n
+}
+
+// judging has every Job judged, in earnest and in a dry run.
+func judging(client *fake.Clientset, judge func(j *batchv1.Job, dry bool) error) {
+	client.PrependReactor("create", "jobs", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		err := judge(a.(clienttesting.CreateAction).GetObject().(*batchv1.Job), isDryRun(a))
+		return err != nil, nil, err
+	})
+}
+
+// valid is as much of the API server's validation as the templates here need.
+func valid(j *batchv1.Job) error {
+	var errs field.ErrorList
+	for _, wrong := range validation.IsDNS1123Subdomain(j.Name) {
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), j.Name, wrong))
+	}
+	for _, labels := range []map[string]string{j.Labels, j.Spec.Template.Labels} {
+		for name, value := range labels {
+			for _, wrong := range validation.IsValidLabelValue(value) {
+				errs = append(errs, field.Invalid(field.NewPath("metadata", "labels").Key(name), value, wrong))
+			}
+		}
+	}
+	pod := field.NewPath("spec", "template", "spec")
+	if p := j.Spec.Template.Spec.RestartPolicy; p != corev1.RestartPolicyNever && p != corev1.RestartPolicyOnFailure {
+		errs = append(errs, field.NotSupported(pod.Child("restartPolicy"), p, []corev1.RestartPolicy{"Never", "OnFailure"}))
+	}
+	for i, c := range j.Spec.Template.Spec.Containers {
+		if c.Name == "" {
+			errs = append(errs, field.Required(pod.Child("containers").Index(i).Child("name"), ""))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, j.Name, errs)
+}
+
+func denied(what string) error {
+	return apierrors.NewForbidden(jobsResource, "j", errors.New(`admission webhook "policy" denied the request: `+what))
+}
+
+// page is a template that can be mended.
+type page struct {
+	mu   sync.Mutex
+	text string
+}
+
+// Read is that of job.Source.
+func (p *page) Read(context.Context, string) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return []byte(p.text), nil
+}
+
+func (p *page) set(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text = text
+}
+
+const wellTemplate = "spec: {template: {spec: {containers: [{name: flow}]}}}"
+
+// realRun is one that the real renderer renders.
+func realRun(id, runConfig string) *runBuilder {
+	r := run(id).due(time.Now())
+	r.Flow = prefect.Flow{ID: "flow", Name: "flow", CoreVersion: "1.4.1", Storage: json.RawMessage(`{"type":"Local"}`)}
+	r.RunConfig = json.RawMessage(runConfig)
+	return r
+}
+
+const ownTemplate = `{"type":"KubernetesRun","job_template":{"spec":{"template":{"spec":{"containers":[{"name":"mine"}]}}}}}`
+
+// startRendering is start with the real renderer.
+func startRendering(t *testing.T, m *memory, p *page, judge func(j *batchv1.Job, dry bool) error) *bench {
+	t.Helper()
+	b := &bench{t: t, m: m, client: fake.NewClientset(), logs: &logBuffer{}, began: time.Now(), ended: make(chan error, 1)}
+	o := options("me")
+	o.Concurrency = 4
+	o.Logger = slog.New(slog.NewTextHandler(b.logs, nil))
+	judging(b.client, judge)
+	var err error
+	b.Launcher, err = New(o, m, job.Renderer{Settings: job.Settings{Namespace: "flows", JobTemplate: "template.yaml"}, Source: p}, kubernetes(b.client, "flows"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	b.cancel = cancel
+	go func() { b.ended <- b.Run(ctx) }()
+	return b
+}
+
+func (m *memory) states(ids ...string) map[string]prefect.StateType {
+	states := map[string]prefect.StateType{}
+	for _, id := range ids {
+		states[id] = m.get(id).State.Type
+	}
+	return states
+}
+
+// The agent, and we, failed every due run when the operator's template made Jobs
+// that Kubernetes refuses, as did policies that refuse every Job.
+func TestWhatKubernetesRefusesOfTheOperatorsFailsNoRun(t *testing.T) {
+	const pod = "spec: {template: {spec: {containers: [{name: flow}]}}}"
+	for _, tc := range []struct {
+		name, template string
+		policy         func(*batchv1.Job) error // lifted when the template is mended
+		// own is what becomes of a run with its own template that is well, and wrong of
+		// one that is not.
+		own, wrong prefect.StateType
+		words      string
+	}{
+		{"restart policy", "spec: {template: {spec: {restartPolicy: Always, containers: [{name: flow}]}}}", nil, prefect.Submitted, prefect.Failed, "spec.template.spec.restartPolicy: Unsupported value"},
+		{"label", "metadata: {labels: {team: a b/c}}\n" + pod, nil, prefect.Submitted, prefect.Failed, `metadata.labels[team]: Invalid value`},
+		{"name", "metadata: {name: My Job}\n" + pod, nil, prefect.Submitted, prefect.Failed, "metadata.name: Invalid value"},
+		{"container", "spec: {template: {spec: {containers: [{image: a}]}}}", nil, prefect.Submitted, prefect.Failed, "spec.template.spec.containers[0].name: Required value"},
+		{"a webhook against all", pod, func(*batchv1.Job) error { return denied("no Jobs here") }, prefect.Scheduled, prefect.Scheduled, "no Jobs here: an admission webhook or policy wants other Jobs"},
+		{"a policy against all", pod, func(j *batchv1.Job) error {
+			return apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, j.Name, field.ErrorList{
+				field.Forbidden(field.NewPath("ValidatingAdmissionPolicy"), "'p' with binding 'b' denied request: no Jobs here"),
+			})
+		}, prefect.Scheduled, prefect.Scheduled, "an admission webhook or policy wants other Jobs"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory()
+				var waiting []string
+				for i := range 20 {
+					id := fmt.Sprintf("r%02d", i)
+					waiting = append(waiting, id)
+					m.set(realRun(id, `{"type":"KubernetesRun"}`))
+				}
+				m.set(realRun("retried", `{"type":"KubernetesRun"}`).retrying("t", 3, time.Time{}))
+				m.set(realRun("claimed", `{"type":"KubernetesRun"}`).claimedBy("other", "v1", "prefect-job-0", time.Now().Add(-time.Hour)))
+				m.set(realRun("own", ownTemplate))
+				m.set(realRun("wrong", `{"type":"KubernetesRun","job_template":{"spec":{"template":{"spec":{"containers":[{}]}}}}}`))
+				p, mended := &page{text: tc.template}, false
+				b := startRendering(t, m, p, func(j *batchv1.Job, _ bool) error {
+					if tc.policy != nil && !mended {
+						if err := tc.policy(j); err != nil {
+							return err
+						}
+					}
+					return valid(j)
+				})
+
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				want := map[string]prefect.StateType{"own": tc.own, "wrong": tc.wrong, "retried": prefect.Running, "claimed": prefect.Scheduled}
+				for _, id := range waiting {
+					want[id] = prefect.Scheduled
+				}
+				if diff := cmp.Diff(want, m.states(append(waiting, "own", "wrong", "retried", "claimed")...)); diff != "" {
+					t.Errorf("states after two minutes (-want +got):\n%s", diff)
+				}
+				if n := b.logs.count("level=ERROR"); n != 1 || !strings.Contains(b.logs.String(), tc.words) || strings.Contains(b.logs.String(), "level=WARN") {
+					t.Errorf("%d errors are logged, want one, with %q, and no warning:\n%s", n, tc.words, b.logs)
+				}
+				if n := m.count("claim"); n > 10 {
+					t.Errorf("%d claims by a launcher that does four things at once, where waiting takes none:\n%s", n, b.logs)
+				}
+				if n := dryRuns(b.client); n > 60 {
+					t.Errorf("%d dry runs in two minutes", n)
+				}
+
+				mended = true
+				p.set(wellTemplate)
+				if err := b.leave(); err != nil {
+					t.Error(err)
+				}
+				jobs := map[string]int{"own": 1, "retried": 1, "claimed": 1}
+				for _, id := range waiting {
+					jobs[id] = 1
+				}
+				if diff := cmp.Diff(jobs, jobsByRun(t, b.client)); diff != "" {
+					t.Errorf("Jobs by run, once it is mended (-want +got):\n%s", diff)
+				}
+				if got := m.get("wrong").State; got.Type != prefect.Failed || !strings.Contains(got.Message, "spec.template.spec.containers[0].name: Required value") {
+					t.Errorf("the author's mistake: %+v", got)
+				}
+				if n := b.logs.count(`msg="upstream answers again" upstream=job_template`); n != 1 {
+					t.Errorf("said to be well %d times:\n%s", n, b.logs)
+				}
+			})
+		})
+	}
+}
+
+// A policy may want what the operator gives to none, and some authors give to theirs.
+func TestRunThatBringsWhatIsMissingDoesNotWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const limited = `{"type":"KubernetesRun","memory_limit":"1Gi"}`
+		m := newMemory(realRun("a", `{"type":"KubernetesRun"}`), realRun("b", limited))
+		b := startRendering(t, m, &page{text: wellTemplate}, func(j *batchv1.Job, _ bool) error {
+			if j.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().IsZero() {
+				return denied("no memory limit")
+			}
+			return nil
+		})
+		time.Sleep(20 * time.Second)
+		m.set(realRun("c", limited))
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]prefect.StateType{"a": prefect.Scheduled, "b": prefect.Submitted, "c": prefect.Submitted}, m.states("a", "b", "c")); diff != "" {
+			t.Errorf("states (-want +got):\n%s", diff)
+		}
+		if n := b.logs.count("level=ERROR") + b.logs.count("answers again"); n != 1 {
+			t.Errorf("the operator is told %d times, want once:\n%s", n, b.logs)
+		}
+		b.stop()
+	})
+}
+
+// Where a dry run tells nothing, nobody is failed.
+func TestNobodyIsBlamedWithoutAProof(t *testing.T) {
+	for name, unknown := range map[string]error{
+		"the API server is away":  apierrors.NewServiceUnavailable("etcd is away"),
+		"a full quota":            quota(),
+		"a webhook is away":       apierrors.NewInternalError(errors.New("failed calling webhook")),
+		"a webhook with effects":  apierrors.NewBadRequest(`admission webhook "w" does not support dry run`),
+		"a permission is missing": apierrors.NewForbidden(jobsResource, "j", errors.New("no")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(realRun("r", `{"type":"KubernetesRun","env":{"a b":""}}`), realRun("retried", `{"type":"KubernetesRun","env":{"a b":""}}`).retrying("t", 3, time.Time{}))
+				passed := false
+				b := startRendering(t, m, &page{text: wellTemplate}, func(j *batchv1.Job, dry bool) error {
+					if dry && !passed {
+						return unknown
+					}
+					if slices.ContainsFunc(j.Spec.Template.Spec.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == "a b" }) {
+						return apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil)
+					}
+					return nil
+				})
+				time.Sleep(20 * time.Minute)
+				synctest.Wait()
+				if s := m.get("r").State; s.Type != prefect.Submitted && s.Type != prefect.Scheduled {
+					t.Errorf("state %+v while nobody can tell whose fault it is", s)
+				}
+				if s := m.get("retried").State; s.Type != prefect.Running {
+					t.Errorf("state of the retried run %+v", s)
+				}
+				if b.logs.count("level=ERROR") > 0 {
+					t.Errorf("the operator is told of a fault that may be none:\n%s", b.logs)
+				}
+				passed = true
+				if err := b.leave(); err != nil {
+					t.Error(err)
+				}
+				if diff := cmp.Diff(map[string]prefect.StateType{"r": prefect.Failed, "retried": prefect.Failed}, m.states("r", "retried")); diff != "" {
+					t.Errorf("states once it is known (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A template that is mended between a Job and its refusal leaves the run blameless.
+func TestRefusedJobOfATemplateThatWasMended(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(realRun("r", `{"type":"KubernetesRun"}`))
+		p := &page{text: "metadata: {name: My Job}\n" + wellTemplate}
+		b := startRendering(t, m, p, func(j *batchv1.Job, dry bool) error {
+			if !dry {
+				p.set(wellTemplate)
+			}
+			return valid(j)
+		})
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if got := m.get("r").State.Type; got != prefect.Submitted {
+			t.Errorf("the run is %s:\n%s", got, b.logs)
+		}
+		if diff := cmp.Diff(map[string]int{"r": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A launcher that died with the bad template left a claim under a name that no Job
+// can have.
+func TestClaimUnderANameThatNoJobCanHave(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		name, _ := job.Name("My Job", "r", "v1", 0)
+		m := newMemory(realRun("r", `{"type":"KubernetesRun"}`).claimedBy("other", "v1", name, time.Now().Add(-time.Hour)))
+		b := startRendering(t, m, &page{text: wellTemplate}, func(j *batchv1.Job, _ bool) error { return valid(j) })
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(map[string]int{"r": 1}, jobsByRun(t, b.client)); diff != "" {
+			t.Errorf("Jobs by run (-want +got):\n%s\n%s", diff, b.logs)
+		}
+	})
+}
+
+// Where launchers' templates differ in the name, the claim's counts, and what the
+// author got wrong is still the author's.
+func TestAuthorsMistakeUnderAnotherLaunchersName(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		name, _ := job.Name("theirs", "r", "v1", 0)
+		m := newMemory(realRun("r", `{"type":"KubernetesRun","env":{"a b":""}}`).claimedBy("other", "v1", name, time.Now().Add(-time.Hour)))
+		b := startRendering(t, m, &page{text: "metadata: {name: ours}\n" + wellTemplate}, func(j *batchv1.Job, _ bool) error {
+			if slices.ContainsFunc(j.Spec.Template.Spec.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == "a b" }) {
+				return apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, j.Name, nil)
+			}
+			return nil
+		})
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if s := m.get("r").State; s.Type != prefect.Failed || !strings.Contains(s.Message, name) || m.count("hand back") > 0 {
+			t.Errorf("%+v:\n%s", s, b.logs)
+		}
+	})
+}
+
+// A burst of runs that their authors got wrong asks once a second, not once each.
+func TestTrialsAreFew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m, began := newMemory(), time.Now()
+		var ids []string
+		for i := range 200 {
+			id := fmt.Sprintf("r%03d", i)
+			ids = append(ids, id)
+			m.set(realRun(id, `{"type":"KubernetesRun","job_template":{"spec":{"template":{"spec":{"containers":[{}]}}}}}`))
+		}
+		b := startRendering(t, m, &page{text: wellTemplate}, func(j *batchv1.Job, _ bool) error { return valid(j) })
+		for slices.ContainsFunc(ids, func(id string) bool { return m.get(id).State.Type != prefect.Failed }) && time.Since(began) < time.Hour {
+			time.Sleep(time.Second)
+		}
+		most := int(time.Since(began)/time.Second) + 1
+		if n := dryRuns(b.client); n == 0 || n > most {
+			t.Errorf("%d dry runs in %s", n, time.Since(began))
+		}
+		b.stop()
+	})
+}
+
+// against all Jobs.
+type against func() error
+
+func (a against) try(context.Context, *batchv1.Job) error { return a() }
+
+// What is known of Jobs is bounded, whatever runs there are.
+func TestTrialRemembersSoMuch(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		asked := 0
+		trial := newTrial(template{}, against(func() error { asked++; return denied("all") }))
+		ask := func(i int) {
+			j := &batchv1.Job{}
+			j.Annotations = map[string]string{"a": fmt.Sprint(i)}
+			if refused, err := trial.ask(t.Context(), j); refused == nil || err != nil {
+				t.Fatalf("%v, %v", refused, err)
+			}
+		}
+		for range 2 {
+			for i := range maxAnswers {
+				ask(i)
+			}
+		}
+		if asked != maxAnswers {
+			t.Errorf("asked %d times for %d Jobs", asked, maxAnswers)
+		}
+		time.Sleep(refusedFor / 2)
+		ask(-1) // makes room, there being none
+		if len(trial.answers) != 1 {
+			t.Errorf("%d answers", len(trial.answers))
+		}
+		time.Sleep(refusedFor / 2)
+		for i := range maxAnswers - 1 {
+			ask(i)
+		}
+		time.Sleep(refusedFor / 2) // the first does not count any more
+		ask(-2)
+		if len(trial.answers) != maxAnswers {
+			t.Errorf("%d answers, want the others kept: %d", len(trial.answers), maxAnswers)
+		}
+	})
+}
+
+func TestTrialAtStart(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		err     error
+		refused bool
+		lasting bool
+		want    string
+	}{
+		{"taken", nil, false, false, ""},
+		{"there already", apierrors.NewAlreadyExists(jobsResource, "j"), false, false, ""},
+		{"invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil), true, true, `Kubernetes refuses the Job of any run that brings nothing of its own: Job.batch "j" is invalid: mend the Job template (JOB_TEMPLATE, --job-template) or the setting that gives what is named; runs it refuses wait`},
+		{"denied", denied("no"), true, false, `Kubernetes refuses the Job of any run that brings nothing of its own: jobs.batch "j" is forbidden: admission webhook "policy" denied the request: no: an admission webhook or policy wants other Jobs: have the Job template (JOB_TEMPLATE, --job-template) meet it, or exempt the namespace; runs it refuses wait`},
+		{"denied as invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", field.ErrorList{field.Forbidden(field.NewPath("x"), "denied request: no")}), true, false, ""},
+		{"bad", apierrors.NewBadRequest("no"), true, false, ""},
+		{"quota", quota(), false, false, "create Job"},
+		{"away", apierrors.NewServiceUnavailable("no"), false, false, "create Job"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client := fake.NewClientset()
+			refusing(client, func(string) error { return tc.err })
+			err := mustNew(t, options("me"), newMemory(), client).Trial(t.Context())
+			refused, ok := errors.AsType[*RefusedError](err)
+			if ok != tc.refused || ok && refused.Lasting() != tc.lasting || (err != nil) != (tc.refused || tc.want != "") {
+				t.Errorf("%v: refused %v, want %v", err, ok, tc.refused)
+			}
+			if ok && tc.want != "" && err.Error() != tc.want || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v, want %s", err, tc.want)
+			}
+		})
+	}
+}
