@@ -31,5 +31,5 @@ func (s Settings) secure(pod corev1.PodTemplateSpec, origin string) error {
 	if found.Allowed {
 		return nil
 	}
-	return authorError("%s makes a pod that the Pod Security level %s, which flows are held to here, does not allow: %s: change what is named", origin, level, found.ForbiddenDetail())
+	return authorError("%s makes a pod that the Pod Security level %s, which flows are held to here, does not allow: %s", origin, level, found.ForbiddenDetail())
 }

@@ -353,8 +353,8 @@ func launch(t *testing.T, api string, there []cluster) map[string]int {
 		backend, job.Renderer{Settings: job.Settings{Namespace: "flows", Backend: "server", API: api}},
 		launcher.Kubernetes{
 			Jobs: jobsClient{client}, Pods: podsClient{cluster.CoreV1().Pods("flows")}, Events: cluster.CoreV1().Events("flows"),
-			Log: func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) { return http.NoBody, nil },
-			UID: func(context.Context) (string, error) { return "the namespace's", nil },
+			Log:    func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) { return http.NoBody, nil },
+			UID:    func(context.Context) (string, error) { return "the namespace's", nil },
 			MayUse: func(context.Context, string) (bool, error) { return true, nil },
 		},
 	)
