@@ -398,7 +398,9 @@ func (y *eyes) remove(ctx context.Context, j *batchv1.Job) error {
 	return y.call("remove", true, func() error {
 		y.store.mu.Lock()
 		defer y.store.mu.Unlock()
-		delete(y.store.jobs, j.Name)
+		if ctx.Err() == nil {
+			delete(y.store.jobs, j.Name)
+		}
 		return ctx.Err()
 	})
 }

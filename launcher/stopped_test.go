@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -41,6 +42,11 @@ func (s stopping) Fail(ctx context.Context, run prefect.FlowRun, message string)
 func (s stopping) Cancel(ctx context.Context, run prefect.FlowRun, message string) error {
 	s.stop("cancel")
 	return s.eyes.Cancel(ctx, run, message)
+}
+
+func (s stopping) remove(ctx context.Context, j *batchv1.Job) error {
+	s.stop("remove")
+	return s.eyes.remove(ctx, j)
 }
 
 func (s stopping) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
@@ -98,4 +104,23 @@ func TestWhoIsStoppedWritesNothingLate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Kubernetes may have made another pod of it by then, which has set the run Running.
+// It may go on with its Job, as may the run once it is due.
+func TestJobIsNotStoppedLongAfterItsRunWasHandedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, st := newMemory(run("r").in(prefect.Submitted)), emptyStore()
+		st.jobs["job-r"], st.pods = jobOfRun("r"), []*corev1.Pod{podOf("r", rejected())}
+		y := stopping{&eyes{memory: m, store: st}, "remove", claimWithin + time.Second}
+		o := options("me").withDefaults()
+		o.DeleteFinished = true
+		newLauncher(o, y, template{}, y).perform(t.Context(), &errand{Action: Action{Kind: Resolve, Run: prefect.FlowRun{ID: "r"}, Job: "job-r"}})
+		if d := cmp.Diff([]string{"hand back r Scheduled"}, m.writes); d != "" {
+			t.Errorf("writes (-want +got):\n%s", d)
+		}
+		if j := st.jobs["job-r"]; j == nil || trouble.Leaving(j, nil) {
+			t.Error("the Job was given up")
+		}
+	})
 }

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,31 +41,45 @@ func (p *patient) isTakenByAnother() bool {
 // is there any more, and then stops its Job. If we die in between, the run is due
 // with a Job that may yet take it, or with one that has ended.
 //
-// The run was read before its pods were listed, so a pod that Kubernetes made since
-// has to set the run Running in less time than it needs to start, to be overwritten.
+// The run is read and its pods are listed right before. A pod that Kubernetes makes
+// after that needs longer to set the run Running than all that follows may take.
 func (l *Launcher) returnUnbegun(ctx context.Context, e *errand, p *patient) outcome {
-	run := e.Run
-	run.Returned++
-	e.handBack = fmt.Sprintf("No pod of Job %s began the flow, so the run was put back in the queue (%d of at most %d times): %s",
-		p.job.Name, run.Returned, maxReturns, whyUnbegun(p))
-	at := time.Now().Add(handBackDelay)
-	if err := l.inTime(ctx, e, func(ctx context.Context) error { return l.backend.HandBack(ctx, run, at, e.handBack) }); err != nil {
-		return l.refusedByPrefect(ctx, e, p, err)
-	}
 	lines, after := l.story(ctx, p)
 	for i := range lines {
 		if lines[i].Level == prefect.Error {
 			lines[i].Level = prefect.Warning
 		}
 	}
-	lines = append(lines, prefect.LogEntry{FlowRunID: run.ID, Name: infraLogger, Level: prefect.Warning, Message: e.handBack, Time: time.Now()})
-	if err := l.tell(ctx, lines); err == nil {
-		p.note = after
+	e.confirmed = time.Time{}
+	if o, ok := l.stillUnfinished(ctx, e); !ok {
+		return o
+	}
+	run := e.Run
+	at := e.confirmed.Add(handBackDelay)
+	soon, cancel := context.WithDeadline(ctx, e.confirmed.Add(claimWithin))
+	defer cancel()
+	switch _, pods, err := l.jobs.inspect(soon, run.ID); {
+	case err != nil:
+		p.note = postponed(p.note)
+		o := l.released(ctx, e, p, broken, ending{})
+		o.err = errors.Join(err, o.err)
+		return o
+	case slices.ContainsFunc(trouble.PodsOf(p.job, pods), trouble.Executes):
+		p.note.By, p.note.Until = "", time.Time{}
+		return l.released(ctx, e, p.forgiving(time.Now()), ignored, ending{})
+	}
+	run.Returned++
+	e.handBack = fmt.Sprintf("No pod of Job %s began the flow, so the run was put back in the queue (%d of at most %d times): %s",
+		p.job.Name, run.Returned, maxReturns, whyUnbegun(p))
+	if err := l.inTime(ctx, e, func(ctx context.Context) error { return l.backend.HandBack(ctx, run, at, e.handBack) }); err != nil {
+		return l.refusedByPrefect(ctx, e, p, err)
 	}
 	l.metrics.totals.handedBack.Add(1)
 	l.metrics.troubles.WithLabelValues(string(p.finding.Kind)).Inc()
-	p.finding.Kind = superseded
-	return l.dispose(ctx, e, p, returned)
+	p.note, p.finding.Kind = after, superseded
+	o := l.dispose(soon, e, p, returned)
+	_ = l.tell(ctx, append(lines, prefect.LogEntry{FlowRunID: run.ID, Name: infraLogger, Level: prefect.Warning, Message: e.handBack, Time: time.Now()}))
+	return o
 }
 
 // whyUnbegun is what Kubernetes says of the first pod, or of them all.

@@ -163,3 +163,27 @@ func TestPodsThatNeverBegan(t *testing.T) {
 		})
 	}
 }
+
+// Kubernetes may make another pod while the story of the first is collected. That
+// one keeps the run, and its Job.
+func TestPodThatIsMadeMeanwhileKeepsTheRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := run("r").in(prefect.Submitted)
+		r.Claim = &prefect.Claim{Launcher: "l", Namespace: "flows", Job: "job-r", Attempt: "v1"}
+		m := newMemory(r)
+		b := start(t, m, func(o *Options, client *fake.Clientset) {
+			o.IdleTimeout, o.DeleteFinished = time.Hour, true
+			add(t, client, jobOfRun("r"), podOf("r", rejected()))
+			client.PrependReactor("list", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
+				_ = client.Tracker().Add(podNamed("pod-2", podOf("r", corev1.PodStatus{Phase: corev1.PodPending})))
+				return false, nil, nil
+			})
+		})
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got, fate := m.get("r").State.Type, b.fate("job-r"); got != prefect.Submitted || fate != "as it was" || len(m.infraLines("r")) > 1 {
+			t.Errorf("the run is %s, its Job %s; it was told %q", got, fate, m.infraLines("r"))
+		}
+		b.stop()
+	})
+}
