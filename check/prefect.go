@@ -29,8 +29,9 @@ const maxSkew = 5 * time.Second
 type Prefect interface {
 	// Kind is what the API calls itself; empty when it does not say.
 	Kind(ctx context.Context) (string, error)
-	// Tenant is the one that runs are asked of, which is known to exist.
-	Tenant(ctx context.Context) (string, error)
+	// Tenant is the one that runs are asked of, which is known to exist, and the names
+	// of those it was chosen from, if there are several.
+	Tenant(ctx context.Context) (id string, from []string, err error)
 	// AgentConfig finds the one that is set; prefect.ErrNotFound when it is not there.
 	AgentConfig(ctx context.Context) error
 	// Observe counts what is due.
@@ -174,12 +175,14 @@ func (p *prefectChecks) kind(context.Context) (string, error) {
 }
 
 func (p *prefectChecks) tenant(ctx context.Context) (string, error) {
-	id, err := p.Client.Tenant(ctx)
+	id, from, err := p.Client.Tenant(ctx)
 	switch {
+	case err == nil && len(from) > 0:
+		return fmt.Sprintf("%s, the oldest of %s; set %s to choose another", id, strings.Join(from, ", "), p.Settings.TenantID), nil
 	case errors.Is(err, prefect.ErrAuth):
 		return "", failed(err, "%s", p.adviceOn(err))
 	case err != nil:
-		return "", failed(err, "set %s to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`", p.Settings.TenantID)
+		return "", failed(err, "set %s to a tenant of this API, or to nothing for the key's own or the Server's oldest; a Prefect Server has none before `prefect server create-tenant`", p.Settings.TenantID)
 	}
 	return id, nil
 }

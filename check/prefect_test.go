@@ -3,6 +3,7 @@ package check_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -82,6 +83,20 @@ func TestPrefectOfAConnection(t *testing.T) {
 	want = check.Result{Check: "team-a: due flow runs", Status: check.Skip, Detail: `because of "team-a: API key" above`}
 	if d := cmp.Diff(want, got[len(got)-1]); d != "" {
 		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// Which of several tenants is worked for is no secret.
+func TestSeveralTenantsAreNamed(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	other := api.CreateTenant("team-b")
+	s := said{api: api.Start(t), backend: prefect1.Server}
+	got, failures := results(t, s.checks(t))
+	want := check.Result{Check: "tenant", Status: check.OK, Detail: fmt.Sprintf(
+		"%s, the oldest of default (%s), team-b (%s); set PREFECT__CLOUD__TENANT_ID (--tenant-id) to choose another", api.Tenant(), api.Tenant(), other,
+	)}
+	if d := cmp.Diff(want, got[4]); d != "" || failures != 0 {
+		t.Errorf("%d failures, -want +got:\n%s", failures, d)
 	}
 }
 
@@ -180,7 +195,7 @@ func TestPrefectFailures(t *testing.T) {
 		{
 			"no such tenant", func(s *said) { s.tenant = "11111111-1111-4111-8111-111111111111" }, "tenant",
 			`look up tenant 11111111-1111-4111-8111-111111111111: not found in Prefect`,
-			"set PREFECT__CLOUD__TENANT_ID (--tenant-id) to a tenant of this API, or to nothing for the key's own or the Server's first; a Prefect Server has none before `prefect server create-tenant`",
+			"set PREFECT__CLOUD__TENANT_ID (--tenant-id) to a tenant of this API, or to nothing for the key's own or the Server's oldest; a Prefect Server has none before `prefect server create-tenant`",
 		},
 		{
 			"no such agent config", func(s *said) { s.agentConfig = "22222222-2222-4222-8222-222222222222" }, "agent config",

@@ -44,7 +44,7 @@ type Prefect struct {
 	API            string  `env:"PREFECT__CLOUD__API" flag:"api" short:"a" example:"http://prefect-apollo.prefect:4200" help:"URL of the Prefect API, for us and for the flows' pods; by default where the backend usually is"`
 	Key            Secret  `env:"PREFECT__CLOUD__API_KEY" flag:"key" short:"k" example:"pk-1" help:"API key; prefer the variable, a flag is visible to everyone on the node"`
 	SecretKey      Secret  `env:"PREFECT_KEDA_API_KEY" flag:"api-key" example:"pk-2" help:"API key as read from the Secret that PREFECT_KEDA_API_KEY_SECRET names; wins over the variable PREFECT__CLOUD__API_KEY, and keeps the key out of the text of the Jobs"`
-	TenantID       string  `env:"PREFECT__CLOUD__TENANT_ID" flag:"tenant-id" example:"3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11" help:"tenant (a UUID); by default the key's own"`
+	TenantID       string  `env:"PREFECT__CLOUD__TENANT_ID" flag:"tenant-id" example:"3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11" help:"tenant (a UUID); by default the key's own, or the Server's oldest"`
 	RequestTimeout Seconds `env:"PREFECT__CLOUD__REQUEST_TIMEOUT, default=15" flag:"request-timeout" example:"20" help:"time for one request to the API, in seconds or as a duration"`
 	ServerEndpoint string  `env:"PREFECT__SERVER__ENDPOINT" flag:"server-endpoint" example:"http://prefect:4200" help:"where a Prefect Server is, when PREFECT__CLOUD__API is not set"`
 	ServerHost     string  `env:"PREFECT__SERVER__HOST, default=http://localhost" flag:"server-host" example:"http://prefect" help:"first half of PREFECT__SERVER__ENDPOINT"`

@@ -38,6 +38,9 @@ func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (*batchv1.Job
 
 // Explain is Render, and says where each field is from.
 func (r Renderer) Explain(ctx context.Context, run prefect.FlowRun) (*batchv1.Job, Origins, error) {
+	if run.Fault != nil {
+		return nil, nil, run.Fault
+	}
 	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
 	if err != nil {
 		return nil, nil, err

@@ -275,7 +275,7 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 	stop()
 	e.sent, e.heard, e.answered = began, time.Now(), err == nil && r.Answer != prefect.Unknown
 	if err != nil {
-		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: began.Add(handBackDelay)}, false
+		return l.unclaimable(ctx, e, err)
 	}
 	l.metrics.claims.WithLabelValues(r.Answer.String()).Inc()
 	switch {

@@ -28,7 +28,8 @@ type Backend interface {
 	History(ctx context.Context, id string, attempt prefect.Attempt) (prefect.History, error)
 	// Claim tries once, of a Running run's tasks with as many as one request takes.
 	// An error means that nothing was claimed and that the same request would be
-	// refused again.
+	// refused again; a *prefect.AuthorError, that the run's state or a task's is too
+	// large to go into it.
 	Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error)
 	// Fail sets the run Failed with a message for its author.
 	Fail(ctx context.Context, run prefect.FlowRun, message string) error

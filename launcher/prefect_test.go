@@ -96,6 +96,18 @@ type memory struct {
 	asked  map[string]int
 }
 
+// maxOpaque is how large a state may be that goes into a claim.
+const maxOpaque = 100
+
+var errTooLarge = &prefect.AuthorError{Message: "the state is too large to be claimed"}
+
+func statesOf(tasks []prefect.TaskRun) (states []prefect.State) {
+	for _, t := range tasks {
+		states = append(states, t.State)
+	}
+	return states
+}
+
 // tasksAtOnce are read of a run, and claimed, by one request.
 const tasksAtOnce = 100
 
@@ -324,6 +336,11 @@ func (m *memory) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.C
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, state := range append([]prefect.State{run.State}, statesOf(run.DueTasks)...) {
+		if len(state.Opaque) > maxOpaque {
+			return prefect.ClaimResult{}, errTooLarge
+		}
+	}
 	if run.State.Type.IsScheduled() && m.locks != nil {
 		if since, ok := m.locks[run.ID]; ok && time.Since(since) < 30*time.Second {
 			return prefect.ClaimResult{Answer: prefect.NotNow, Reason: "already been submitted"}, nil

@@ -56,7 +56,8 @@ func (r ClaimedRun) LastSign() time.Time {
 	return r.ClaimedAt
 }
 
-// Observation is one consistent look at what waits in Prefect.
+// Observation is one look at what waits in Prefect. No run is in it twice; one that
+// changed while the look was taken may be missing.
 type Observation struct {
 	Due     []DueRun
 	Claimed []ClaimedRun

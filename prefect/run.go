@@ -24,6 +24,9 @@ type FlowRun struct {
 	// a bad one is its author's error and must not stop the runs beside it.
 	// Empty or JSON null means the defaults.
 	RunConfig json.RawMessage
+	// Fault is why no Job can be made of the run, whatever its run config says; nil
+	// when the backend knows of none.
+	Fault *AuthorError
 	// DueTasks are the task runs of a Running flow run whose retry time has
 	// come. They are what makes such a run claimable; empty for all others. Of a
 	// run that was read among many it is only the one that fell due first, which

@@ -20,6 +20,9 @@ const (
 	maxStates = 3_500_000
 )
 
+// tooLargeToClaim tells an author what to change.
+const tooLargeToClaim = "This flow run cannot be claimed: the Prefect API takes states of up to 1 MB, and its own state with the claim around it is larger. Make the state's message, context and cached inputs smaller, or create a new flow run."
+
 // stateBody is a state as the API takes it (prefect1-spec §2.1).
 type stateBody struct {
 	Type         prefect.StateType `json:"type"`
@@ -68,6 +71,9 @@ func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.C
 		err = fmt.Errorf("its state %s cannot be claimed", run.State.Type)
 	}
 	result, err := answerOf(err)
+	if requestTooLarge.is(err) {
+		err = &prefect.AuthorError{Message: tooLargeToClaim, Err: err}
+	}
 	if err != nil {
 		return result, fmt.Errorf("claim flow run %s: %w", run.ID, err)
 	}
@@ -137,7 +143,7 @@ func answerOf(err error) (prefect.ClaimResult, error) {
 		r.Answer = prefect.NotNow
 	case locked, notFound:
 		r.Answer = prefect.Lost
-	case auth, rejected:
+	case auth, rejected, requestTooLarge:
 		return prefect.ClaimResult{}, err
 	}
 	return r, nil
@@ -179,15 +185,23 @@ func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time
 	case run.State.Type.IsRunning():
 		err = c.handBackTasks(ctx, run, at, message)
 	default:
-		var state json.RawMessage
-		if state, err = rescheduled(run.State, at, message, run.Returned); err == nil {
-			err = c.setFlowRunState(ctx, run.ID, nil, state)
+		err = c.handBackRun(ctx, run, at, message)
+		if requestTooLarge.is(err) {
+			err = c.handBackRun(ctx, run, at, "")
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("hand back flow run %s: %w", run.ID, err)
 	}
 	return nil
+}
+
+func (c *Client) handBackRun(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
+	state, err := rescheduled(run.State, at, message, run.Returned)
+	if err != nil {
+		return err
+	}
+	return c.setFlowRunState(ctx, run.ID, nil, state)
 }
 
 func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {

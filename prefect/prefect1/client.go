@@ -28,6 +28,9 @@ import (
 // of the agent this replaces.
 const coreVersion = "1.4.1"
 
+// defaultMaxAnswer leaves room for several in a launcher's memory.
+const defaultMaxAnswer = 16 << 20
+
 // defaultTimeout for one request is the read time-out of the original client.
 const defaultTimeout = 15 * time.Second
 
@@ -56,7 +59,7 @@ type Options struct {
 	// Key is the API key. Cloud demands one; Server ignores it, but a proxy in
 	// front of it may not.
 	Key string
-	// TenantID is looked up when empty: the key's tenant, or Server's first.
+	// TenantID is looked up when empty: the key's tenant, or Server's oldest.
 	TenantID string
 	// AgentName is what the UI shows and what log lines are signed with.
 	AgentName string
@@ -65,9 +68,14 @@ type Options struct {
 	// RequestTimeout bounds one request, not its retries; zero means 15 s.
 	RequestTimeout time.Duration
 	UserAgent      string
+	// MaxAnswer bounds the bytes held of one answer, and about those of the runs of one
+	// list; zero means 16 MiB. The server takes no more than 5 MB of a run at once, but
+	// a flow's storage or a thousand runs may be more.
+	MaxAnswer int
 	// HTTPTransport replaces the client's own connection pool; nil in production.
 	HTTPTransport http.RoundTripper
-	// Logger gets debug lines about what was tolerated; nil discards them.
+	// Logger gets debug lines about what was tolerated, and is warned of a tenant that
+	// was chosen among several; nil discards.
 	Logger *slog.Logger
 	// Registerer receives the metrics; nil keeps them to ourselves. Several
 	// clients on one Registerer count together.
@@ -93,6 +101,10 @@ type Client struct {
 	agentName     string
 	agentConfigID string
 	log           *slog.Logger
+
+	tenantIsGiven bool
+	chosen        atomic.Pointer[string] // the tenant last told of
+	confirmed     atomic.Int64           // when the tenant was last asked for, Unix nanoseconds
 }
 
 // New checks the options and returns all that is wrong with them at once. It
@@ -107,6 +119,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = defaultTimeout
+	}
+	if o.MaxAnswer == 0 {
+		o.MaxAnswer = defaultMaxAnswer
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "prefect-keda"
@@ -124,6 +139,7 @@ func New(o Options) (*Client, error) {
 		agentName:     o.AgentName,
 		agentConfigID: o.AgentConfigID,
 		log:           o.Logger,
+		tenantIsGiven: o.TenantID != "",
 	}, nil
 }
 
@@ -158,8 +174,7 @@ func (o Options) validate() error {
 	return errors.Join(problems...)
 }
 
-// identity is who we are to the API, as far as we know yet. Both are learned
-// once and never change.
+// identity is who we are to the API, as far as we know yet.
 type identity struct {
 	tenant atomic.Pointer[string]
 	agent  atomic.Pointer[string]

@@ -58,8 +58,12 @@ func TestClientsShareMetrics(t *testing.T) {
 	}
 }
 
-// script is a transport that answers what it is told, call by call, in memory,
-// so that time can be synctest's.
+// transport is one in memory, so that time can be synctest's.
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// script is a transport that answers what it is told, call by call.
 type script struct {
 	answers []func() (*http.Response, error)
 	at      []time.Duration
@@ -156,7 +160,7 @@ func TestReadsAreRepeated(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, tc.timeout)
 					defer cancel()
 				}
-				_, err = c.Observe(ctx, time.Now())
+				_, err = c.Supervise(ctx, nil, nil)
 				if (err != nil) != (tc.fails != nil) || tc.fails != nil && !errors.Is(tc.fails, errAny) && !errors.Is(err, tc.fails) {
 					t.Errorf("error %v, want %v", err, tc.fails)
 				}

@@ -178,7 +178,7 @@ func flowRunOf(row retryFields, at time.Time) (prefect.FlowRun, error) {
 	}
 	labels, err := labelsOf(row.Labels)
 	if err != nil {
-		return prefect.FlowRun{}, fmt.Errorf("read flow run %s: %w", row.Id, err)
+		return prefect.FlowRun{ID: row.Id}, fmt.Errorf("read flow run %s: %w", row.Id, err)
 	}
 	run := prefect.FlowRun{
 		ID:        row.Id,
@@ -207,6 +207,47 @@ func flowRunOf(row retryFields, at time.Time) (prefect.FlowRun, error) {
 		}
 	}
 	return run, nil
+}
+
+// scheduledRunOf reads a row of the runs that are scheduled.
+func scheduledRunOf(row runFields, at time.Time) (prefect.FlowRun, error) {
+	return flowRunOf(retryFields{runFields: row}, at)
+}
+
+// rowsOf reads rows that were asked for at that time.
+func rowsOf[T any](from []T, at time.Time, runOf func(T, time.Time) (prefect.FlowRun, error)) []row {
+	rows := make([]row, 0, len(from))
+	for _, r := range from {
+		run, err := runOf(r, at)
+		rows = append(rows, row{run, err})
+	}
+	return rows
+}
+
+// claimedRunOf reads a row of the claims.
+func claimedRunOf(row claimedRunsClaimedFlow_run, at time.Time) (prefect.FlowRun, error) {
+	run, err := flowRunOf(retryFields{runFields: runFields{Id: row.Id, Labels: row.Labels, State: row.State, State_timestamp: row.State_timestamp, Heartbeat: row.Heartbeat}}, at)
+	run.Claim = claimIn(row.Claim)
+	return run, err
+}
+
+// largeRunOf reads what was asked for of a run that is too large.
+func largeRunOf(row largeRunFlow_run, at time.Time, limit int) (prefect.FlowRun, error) {
+	small := retryFields{lastSubmission: row.lastSubmission, runFields: runFields{
+		Id: row.Id, Version: row.Version, Labels: row.Labels, State: row.State, State_timestamp: row.State_timestamp,
+		State_start_time: row.State_start_time, Heartbeat: row.Heartbeat,
+	}}
+	for _, t := range row.Task_runs {
+		small.Task_runs = append(small.Task_runs, runFieldsTask_runsTask_run{
+			Id: t.Id, Task_id: t.Task_id, Version: t.Version, State: t.State, State_start_time: t.State_start_time,
+		})
+	}
+	run, err := flowRunOf(small, at)
+	if run.State.Type == prefect.Submitted {
+		run.Claim = claimIn(row.Claim)
+	}
+	run.Fault = &prefect.AuthorError{Message: fmt.Sprintf("This flow run is too large to be launched: its run config, its flow's storage and its state are more than %d MiB together, and a Kubernetes Job takes about one. Make them smaller.", limit>>20)}
+	return run, err
 }
 
 // dueTasksOf keeps the tasks that wait for their retry; only their states have a

@@ -30,7 +30,8 @@ const (
 )
 
 // Observe counts what waits: runs due before until, and runs a launcher of ours
-// has claimed that no pod has started. It is one request.
+// has claimed that no pod has started, each run once. It is one request, whose parts
+// may be of different moments.
 func (c *Client) Observe(ctx context.Context, until time.Time) (prefect.Observation, error) {
 	o, err := c.observe(ctx, until)
 	if err != nil {
@@ -44,44 +45,72 @@ func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observat
 	if err != nil {
 		return prefect.Observation{}, err
 	}
-	rows, err := read(ctx, func(ctx context.Context) (*observeResponse, error) {
-		return observe(ctx, c.wire, tenant, scheduledStates(), formatTime(until), retryUntil(), maxObserved)
-	})
+	rows, limit, err := c.observeAtMost(ctx, tenant, formatTime(until), maxObserved)
 	if err != nil {
 		return prefect.Observation{}, err
 	}
-	o := prefect.Observation{
-		Truncated: max(len(rows.Due), len(rows.Retrying), len(rows.Claimed)) >= maxObserved,
-	}
-	due := func(id string, rawLabels json.RawMessage, at string, last *prefect.Claim) {
-		labels, err := labelsOf(rawLabels)
-		if err != nil {
-			c.log.DebugContext(ctx, "skipped a flow run", "flow_run", id, "err", err)
-			return
+	if limit > 0 && len(rows.Due)+len(rows.Retrying)+len(rows.Claimed) == 0 {
+		switch elsewhere, err := c.isElsewhere(ctx, tenant); {
+		case err != nil:
+			return prefect.Observation{}, err
+		case elsewhere:
+			return c.observe(ctx, until)
 		}
-		o.Due = append(o.Due, prefect.DueRun{ID: id, Labels: labels, Due: timeOf(at), LastClaim: last})
 	}
-	for _, r := range rows.Due {
-		due(r.Id, r.Labels, r.State_start_time, nil)
-	}
-	for _, r := range rows.Retrying {
-		if len(r.Task_runs) > 0 {
-			due(r.Id, r.Labels, r.Task_runs[0].State_start_time, r.claim())
+	o := prefect.Observation{Truncated: max(len(rows.Due), len(rows.Retrying), len(rows.Claimed)) >= limit}
+	// The parts may be of different moments (Apollo asks for each by itself), so a run
+	// that is on its way from one to another may be in both: it counts once, and rather
+	// as claimed, which is where runs go. One that is in neither is in the next look.
+	counted := map[string]bool{}
+	add := func(id string, rawLabels json.RawMessage, to func(labels []string)) {
+		labels, err := labelsOf(rawLabels)
+		switch {
+		case err != nil:
+			c.log.DebugContext(ctx, "skipped a flow run", "flow_run", id, "err", err)
+		case !counted[id]:
+			counted[id] = true
+			to(labels)
 		}
 	}
 	for _, r := range rows.Claimed {
-		labels, err := labelsOf(r.Labels)
-		claim := claimOf(r.Serialized_state)
-		if err != nil || claim == nil {
-			c.log.DebugContext(ctx, "skipped a claimed flow run", "flow_run", r.Id, "err", err)
+		if claim := claimIn(r.Claim); claim != nil {
+			add(r.Id, r.Labels, func(labels []string) {
+				o.Claimed = append(o.Claimed, prefect.ClaimedRun{
+					ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp), Heartbeat: timeOf(r.Heartbeat),
+				})
+			})
+		}
+	}
+	for _, r := range rows.Due {
+		add(r.Id, r.Labels, func(labels []string) {
+			o.Due = append(o.Due, prefect.DueRun{ID: r.Id, Labels: labels, Due: timeOf(r.State_start_time)})
+		})
+	}
+	for _, r := range rows.Retrying {
+		if len(r.Task_runs) == 0 {
 			continue
 		}
-		o.Claimed = append(o.Claimed, prefect.ClaimedRun{
-			ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp), Heartbeat: timeOf(r.Heartbeat),
+		add(r.Id, r.Labels, func(labels []string) {
+			o.Due = append(o.Due, prefect.DueRun{ID: r.Id, Labels: labels, Due: timeOf(r.Task_runs[0].State_start_time), LastClaim: r.claim()})
 		})
 	}
 	slices.SortStableFunc(o.Due, func(a, b prefect.DueRun) int { return a.Due.Compare(b.Due) })
 	return o, nil
+}
+
+// observeAtMost counts fewer where the rows are too large, so that whoever makes
+// them so hides others and not everything.
+func (c *Client) observeAtMost(ctx context.Context, tenant, until string, limit int) (*observeResponse, int, error) {
+	rows, err := read(ctx, func(ctx context.Context) (*observeResponse, error) {
+		return observe(ctx, c.wire, tenant, scheduledStates(), until, retryUntil(), limit)
+	})
+	switch {
+	case !answerTooLarge.is(err):
+		return rows, limit, err
+	case limit <= 1:
+		return &observeResponse{}, 0, nil
+	}
+	return c.observeAtMost(ctx, tenant, until, limit/8+1)
 }
 
 // Due returns the runs a launcher could claim. On Cloud these are the ones its
@@ -117,30 +146,65 @@ func (c *Client) due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, 
 		ids = idFilter("_nin", q.Except)
 	}
 	retries := retryUntil()
-	size := min(q.Limit, pageSize)
 	wanted := func(r prefect.FlowRun) bool {
 		return prefect.LabelsMatch(q.Labels, r.Labels) && r.RetriesIn(q.Namespace, q.NamespaceUID)
 	}
-	runs, err := c.paged(ctx, wanted, size, q.Limit, func(ctx context.Context, offset int) ([][]retryFields, error) {
-		page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, firstTask, size, offset)
-		if err != nil {
-			return nil, err
-		}
-		scheduled := make([]retryFields, 0, len(page.Due))
-		for _, r := range page.Due {
-			scheduled = append(scheduled, retryFields{runFields: r})
-		}
-		return [][]retryFields{scheduled, page.Retrying}, nil
+	runs, more, err := c.collect(ctx, wanted, listing{
+		size: min(q.Limit, pageSize), enough: q.Limit,
+		page: func(ctx context.Context, at time.Time, size, offset int) ([][]row, error) {
+			page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, firstTask, size, offset)
+			if err != nil {
+				return nil, err
+			}
+			return [][]row{rowsOf(page.Due, at, scheduledRunOf), rowsOf(page.Retrying, at, flowRunOf)}, nil
+		},
+		single: func(ctx context.Context, offset int) ([][]row, error) {
+			return c.singleDue(ctx, tenant, ids, q, retries, offset)
+		},
 	})
 	if err != nil {
 		return found, err
+	}
+	if len(runs) == 0 {
+		switch elsewhere, err := c.isElsewhere(ctx, tenant); {
+		case err != nil:
+			return found, err
+		case elsewhere:
+			return c.due(ctx, q)
+		}
 	}
 	runs = slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return !r.Claimable(q.Until) })
 	slices.SortStableFunc(runs, func(a, b prefect.FlowRun) int {
 		return cmp.Or(a.Due().Compare(b.Due()), cmp.Compare(a.ID, b.ID))
 	})
-	found.Runs, found.More = firstOfEach(runs, q.Limit), found.More || len(runs) >= q.Limit
+	found.Runs, found.More = firstOfEach(runs, q.Limit), found.More || more || len(runs) >= q.Limit
 	return found, nil
+}
+
+// singleDue reads what dueRuns has at one place, run by run.
+func (c *Client) singleDue(ctx context.Context, tenant string, ids json.RawMessage, q prefect.DueQuery, retries string, offset int) ([][]row, error) {
+	found, err := read(ctx, func(ctx context.Context) (*dueIDsResponse, error) {
+		return dueIDs(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, offset)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var kinds [2][]string
+	for _, r := range found.Due {
+		kinds[0] = append(kinds[0], r.Id)
+	}
+	for _, r := range found.Retrying {
+		kinds[1] = append(kinds[1], r.Id)
+	}
+	var lists [][]row
+	for _, ids := range kinds {
+		rows, err := c.each(ctx, tenant, ids)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, rows)
+	}
+	return lists, nil
 }
 
 // firstOfEach cuts runs to so many that are scheduled and so many that wait for a
@@ -172,18 +236,15 @@ func (c *Client) claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 		return nil, err
 	}
 	wanted := func(r prefect.FlowRun) bool { return prefect.LabelsMatch(labels, r.Labels) }
-	runs, err := c.paged(ctx, wanted, claimedPageSize, maxObserved, func(ctx context.Context, offset int) ([][]retryFields, error) {
-		page, err := claimedRuns(ctx, c.wire, tenant, labelFilter(labels), claimedPageSize, offset)
-		if err != nil {
-			return nil, err
-		}
-		rows := make([]retryFields, 0, len(page.Claimed))
-		for _, r := range page.Claimed {
-			rows = append(rows, retryFields{runFields: runFields{
-				Id: r.Id, Labels: r.Labels, State: r.State, State_timestamp: r.State_timestamp, Heartbeat: r.Heartbeat, Serialized_state: r.Serialized_state,
-			}})
-		}
-		return [][]retryFields{rows}, nil
+	runs, _, err := c.collect(ctx, wanted, listing{
+		size: claimedPageSize, enough: maxObserved,
+		page: func(ctx context.Context, at time.Time, size, offset int) ([][]row, error) {
+			page, err := claimedRuns(ctx, c.wire, tenant, labelFilter(labels), size, offset)
+			if err != nil {
+				return nil, err
+			}
+			return [][]row{rowsOf(page.Claimed, at, claimedRunOf)}, nil
+		},
 	})
 	return slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return r.Claim == nil }), err
 }
@@ -206,57 +267,7 @@ func (c *Client) flowRun(ctx context.Context, id string) (prefect.FlowRun, error
 	if err != nil {
 		return prefect.FlowRun{}, err
 	}
-	var at time.Time
-	rows, err := read(ctx, func(ctx context.Context) (*flowRunResponse, error) {
-		at = time.Now()
-		return flowRun(ctx, c.wire, tenant, id, scheduledStates(), retryUntil(), maxTasks)
-	})
-	if err != nil {
-		return prefect.FlowRun{}, err
-	}
-	if len(rows.Flow_run) == 0 {
-		return prefect.FlowRun{}, prefect.ErrNotFound
-	}
-	return flowRunOf(rows.Flow_run[0], at)
-}
-
-// paged collects the runs of a query page by page until enough are there or
-// nothing new comes. Each run is as old as its own page. Rows that leave the result between two pages shift others
-// past us; those are found the next time.
-func (c *Client) paged(ctx context.Context, wanted func(prefect.FlowRun) bool, size, enough int, page func(ctx context.Context, offset int) ([][]retryFields, error)) ([]prefect.FlowRun, error) {
-	var runs []prefect.FlowRun
-	seen := map[string]bool{}
-	for offset := 0; ; offset += size {
-		var at time.Time
-		lists, err := read(ctx, func(ctx context.Context) ([][]retryFields, error) {
-			at = time.Now()
-			return page(ctx, offset)
-		})
-		if err != nil {
-			return nil, err
-		}
-		full, news := false, false
-		for _, rows := range lists {
-			full = full || len(rows) >= size
-			for _, row := range rows {
-				if seen[row.Id] {
-					continue
-				}
-				seen[row.Id], news = true, true
-				run, err := flowRunOf(row, at)
-				if err != nil {
-					c.log.DebugContext(ctx, "skipped a flow run", "flow_run", row.Id, "err", err)
-					continue
-				}
-				if wanted(run) {
-					runs = append(runs, run)
-				}
-			}
-		}
-		if !full || !news || len(runs) >= enough {
-			return runs, nil
-		}
-	}
+	return c.one(ctx, tenant, id, maxTasks)
 }
 
 // labelFilter is Prefect's label rule (prefect1-spec §3.1) as a comparison of

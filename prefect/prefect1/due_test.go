@@ -88,7 +88,7 @@ func TestLabelsAreFilteredByTheServer(t *testing.T) {
 		if _, err := c.Claimed(t.Context(), tc.labels); err != nil {
 			t.Fatal(err)
 		}
-		for _, r := range api.asked("") {
+		for _, r := range slices.Concat(api.asked("dueRuns"), api.asked("claimedRuns")) {
 			if diff := cmp.Diff(decoded(t, []byte(tc.want)), at(t, decoded(t, r.Variables), "labels")); diff != "" {
 				t.Errorf("%s of %q: %s", r.Op, tc.labels, diff)
 			}
@@ -287,8 +287,10 @@ func TestRetriesDoNotHideWhatIsScheduled(t *testing.T) {
 	}
 }
 
+const note = `{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}`
+
 const claimedRow = `{"id":"` + runID + `","labels":["k8s"],"state":"Submitted","state_timestamp":"2026-11-23T11:58:00.25+00:00",
-	"heartbeat":"2026-11-23T11:59:00+00:00","serialized_state":{"type":"Submitted","context":{"prefect_keda":{"launcher":"l-1","namespace":"flows","job":"prefect-job-0a1b2c3d","attempt":"v3","later":{"x":1}}},
+	"heartbeat":"2026-11-23T11:59:00+00:00","claim":` + note + `,"serialized_state":{"type":"Submitted","context":{"prefect_keda":` + note + `},
 	"state":{"type":"Scheduled","start_time":"2026-11-23T11:57:00+00:00"}},"version":4,"flow":null,"task_runs":[],"unknown_column":[1]}`
 
 var claim = prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3"}
@@ -298,7 +300,7 @@ func TestObserve(t *testing.T) {
 		"due":[{"id":"a","labels":[],"state_start_time":"2026-11-23T11:59:59.123456+00:00"},{"id":"x","labels":{"no":"list"},"state_start_time":"2026-11-23T11:00:00+00:00"},
 			{"id":"b","labels":["k8s","gpu"],"state_start_time":"2026-11-23T12:00:30+00:00"}],
 		"retrying":[{"id":"c","labels":["k8s"],"task_runs":[{"state_start_time":"2026-11-23T11:00:00+00:00"}]},{"id":"d","labels":[],"task_runs":[]}],
-		"claimed":[` + claimedRow + `,{"id":"foreign","labels":[],"state_timestamp":"2026-11-23T11:00:00+00:00","serialized_state":{"type":"Submitted","context":{}}}]}`)})
+		"claimed":[` + claimedRow + `,{"id":"foreign","labels":[],"state_timestamp":"2026-11-23T11:00:00+00:00","claim":null}]}`)})
 	o, err := api.client(t).Observe(t.Context(), noon.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
@@ -344,7 +346,7 @@ func TestObserveSaysWhenItSawNotAll(t *testing.T) {
 
 func TestClaimIsReadBack(t *testing.T) {
 	api := newFakeAPI(t, answers{
-		"claimedRuns": ok(`{"claimed":[` + claimedRow + `,` + strings.NewReplacer(runID, taskID, "prefect_keda", "somebody").Replace(claimedRow) + `]}`),
+		"claimedRuns": ok(`{"claimed":[` + claimedRow + `,` + strings.NewReplacer(runID, taskID, note, "null").Replace(claimedRow) + `]}`),
 		"flowRun":     ok(`{"flow_run":[` + claimedRow + `]}`),
 	})
 	c := api.client(t)

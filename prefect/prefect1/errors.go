@@ -37,6 +37,10 @@ const (
 	notFound
 	// submitted: Server's lock of 30 s on a run that was submitted before.
 	submitted
+	// answerTooLarge: it is more than we hold.
+	answerTooLarge
+	// requestTooLarge: a state, or all of it, is more than the API takes.
+	requestTooLarge
 	// locked: Cloud's version lock; somebody else changed the run first.
 	locked
 )
@@ -44,7 +48,7 @@ const (
 func (k kind) String() string {
 	return [...]string{
 		"unclear", "transient", "malformed", "throttled", "unsent", "cancelled",
-		"auth", "rejected", "not_found", "submitted", "locked",
+		"auth", "rejected", "not_found", "submitted", "answer_too_large", "request_too_large", "locked",
 	}[k]
 }
 
@@ -94,6 +98,12 @@ func (e *Error) Is(target error) bool {
 
 // Temporary reports whether the same request may succeed later.
 func (e *Error) Temporary() bool { return e.kind <= unsent }
+
+// is reports whether err is an *Error of that kind.
+func (k kind) is(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.kind == k
+}
 
 // RetryAfter is how long the API asked us to wait, at most maxRetryAfter; zero
 // when it did not.
@@ -163,11 +173,13 @@ func kindOfStatus(status int) (k kind, certain bool) {
 		return auth, true
 	case status == http.StatusTooManyRequests:
 		return throttled, true
+	case status == http.StatusRequestEntityTooLarge:
+		return requestTooLarge, true
 	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status >= 500:
 		return transient, true
 	case status >= 200 && status < 300:
 		return malformed, false
-	default: // 3xx and what is wrong with the request: 400, 404, 405, 413, …
+	default: // 3xx and what is wrong with the request: 400, 404, 405, …
 		return rejected, true
 	}
 }
@@ -193,10 +205,12 @@ func kindOfErrors(list []graphQLError) kind {
 		return submitted
 	case has("Foreign key violation"), isUnknownRun(list):
 		return notFound
+	case has("State payload is too large"):
+		return requestTooLarge
 	case code("API_ERROR"), has("API_ERROR"), has("request to http"):
 		return transient
 	case code("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT", "validation-failed", "parse-failed"),
-		has("got invalid value", "State payload is too large", "Unsupported value", "Missing data for required field",
+		has("got invalid value", "Unsupported value", "Missing data for required field",
 			"Invalid data type", "Invalid UUID", "invalid input syntax", "Uniqueness violation", "No tenant found", "provided a running state"):
 		return rejected
 	}

@@ -99,8 +99,8 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 		},
 		{
 			"state too large", refusal("State payload is too large.", internal),
-			outcome{claimFails: true, result: "rejected"},
-			"too large",
+			outcome{claimFails: true, result: "request_too_large"},
+			"takes states of up to 1 MB",
 		},
 		{
 			"unknown key in the input", status(400, `{"errors":[{"message":"Field \"x\" is not defined by type y.","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}`),
@@ -147,8 +147,8 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 		{"404", status(404, "nothing here"), outcome{claimFails: true, result: "rejected"}, "check it: HTTP 404"},
 		{
 			"413 as HTML", status(413, "<html><body>Payload\n\n  Too   Large</body></html>"),
-			outcome{claimFails: true, result: "rejected"},
-			"Payload Too Large",
+			outcome{claimFails: true, result: "request_too_large"},
+			"takes states of up to 1 MB",
 		},
 		{
 			"redirect", func(w http.ResponseWriter, _ request) {
@@ -188,8 +188,8 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 					}
 				}
 			},
-			outcome{temporary: true, result: "malformed"},
-			"larger than 32 MiB",
+			outcome{result: "answer_too_large"},
+			"larger than 16 MiB",
 		},
 		{
 			"time-out", nil,

@@ -37,6 +37,38 @@ func (v *__claimedRunsInput) GetLimit() int { return v.Limit }
 // GetOffset returns __claimedRunsInput.Offset, and is useful for accessing the field via an interface.
 func (v *__claimedRunsInput) GetOffset() int { return v.Offset }
 
+// __dueIDsInput is used internally by genqlient
+type __dueIDsInput struct {
+	Tenant     string          `json:"tenant"`
+	Ids        json.RawMessage `json:"ids"`
+	Labels     json.RawMessage `json:"labels"`
+	Scheduled  []string        `json:"scheduled"`
+	Until      string          `json:"until"`
+	RetryUntil string          `json:"retryUntil"`
+	Offset     int             `json:"offset"`
+}
+
+// GetTenant returns __dueIDsInput.Tenant, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetTenant() string { return v.Tenant }
+
+// GetIds returns __dueIDsInput.Ids, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetIds() json.RawMessage { return v.Ids }
+
+// GetLabels returns __dueIDsInput.Labels, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetLabels() json.RawMessage { return v.Labels }
+
+// GetScheduled returns __dueIDsInput.Scheduled, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetScheduled() []string { return v.Scheduled }
+
+// GetUntil returns __dueIDsInput.Until, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetUntil() string { return v.Until }
+
+// GetRetryUntil returns __dueIDsInput.RetryUntil, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetRetryUntil() string { return v.RetryUntil }
+
+// GetOffset returns __dueIDsInput.Offset, and is useful for accessing the field via an interface.
+func (v *__dueIDsInput) GetOffset() int { return v.Offset }
+
 // __dueRunsInput is used internally by genqlient
 type __dueRunsInput struct {
 	Tenant     string          `json:"tenant"`
@@ -141,6 +173,34 @@ func (v *__historyInput) GetRetryUntil() string { return v.RetryUntil }
 // GetTasks returns __historyInput.Tasks, and is useful for accessing the field via an interface.
 func (v *__historyInput) GetTasks() int { return v.Tasks }
 
+// __largeRunInput is used internally by genqlient
+type __largeRunInput struct {
+	Tenant     string   `json:"tenant"`
+	Id         string   `json:"id"`
+	Since      int      `json:"since"`
+	Limit      int      `json:"limit"`
+	Scheduled  []string `json:"scheduled"`
+	RetryUntil string   `json:"retryUntil"`
+}
+
+// GetTenant returns __largeRunInput.Tenant, and is useful for accessing the field via an interface.
+func (v *__largeRunInput) GetTenant() string { return v.Tenant }
+
+// GetId returns __largeRunInput.Id, and is useful for accessing the field via an interface.
+func (v *__largeRunInput) GetId() string { return v.Id }
+
+// GetSince returns __largeRunInput.Since, and is useful for accessing the field via an interface.
+func (v *__largeRunInput) GetSince() int { return v.Since }
+
+// GetLimit returns __largeRunInput.Limit, and is useful for accessing the field via an interface.
+func (v *__largeRunInput) GetLimit() int { return v.Limit }
+
+// GetScheduled returns __largeRunInput.Scheduled, and is useful for accessing the field via an interface.
+func (v *__largeRunInput) GetScheduled() []string { return v.Scheduled }
+
+// GetRetryUntil returns __largeRunInput.RetryUntil, and is useful for accessing the field via an interface.
+func (v *__largeRunInput) GetRetryUntil() string { return v.RetryUntil }
+
 // __observeInput is used internally by genqlient
 type __observeInput struct {
 	Tenant     string   `json:"tenant"`
@@ -229,6 +289,14 @@ type __tenantByIDInput struct {
 // GetId returns __tenantByIDInput.Id, and is useful for accessing the field via an interface.
 func (v *__tenantByIDInput) GetId() string { return v.Id }
 
+// __tenantsInput is used internally by genqlient
+type __tenantsInput struct {
+	Limit int `json:"limit"`
+}
+
+// GetLimit returns __tenantsInput.Limit, and is useful for accessing the field via an interface.
+func (v *__tenantsInput) GetLimit() int { return v.Limit }
+
 // __updateFlowRunHeartbeatInput is used internally by genqlient
 type __updateFlowRunHeartbeatInput struct {
 	Id string `json:"id"`
@@ -263,12 +331,12 @@ func (v *agentConfigResponse) GetAgent_config() []agentConfigAgent_config { retu
 
 // claimedRunsClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
 type claimedRunsClaimedFlow_run struct {
-	Id               string          `json:"id"`
-	Labels           json.RawMessage `json:"labels"`
-	State            string          `json:"state"`
-	State_timestamp  string          `json:"state_timestamp"`
-	Heartbeat        string          `json:"heartbeat"`
-	Serialized_state json.RawMessage `json:"serialized_state"`
+	Id              string          `json:"id"`
+	Labels          json.RawMessage `json:"labels"`
+	State           string          `json:"state"`
+	State_timestamp string          `json:"state_timestamp"`
+	Heartbeat       string          `json:"heartbeat"`
+	Claim           json.RawMessage `json:"claim"`
 }
 
 // GetId returns claimedRunsClaimedFlow_run.Id, and is useful for accessing the field via an interface.
@@ -286,8 +354,8 @@ func (v *claimedRunsClaimedFlow_run) GetState_timestamp() string { return v.Stat
 // GetHeartbeat returns claimedRunsClaimedFlow_run.Heartbeat, and is useful for accessing the field via an interface.
 func (v *claimedRunsClaimedFlow_run) GetHeartbeat() string { return v.Heartbeat }
 
-// GetSerialized_state returns claimedRunsClaimedFlow_run.Serialized_state, and is useful for accessing the field via an interface.
-func (v *claimedRunsClaimedFlow_run) GetSerialized_state() json.RawMessage { return v.Serialized_state }
+// GetClaim returns claimedRunsClaimedFlow_run.Claim, and is useful for accessing the field via an interface.
+func (v *claimedRunsClaimedFlow_run) GetClaim() json.RawMessage { return v.Claim }
 
 // claimedRunsResponse is returned by claimedRuns on success.
 type claimedRunsResponse struct {
@@ -296,6 +364,34 @@ type claimedRunsResponse struct {
 
 // GetClaimed returns claimedRunsResponse.Claimed, and is useful for accessing the field via an interface.
 func (v *claimedRunsResponse) GetClaimed() []claimedRunsClaimedFlow_run { return v.Claimed }
+
+// dueIDsDueFlow_run includes the requested fields of the GraphQL type flow_run.
+type dueIDsDueFlow_run struct {
+	Id string `json:"id"`
+}
+
+// GetId returns dueIDsDueFlow_run.Id, and is useful for accessing the field via an interface.
+func (v *dueIDsDueFlow_run) GetId() string { return v.Id }
+
+// dueIDsResponse is returned by dueIDs on success.
+type dueIDsResponse struct {
+	Due      []dueIDsDueFlow_run      `json:"due"`
+	Retrying []dueIDsRetryingFlow_run `json:"retrying"`
+}
+
+// GetDue returns dueIDsResponse.Due, and is useful for accessing the field via an interface.
+func (v *dueIDsResponse) GetDue() []dueIDsDueFlow_run { return v.Due }
+
+// GetRetrying returns dueIDsResponse.Retrying, and is useful for accessing the field via an interface.
+func (v *dueIDsResponse) GetRetrying() []dueIDsRetryingFlow_run { return v.Retrying }
+
+// dueIDsRetryingFlow_run includes the requested fields of the GraphQL type flow_run.
+type dueIDsRetryingFlow_run struct {
+	Id string `json:"id"`
+}
+
+// GetId returns dueIDsRetryingFlow_run.Id, and is useful for accessing the field via an interface.
+func (v *dueIDsRetryingFlow_run) GetId() string { return v.Id }
 
 // dueRunsResponse is returned by dueRuns on success.
 type dueRunsResponse struct {
@@ -378,17 +474,18 @@ func (v *helloResponse) GetHello() string { return v.Hello }
 // historyFlow_run includes the requested fields of the GraphQL type flow_run.
 type historyFlow_run struct {
 	retryFields `json:"-"`
-	Submissions []historyFlow_runSubmissionsFlow_run_state `json:"submissions"`
-	Reached     []historyFlow_runReachedFlow_run_state     `json:"reached"`
+	sinceFields `json:"-"`
 }
 
 // GetSubmissions returns historyFlow_run.Submissions, and is useful for accessing the field via an interface.
-func (v *historyFlow_run) GetSubmissions() []historyFlow_runSubmissionsFlow_run_state {
-	return v.Submissions
+func (v *historyFlow_run) GetSubmissions() []sinceFieldsSubmissionsFlow_run_state {
+	return v.sinceFields.Submissions
 }
 
 // GetReached returns historyFlow_run.Reached, and is useful for accessing the field via an interface.
-func (v *historyFlow_run) GetReached() []historyFlow_runReachedFlow_run_state { return v.Reached }
+func (v *historyFlow_run) GetReached() []sinceFieldsReachedFlow_run_state {
+	return v.sinceFields.Reached
+}
 
 // GetId returns historyFlow_run.Id, and is useful for accessing the field via an interface.
 func (v *historyFlow_run) GetId() string { return v.retryFields.runFields.Id }
@@ -459,13 +556,18 @@ func (v *historyFlow_run) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
+	err = json.Unmarshal(
+		b, &v.sinceFields)
+	if err != nil {
+		return err
+	}
 	return nil
 }
 
 type __premarshalhistoryFlow_run struct {
-	Submissions []historyFlow_runSubmissionsFlow_run_state `json:"submissions"`
+	Submissions []sinceFieldsSubmissionsFlow_run_state `json:"submissions"`
 
-	Reached []historyFlow_runReachedFlow_run_state `json:"reached"`
+	Reached []sinceFieldsReachedFlow_run_state `json:"reached"`
 
 	Id string `json:"id"`
 
@@ -505,8 +607,8 @@ func (v *historyFlow_run) MarshalJSON() ([]byte, error) {
 func (v *historyFlow_run) __premarshalJSON() (*__premarshalhistoryFlow_run, error) {
 	var retval __premarshalhistoryFlow_run
 
-	retval.Submissions = v.Submissions
-	retval.Reached = v.Reached
+	retval.Submissions = v.sinceFields.Submissions
+	retval.Reached = v.sinceFields.Reached
 	retval.Id = v.retryFields.runFields.Id
 	retval.Name = v.retryFields.runFields.Name
 	retval.Version = v.retryFields.runFields.Version
@@ -521,30 +623,6 @@ func (v *historyFlow_run) __premarshalJSON() (*__premarshalhistoryFlow_run, erro
 	retval.Task_runs = v.retryFields.runFields.Task_runs
 	retval.States = v.retryFields.lastSubmission.States
 	return &retval, nil
-}
-
-// historyFlow_runReachedFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
-type historyFlow_runReachedFlow_run_state struct {
-	State            string          `json:"state"`
-	Serialized_state json.RawMessage `json:"serialized_state"`
-}
-
-// GetState returns historyFlow_runReachedFlow_run_state.State, and is useful for accessing the field via an interface.
-func (v *historyFlow_runReachedFlow_run_state) GetState() string { return v.State }
-
-// GetSerialized_state returns historyFlow_runReachedFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
-func (v *historyFlow_runReachedFlow_run_state) GetSerialized_state() json.RawMessage {
-	return v.Serialized_state
-}
-
-// historyFlow_runSubmissionsFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
-type historyFlow_runSubmissionsFlow_run_state struct {
-	Serialized_state json.RawMessage `json:"serialized_state"`
-}
-
-// GetSerialized_state returns historyFlow_runSubmissionsFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
-func (v *historyFlow_runSubmissionsFlow_run_state) GetSerialized_state() json.RawMessage {
-	return v.Serialized_state
 }
 
 // historyResponse is returned by history on success.
@@ -591,6 +669,177 @@ type kindOfAPIResponse struct {
 // GetApi returns kindOfAPIResponse.Api, and is useful for accessing the field via an interface.
 func (v *kindOfAPIResponse) GetApi() kindOfAPIApiApi_info { return v.Api }
 
+// largeRunFlow_run includes the requested fields of the GraphQL type flow_run.
+type largeRunFlow_run struct {
+	Id               string                              `json:"id"`
+	Version          int                                 `json:"version"`
+	Labels           json.RawMessage                     `json:"labels"`
+	State            string                              `json:"state"`
+	State_timestamp  string                              `json:"state_timestamp"`
+	State_start_time string                              `json:"state_start_time"`
+	Heartbeat        string                              `json:"heartbeat"`
+	Claim            json.RawMessage                     `json:"claim"`
+	Task_runs        []largeRunFlow_runTask_runsTask_run `json:"task_runs"`
+	lastSubmission   `json:"-"`
+	sinceFields      `json:"-"`
+}
+
+// GetId returns largeRunFlow_run.Id, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetId() string { return v.Id }
+
+// GetVersion returns largeRunFlow_run.Version, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetVersion() int { return v.Version }
+
+// GetLabels returns largeRunFlow_run.Labels, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetLabels() json.RawMessage { return v.Labels }
+
+// GetState returns largeRunFlow_run.State, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetState() string { return v.State }
+
+// GetState_timestamp returns largeRunFlow_run.State_timestamp, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetState_timestamp() string { return v.State_timestamp }
+
+// GetState_start_time returns largeRunFlow_run.State_start_time, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetState_start_time() string { return v.State_start_time }
+
+// GetHeartbeat returns largeRunFlow_run.Heartbeat, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetHeartbeat() string { return v.Heartbeat }
+
+// GetClaim returns largeRunFlow_run.Claim, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetClaim() json.RawMessage { return v.Claim }
+
+// GetTask_runs returns largeRunFlow_run.Task_runs, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetTask_runs() []largeRunFlow_runTask_runsTask_run { return v.Task_runs }
+
+// GetStates returns largeRunFlow_run.States, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetStates() []lastSubmissionStatesFlow_run_state {
+	return v.lastSubmission.States
+}
+
+// GetSubmissions returns largeRunFlow_run.Submissions, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetSubmissions() []sinceFieldsSubmissionsFlow_run_state {
+	return v.sinceFields.Submissions
+}
+
+// GetReached returns largeRunFlow_run.Reached, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_run) GetReached() []sinceFieldsReachedFlow_run_state {
+	return v.sinceFields.Reached
+}
+
+func (v *largeRunFlow_run) UnmarshalJSON(b []byte) error {
+
+	if string(b) == "null" {
+		return nil
+	}
+
+	var firstPass struct {
+		*largeRunFlow_run
+		graphql.NoUnmarshalJSON
+	}
+	firstPass.largeRunFlow_run = v
+
+	err := json.Unmarshal(b, &firstPass)
+	if err != nil {
+		return err
+	}
+
+	err = json.Unmarshal(
+		b, &v.lastSubmission)
+	if err != nil {
+		return err
+	}
+	err = json.Unmarshal(
+		b, &v.sinceFields)
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+type __premarshallargeRunFlow_run struct {
+	Id string `json:"id"`
+
+	Version int `json:"version"`
+
+	Labels json.RawMessage `json:"labels"`
+
+	State string `json:"state"`
+
+	State_timestamp string `json:"state_timestamp"`
+
+	State_start_time string `json:"state_start_time"`
+
+	Heartbeat string `json:"heartbeat"`
+
+	Claim json.RawMessage `json:"claim"`
+
+	Task_runs []largeRunFlow_runTask_runsTask_run `json:"task_runs"`
+
+	States []lastSubmissionStatesFlow_run_state `json:"states"`
+
+	Submissions []sinceFieldsSubmissionsFlow_run_state `json:"submissions"`
+
+	Reached []sinceFieldsReachedFlow_run_state `json:"reached"`
+}
+
+func (v *largeRunFlow_run) MarshalJSON() ([]byte, error) {
+	premarshaled, err := v.__premarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(premarshaled)
+}
+
+func (v *largeRunFlow_run) __premarshalJSON() (*__premarshallargeRunFlow_run, error) {
+	var retval __premarshallargeRunFlow_run
+
+	retval.Id = v.Id
+	retval.Version = v.Version
+	retval.Labels = v.Labels
+	retval.State = v.State
+	retval.State_timestamp = v.State_timestamp
+	retval.State_start_time = v.State_start_time
+	retval.Heartbeat = v.Heartbeat
+	retval.Claim = v.Claim
+	retval.Task_runs = v.Task_runs
+	retval.States = v.lastSubmission.States
+	retval.Submissions = v.sinceFields.Submissions
+	retval.Reached = v.sinceFields.Reached
+	return &retval, nil
+}
+
+// largeRunFlow_runTask_runsTask_run includes the requested fields of the GraphQL type task_run.
+type largeRunFlow_runTask_runsTask_run struct {
+	Id               string `json:"id"`
+	Task_id          string `json:"task_id"`
+	Version          int    `json:"version"`
+	State            string `json:"state"`
+	State_start_time string `json:"state_start_time"`
+}
+
+// GetId returns largeRunFlow_runTask_runsTask_run.Id, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_runTask_runsTask_run) GetId() string { return v.Id }
+
+// GetTask_id returns largeRunFlow_runTask_runsTask_run.Task_id, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_runTask_runsTask_run) GetTask_id() string { return v.Task_id }
+
+// GetVersion returns largeRunFlow_runTask_runsTask_run.Version, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_runTask_runsTask_run) GetVersion() int { return v.Version }
+
+// GetState returns largeRunFlow_runTask_runsTask_run.State, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_runTask_runsTask_run) GetState() string { return v.State }
+
+// GetState_start_time returns largeRunFlow_runTask_runsTask_run.State_start_time, and is useful for accessing the field via an interface.
+func (v *largeRunFlow_runTask_runsTask_run) GetState_start_time() string { return v.State_start_time }
+
+// largeRunResponse is returned by largeRun on success.
+type largeRunResponse struct {
+	Flow_run []largeRunFlow_run `json:"flow_run"`
+}
+
+// GetFlow_run returns largeRunResponse.Flow_run, and is useful for accessing the field via an interface.
+func (v *largeRunResponse) GetFlow_run() []largeRunFlow_run { return v.Flow_run }
+
 // How a run was last submitted: the claim alone, for a state may be large.
 type lastSubmission struct {
 	States []lastSubmissionStatesFlow_run_state `json:"states"`
@@ -611,11 +860,11 @@ func (v *lastSubmissionStatesFlow_run_state) GetSerialized_state() json.RawMessa
 
 // observeClaimedFlow_run includes the requested fields of the GraphQL type flow_run.
 type observeClaimedFlow_run struct {
-	Id               string          `json:"id"`
-	Labels           json.RawMessage `json:"labels"`
-	State_timestamp  string          `json:"state_timestamp"`
-	Heartbeat        string          `json:"heartbeat"`
-	Serialized_state json.RawMessage `json:"serialized_state"`
+	Id              string          `json:"id"`
+	Labels          json.RawMessage `json:"labels"`
+	State_timestamp string          `json:"state_timestamp"`
+	Heartbeat       string          `json:"heartbeat"`
+	Claim           json.RawMessage `json:"claim"`
 }
 
 // GetId returns observeClaimedFlow_run.Id, and is useful for accessing the field via an interface.
@@ -630,8 +879,8 @@ func (v *observeClaimedFlow_run) GetState_timestamp() string { return v.State_ti
 // GetHeartbeat returns observeClaimedFlow_run.Heartbeat, and is useful for accessing the field via an interface.
 func (v *observeClaimedFlow_run) GetHeartbeat() string { return v.Heartbeat }
 
-// GetSerialized_state returns observeClaimedFlow_run.Serialized_state, and is useful for accessing the field via an interface.
-func (v *observeClaimedFlow_run) GetSerialized_state() json.RawMessage { return v.Serialized_state }
+// GetClaim returns observeClaimedFlow_run.Claim, and is useful for accessing the field via an interface.
+func (v *observeClaimedFlow_run) GetClaim() json.RawMessage { return v.Claim }
 
 // observeDueFlow_run includes the requested fields of the GraphQL type flow_run.
 type observeDueFlow_run struct {
@@ -1119,6 +1368,42 @@ func (v *setTaskRunStatesSet_task_run_statesSet_task_run_states_payload) GetStat
 	return v.States
 }
 
+// sinceFields includes the GraphQL fields of flow_run requested by the fragment sinceFields.
+type sinceFields struct {
+	Submissions []sinceFieldsSubmissionsFlow_run_state `json:"submissions"`
+	Reached     []sinceFieldsReachedFlow_run_state     `json:"reached"`
+}
+
+// GetSubmissions returns sinceFields.Submissions, and is useful for accessing the field via an interface.
+func (v *sinceFields) GetSubmissions() []sinceFieldsSubmissionsFlow_run_state { return v.Submissions }
+
+// GetReached returns sinceFields.Reached, and is useful for accessing the field via an interface.
+func (v *sinceFields) GetReached() []sinceFieldsReachedFlow_run_state { return v.Reached }
+
+// sinceFieldsReachedFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type sinceFieldsReachedFlow_run_state struct {
+	State            string          `json:"state"`
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetState returns sinceFieldsReachedFlow_run_state.State, and is useful for accessing the field via an interface.
+func (v *sinceFieldsReachedFlow_run_state) GetState() string { return v.State }
+
+// GetSerialized_state returns sinceFieldsReachedFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
+func (v *sinceFieldsReachedFlow_run_state) GetSerialized_state() json.RawMessage {
+	return v.Serialized_state
+}
+
+// sinceFieldsSubmissionsFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type sinceFieldsSubmissionsFlow_run_state struct {
+	Serialized_state json.RawMessage `json:"serialized_state"`
+}
+
+// GetSerialized_state returns sinceFieldsSubmissionsFlow_run_state.Serialized_state, and is useful for accessing the field via an interface.
+func (v *sinceFieldsSubmissionsFlow_run_state) GetSerialized_state() json.RawMessage {
+	return v.Serialized_state
+}
+
 // superviseResponse is returned by supervise on success.
 type superviseResponse struct {
 	Troubled []jobRunFields            `json:"troubled"`
@@ -1276,11 +1561,15 @@ func (v *tenantsResponse) GetTenant() []tenantsTenant { return v.Tenant }
 
 // tenantsTenant includes the requested fields of the GraphQL type tenant.
 type tenantsTenant struct {
-	Id string `json:"id"`
+	Id   string `json:"id"`
+	Slug string `json:"slug"`
 }
 
 // GetId returns tenantsTenant.Id, and is useful for accessing the field via an interface.
 func (v *tenantsTenant) GetId() string { return v.Id }
+
+// GetSlug returns tenantsTenant.Slug, and is useful for accessing the field via an interface.
+func (v *tenantsTenant) GetSlug() string { return v.Slug }
 
 // updateFlowRunHeartbeatResponse is returned by updateFlowRunHeartbeat on success.
 type updateFlowRunHeartbeatResponse struct {
@@ -1370,7 +1659,7 @@ query claimedRuns ($tenant: uuid!, $labels: jsonb_comparison_exp!, $limit: Int!,
 		state
 		state_timestamp
 		heartbeat
-		serialized_state
+		claim: serialized_state(path: "$.context.prefect_keda")
 	}
 }
 `
@@ -1397,6 +1686,56 @@ func claimedRuns(
 	}
 
 	data_ = &claimedRunsResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
+// The query executed by dueIDs.
+const dueIDs_Operation = `
+query dueIDs ($tenant: uuid!, $ids: uuid_comparison_exp!, $labels: jsonb_comparison_exp!, $scheduled: [String!]!, $until: timestamptz!, $retryUntil: timestamptz!, $offset: Int!) {
+	due: flow_run(where: {tenant_id:{_eq:$tenant},id:$ids,labels:$labels,state:{_in:$scheduled},state_start_time:{_lte:$until}}, order_by: [{state_start_time:asc},{id:asc}], limit: 1, offset: $offset) {
+		id
+	}
+	retrying: flow_run(where: {tenant_id:{_eq:$tenant},id:$ids,labels:$labels,state:{_eq:"Running"},task_runs:{state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}}, order_by: [{id:asc}], limit: 1, offset: $offset) {
+		id
+	}
+}
+`
+
+// The runs at one place of dueRuns, which are too large to be read there.
+func dueIDs(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	tenant string,
+	ids json.RawMessage,
+	labels json.RawMessage,
+	scheduled []string,
+	until string,
+	retryUntil string,
+	offset int,
+) (data_ *dueIDsResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "dueIDs",
+		Query:  dueIDs_Operation,
+		Variables: &__dueIDsInput{
+			Tenant:     tenant,
+			Ids:        ids,
+			Labels:     labels,
+			Scheduled:  scheduled,
+			Until:      until,
+			RetryUntil: retryUntil,
+			Offset:     offset,
+		},
+	}
+
+	data_ = &dueIDsResponse{}
 	resp_ := &graphql.Response{Data: data_}
 
 	err_ = client_.MakeRequest(
@@ -1642,18 +1981,21 @@ const history_Operation = `
 query history ($tenant: uuid!, $id: uuid!, $since: Int!, $limit: Int!, $scheduled: [String!]!, $retryUntil: timestamptz!, $tasks: Int!) {
 	flow_run(where: {tenant_id:{_eq:$tenant},id:{_eq:$id}}) {
 		... retryFields
-		submissions: states(where: {state:{_eq:"Submitted"},version:{_gt:$since}}, order_by: [{version:asc}], limit: $limit) {
-			serialized_state(path: "$.context.prefect_keda")
-		}
-		reached: states(where: {state:{_neq:"Submitted"},version:{_gt:$since}}, order_by: [{version:desc},{timestamp:desc}], limit: 1) {
-			state
-			serialized_state
-		}
+		... sinceFields
 	}
 }
 fragment retryFields on flow_run {
 	... runFields
 	... lastSubmission
+}
+fragment sinceFields on flow_run {
+	submissions: states(where: {state:{_eq:"Submitted"},version:{_gt:$since}}, order_by: [{version:asc}], limit: $limit) {
+		serialized_state(path: "$.context.prefect_keda")
+	}
+	reached: states(where: {state:{_neq:"Submitted"},version:{_gt:$since}}, order_by: [{version:desc},{timestamp:desc}], limit: 1) {
+		state
+		serialized_state
+	}
 }
 fragment runFields on flow_run {
 	id
@@ -1757,6 +2099,82 @@ func kindOfAPI(
 	return data_, err_
 }
 
+// The query executed by largeRun.
+const largeRun_Operation = `
+query largeRun ($tenant: uuid!, $id: uuid!, $since: Int!, $limit: Int!, $scheduled: [String!]!, $retryUntil: timestamptz!) {
+	flow_run(where: {tenant_id:{_eq:$tenant},id:{_eq:$id}}) {
+		id
+		version
+		labels
+		state
+		state_timestamp
+		state_start_time
+		heartbeat
+		claim: serialized_state(path: "$.context.prefect_keda")
+		task_runs(where: {state:{_in:$scheduled},state_start_time:{_lte:$retryUntil}}, order_by: [{state_start_time:asc},{id:asc}], limit: 1) {
+			id
+			task_id
+			version
+			state
+			state_start_time
+		}
+		... lastSubmission
+		... sinceFields
+	}
+}
+fragment lastSubmission on flow_run {
+	states(where: {state:{_eq:"Submitted"}}, order_by: [{version:desc}], limit: 1) {
+		serialized_state(path: "$.context.prefect_keda")
+	}
+}
+fragment sinceFields on flow_run {
+	submissions: states(where: {state:{_eq:"Submitted"},version:{_gt:$since}}, order_by: [{version:asc}], limit: $limit) {
+		serialized_state(path: "$.context.prefect_keda")
+	}
+	reached: states(where: {state:{_neq:"Submitted"},version:{_gt:$since}}, order_by: [{version:desc},{timestamp:desc}], limit: 1) {
+		state
+		serialized_state
+	}
+}
+`
+
+// Of a run that is too large what tells its attempt and whose it is, to fail it, and
+// its history.
+func largeRun(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	tenant string,
+	id string,
+	since int,
+	limit int,
+	scheduled []string,
+	retryUntil string,
+) (data_ *largeRunResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "largeRun",
+		Query:  largeRun_Operation,
+		Variables: &__largeRunInput{
+			Tenant:     tenant,
+			Id:         id,
+			Since:      since,
+			Limit:      limit,
+			Scheduled:  scheduled,
+			RetryUntil: retryUntil,
+		},
+	}
+
+	data_ = &largeRunResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
 // The query executed by observe.
 const observe_Operation = `
 query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $retryUntil: timestamptz!, $limit: Int!) {
@@ -1778,7 +2196,7 @@ query observe ($tenant: uuid!, $scheduled: [String!]!, $until: timestamptz!, $re
 		labels
 		state_timestamp
 		heartbeat
-		serialized_state
+		claim: serialized_state(path: "$.context.prefect_keda")
 	}
 }
 fragment lastSubmission on flow_run {
@@ -2066,9 +2484,10 @@ func tenantOfKey(
 
 // The query executed by tenants.
 const tenants_Operation = `
-query tenants {
-	tenant {
+query tenants ($limit: Int!) {
+	tenant(order_by: [{created:asc},{id:asc}], limit: $limit) {
 		id
+		slug
 	}
 }
 `
@@ -2076,10 +2495,14 @@ query tenants {
 func tenants(
 	ctx_ context.Context,
 	client_ graphql.Client,
+	limit int,
 ) (data_ *tenantsResponse, err_ error) {
 	req_ := &graphql.Request{
 		OpName: "tenants",
 		Query:  tenants_Operation,
+		Variables: &__tenantsInput{
+			Limit: limit,
+		},
 	}
 
 	data_ = &tenantsResponse{}

@@ -39,26 +39,31 @@ func (c *Client) history(ctx context.Context, id string, attempt prefect.Attempt
 		since = math.MaxInt32
 	}
 	var at time.Time
-	rows, err := read(ctx, func(ctx context.Context) (*historyResponse, error) {
+	rows, fits, err := shrinking(ctx, maxTasks, func(ctx context.Context, tasks int) (*historyResponse, error) {
 		at = time.Now()
-		return history(ctx, c.wire, tenant, id, since, maxSubmissions, scheduledStates(), retryUntil(), maxTasks)
+		return history(ctx, c.wire, tenant, id, since, maxSubmissions, scheduledStates(), retryUntil(), tasks)
 	})
+	var written sinceFields
+	switch {
+	case err != nil:
+		return h, err
+	case !fits:
+		h.Run, written, err = c.large(ctx, tenant, id, since)
+	case len(rows.Flow_run) == 0:
+		return h, prefect.ErrNotFound
+	default:
+		written = rows.Flow_run[0].sinceFields
+		h.Run, err = flowRunOf(rows.Flow_run[0].retryFields, at)
+	}
 	if err != nil {
 		return h, err
 	}
-	if len(rows.Flow_run) == 0 {
-		return h, prefect.ErrNotFound
-	}
-	row := rows.Flow_run[0]
-	if h.Run, err = flowRunOf(row.retryFields, at); err != nil {
-		return h, err
-	}
-	for _, s := range row.Submissions {
+	for _, s := range written.Submissions {
 		if claim := claimIn(s.Serialized_state); claim != nil {
 			h.Claims = append(h.Claims, *claim)
 		}
 	}
-	for _, s := range row.Reached {
+	for _, s := range written.Reached {
 		h.Reached = stateOf(s.State, "", s.Serialized_state)
 	}
 	return h, nil

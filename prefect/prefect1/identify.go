@@ -18,27 +18,6 @@ func (c *Client) Kind(ctx context.Context) (string, error) {
 	return strings.ToLower(out.Api.Backend), nil
 }
 
-// TenantID is the tenant everything we ask for belongs to: the one that was given,
-// or the key's, which is looked up once.
-func (c *Client) TenantID(ctx context.Context) (string, error) { return c.tenant(ctx) }
-
-// Tenant returns the id of the tenant everything we ask for belongs to, having
-// asked for it: the API answers a tenant that it does not know with no runs.
-func (c *Client) Tenant(ctx context.Context) (string, error) {
-	id, err := c.tenant(ctx)
-	if err != nil {
-		return "", err
-	}
-	out, err := read(ctx, func(ctx context.Context) (*tenantByIDResponse, error) { return tenantByID(ctx, c.wire, id) })
-	if err != nil {
-		return "", fmt.Errorf("look up tenant %s: %w", id, err)
-	}
-	if len(out.Tenant) == 0 {
-		return "", fmt.Errorf("look up tenant %s: %w", id, prefect.ErrNotFound)
-	}
-	return id, nil
-}
-
 // AgentConfig makes sure that the agent config we register with is there;
 // prefect.ErrNotFound when it is not. The original fetched its settings and used
 // none of them (prefect1-spec §1.1, OP-5). Nil when none is set.

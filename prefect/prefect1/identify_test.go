@@ -26,11 +26,11 @@ func TestIdentify(t *testing.T) {
 		t.Errorf("Kind with a wrong key: %v", err)
 	}
 	for _, given := range []string{"", api.Tenant()} {
-		if id, err := client("k", given).Tenant(t.Context()); id != api.Tenant() || err != nil {
-			t.Errorf("Tenant given as %q: %q, %v", given, id, err)
+		if id, from, err := client("k", given).Tenant(t.Context()); id != api.Tenant() || from != nil || err != nil {
+			t.Errorf("Tenant given as %q: %q from %q, %v", given, id, from, err)
 		}
 	}
-	if _, err := client("k", tenantID).Tenant(t.Context()); !errors.Is(err, prefect.ErrNotFound) {
+	if _, _, err := client("k", tenantID).Tenant(t.Context()); !errors.Is(err, prefect.ErrNotFound) {
 		t.Errorf("a tenant that is not there: %v", err)
 	}
 }

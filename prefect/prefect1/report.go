@@ -32,7 +32,7 @@ func (c *Client) Log(ctx context.Context, entries []prefect.LogEntry) error {
 	for batch := range batches(entries) {
 		err := c.writeLogs(ctx, batch)
 		var e *Error
-		if errors.As(err, &e) && (e.kind == notFound || e.kind == rejected || e.kind == unclear) {
+		if errors.As(err, &e) && (e.kind == notFound || e.kind == rejected || e.kind == requestTooLarge || e.kind == unclear) {
 			err = c.writeLogsByRun(ctx, batch, e)
 		}
 		if err != nil {
@@ -177,45 +177,6 @@ func (c *Client) register(ctx context.Context, tenant string, labels []string) e
 	c.wire.agent.Store(&id)
 	_, err = read(ctx, func(ctx context.Context) (*helloResponse, error) { return hello(ctx, c.wire) })
 	return err
-}
-
-// tenant is the tenant everything we ask for belongs to.
-func (c *Client) tenant(ctx context.Context) (string, error) {
-	if id := c.wire.tenantID(); id != "" {
-		return id, nil
-	}
-	lookup := c.firstTenant
-	if c.backend == Cloud {
-		lookup = c.tenantOfKey
-	}
-	id, err := lookup(ctx)
-	if err != nil {
-		return "", fmt.Errorf("look up the tenant: %w", err)
-	}
-	c.wire.identity.tenant.Store(&id)
-	return id, nil
-}
-
-func (c *Client) tenantOfKey(ctx context.Context) (string, error) {
-	out, err := read(ctx, func(ctx context.Context) (*tenantOfKeyResponse, error) { return tenantOfKey(ctx, c.wire) })
-	if err != nil {
-		return "", err
-	}
-	if out.Auth_info.Tenant_id == "" {
-		return "", fmt.Errorf("%w: it belongs to no tenant; is it an API token of the old kind?", prefect.ErrAuth)
-	}
-	return out.Auth_info.Tenant_id, nil
-}
-
-func (c *Client) firstTenant(ctx context.Context) (string, error) {
-	out, err := read(ctx, func(ctx context.Context) (*tenantsResponse, error) { return tenants(ctx, c.wire) })
-	if err != nil {
-		return "", err
-	}
-	if len(out.Tenant) == 0 || out.Tenant[0].Id == "" {
-		return "", errors.New("the Prefect Server has no tenant yet; create one with `prefect server create-tenant`")
-	}
-	return out.Tenant[0].Id, nil
 }
 
 // listOf keeps an empty list from becoming null, which the server cannot take.

@@ -3,8 +3,10 @@ package prefect1
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -30,10 +32,7 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	if err != nil {
 		return prefect.Supervision{}, err
 	}
-	silentSince := formatTime(time.Now().Add(-silentFor))
-	rows, err := read(ctx, func(ctx context.Context) (*superviseResponse, error) {
-		return supervise(ctx, c.wire, tenant, idFilter("_in", troubled), idFilter("_in", active), endingStates(), scheduledStates(), silentSince, maxObserved)
-	})
+	rows, err := c.superviseAtMost(ctx, tenant, formatTime(time.Now().Add(-silentFor)), troubled, active, maxObserved)
 	if err != nil {
 		return prefect.Supervision{}, err
 	}
@@ -48,13 +47,20 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 			ID: row.Id, Labels: labels, State: prefect.StateType(row.State), StateAt: timeOf(row.State_timestamp), Claim: claim,
 		})
 	}
+	ended := map[string]bool{}
 	for _, row := range rows.Troubled {
 		add(&s.Troubled, row, prefect.Claim{})
+		ended[row.Id] = prefect.StateType(row.State).IsFinished()
 	}
 	for _, row := range rows.Ending {
 		add(&s.Ending, row, prefect.Claim{})
+		ended[row.Id] = ended[row.Id] || prefect.StateType(row.State).IsFinished()
 	}
 	for _, row := range rows.Silent {
+		// The parts may be of different moments: what has ended is not silent.
+		if ended[row.Id] {
+			continue
+		}
 		// Who else submits runs looks after them.
 		if claim := row.claim(); claim != nil {
 			add(&s.Silent, row.jobRunFields, *claim)
@@ -65,6 +71,40 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 
 // endingStates are those of runs whose Jobs should end.
 func endingStates() []string { return names(append(prefect.FinishedFamily(), prefect.Cancelling)) }
+
+// superviseAtMost asks bit by bit where the rows are too large together, down to the
+// one that is, which is left out: whoever made it so has nobody else's Jobs left alone.
+func (c *Client) superviseAtMost(ctx context.Context, tenant, silentSince string, troubled, active []string, limit int) (*superviseResponse, error) {
+	rows, err := read(ctx, func(ctx context.Context) (*superviseResponse, error) {
+		return supervise(ctx, c.wire, tenant, idFilter("_in", troubled), idFilter("_in", active), endingStates(), scheduledStates(), silentSince, limit)
+	})
+	if !answerTooLarge.is(err) {
+		return rows, err
+	}
+	rows = &superviseResponse{}
+	ask := func(troubled, active []string, limit int) error {
+		some, err := c.superviseAtMost(ctx, tenant, silentSince, troubled, active, limit)
+		if err == nil {
+			rows.Troubled = append(rows.Troubled, some.Troubled...)
+			rows.Ending = append(rows.Ending, some.Ending...)
+			rows.Silent = append(rows.Silent, some.Silent...)
+		}
+		return err
+	}
+	t, a := len(troubled)/2, len(active)/2
+	switch {
+	case limit > 0 && len(troubled)+len(active) > 0:
+		return rows, errors.Join(ask(troubled, active, 0), ask(nil, nil, limit))
+	case limit > 1:
+		return rows, ask(nil, nil, limit/8+1)
+	case len(troubled) > 0 && len(active) > 0:
+		return rows, errors.Join(ask(troubled, nil, 0), ask(nil, active, 0))
+	case len(troubled)+len(active) > 1:
+		return rows, errors.Join(ask(troubled[:t], active[:a], 0), ask(troubled[t:], active[a:], 0))
+	}
+	c.log.DebugContext(ctx, "left out a flow run that is too large", "flow_run", strings.Join(slices.Concat(troubled, active), ""))
+	return rows, nil
+}
 
 // idFilter compares the id column with ids, less what is none.
 func idFilter(operator string, ids []string) json.RawMessage {

@@ -17,9 +17,8 @@ import (
 )
 
 const (
-	// maxAnswer bounds what we hold of one answer; a thousand runs with large
-	// run configs stay well below.
-	maxAnswer = 32 << 20
+	// maxLarge answers of more than a sixteenth of what one may be are held at once.
+	maxLarge = 2
 	// idleConns is how many connections wait for the next burst of claims.
 	idleConns = 32
 	// maxRetryAfter is the longest we stay away because the API asked for it: a
@@ -44,6 +43,8 @@ type wire struct {
 	authorize func(http.Header)
 	hide      func(string) string
 	userAgent string
+	maxAnswer int
+	large     chan struct{} // taken while a large answer is held
 }
 
 func newWire(o Options, m *metrics) *wire {
@@ -66,6 +67,8 @@ func newWire(o Options, m *metrics) *wire {
 		timeout:   o.RequestTimeout,
 		metrics:   m,
 		userAgent: o.UserAgent,
+		maxAnswer: o.MaxAnswer,
+		large:     make(chan struct{}, maxLarge),
 		authorize: func(h http.Header) {
 			if key != "" {
 				h.Set("Authorization", "Bearer "+key)
@@ -128,14 +131,35 @@ func (w *wire) exchange(ctx context.Context, req *graphql.Request, resp *graphql
 		return networkError(post.Context(), withoutURL(err))
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	text, done, err := w.receive(ctx, answer.Body)
+	defer done()
 	if err != nil {
 		return networkError(ctx, fmt.Errorf("read the answer: %w", err))
 	}
-	if len(text) > maxAnswer {
-		return &Error{kind: malformed, status: answer.StatusCode, detail: fmt.Sprintf("the answer is larger than %d MiB", maxAnswer>>20)}
+	if len(text) > w.maxAnswer {
+		return &Error{kind: answerTooLarge, status: answer.StatusCode, detail: fmt.Sprintf("the answer is larger than %d MiB", w.maxAnswer>>20)}
 	}
 	return decodeAnswer(answer, text, resp)
+}
+
+// receive reads an answer. Large ones are read, and held until done, a few at a
+// time: all workers may ask for one at once, and several times its size is needed
+// until it is decoded.
+func (w *wire) receive(ctx context.Context, body io.Reader) (text []byte, done func(), err error) {
+	done = func() {}
+	small := w.maxAnswer / 16
+	text, err = io.ReadAll(io.LimitReader(body, int64(small+1)))
+	if err != nil || len(text) <= small {
+		return text, done, err
+	}
+	select {
+	case w.large <- struct{}{}:
+		done = func() { <-w.large }
+	case <-ctx.Done():
+		return nil, done, ctx.Err()
+	}
+	rest, err := io.ReadAll(io.LimitReader(body, int64(w.maxAnswer+1-len(text))))
+	return append(text, rest...), done, err
 }
 
 // encode is json.Marshal without what makes JSON safe inside HTML: it makes six

@@ -69,7 +69,7 @@ func (a *API) Tenant() string {
 func (a *API) CreateTenant(slug string) string {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
-	t := &tenant{ID: newID(), Name: slug, Slug: slug}
+	t := &tenant{ID: newID(), Name: slug, Slug: slug, Created: a.store.clock()}
 	a.store.tenants = append(a.store.tenants, t)
 	return string(t.ID)
 }

@@ -3,6 +3,8 @@ package prefecttest
 import (
 	"cmp"
 	"context"
+	"slices"
+	"time"
 )
 
 // resolver answers the root fields. Rows are copied under the lock, because
@@ -56,22 +58,26 @@ type pk struct{ ID UUID }
 type tenantRow struct {
 	ID         UUID
 	Name, Slug *string
+	Created    *Time
 }
 
-func newTenantRow(t *tenant) tenantRow { return tenantRow{t.ID, new(t.Name), new(t.Slug)} }
+func newTenantRow(t *tenant) tenantRow {
+	return tenantRow{t.ID, new(t.Name), new(t.Slug), optionalTime(t.Created)}
+}
 
+// Tenant answers in no order unless asked for one, so not in that of creation.
 func (q resolver) Tenant(args struct {
 	Where *struct {
 		ID         *uuidExp
 		Slug, Name *stringExp
 	}
-	OrderBy       *[]struct{ Slug, Name, ID *string }
+	OrderBy       *[]struct{ Slug, Name, ID, Created *string }
 	Limit, Offset *int32
 },
 ) []tenantRow {
 	defer q.lock()()
 	rows := []tenantRow{}
-	for _, t := range q.api.store.tenants {
+	for _, t := range slices.Backward(q.api.store.tenants) {
 		if w := args.Where; w == nil || (matchUUID(w.ID, t.ID) && matchString(w.Slug, t.Slug) && matchString(w.Name, t.Name)) {
 			rows = append(rows, newTenantRow(t))
 		}
@@ -82,6 +88,7 @@ func (q resolver) Tenant(args struct {
 			by, byKey(o.Slug, func(a, b tenantRow) int { return cmp.Compare(*a.Slug, *b.Slug) }),
 			byKey(o.Name, func(a, b tenantRow) int { return cmp.Compare(*a.Name, *b.Name) }),
 			byKey(o.ID, func(a, b tenantRow) int { return cmp.Compare(a.ID, b.ID) }),
+			byTime(o.Created, func(t tenantRow) time.Time { return t.Created.Time }),
 		)
 	}
 	sortBy(rows, by)
@@ -112,7 +119,7 @@ func (q resolver) CreateTenant(args struct{ Input struct{ Name, Slug string } })
 			return nil, say("Uniqueness violation.")
 		}
 	}
-	t := &tenant{ID: newID(), Name: args.Input.Name, Slug: args.Input.Slug}
+	t := &tenant{ID: newID(), Name: args.Input.Name, Slug: args.Input.Slug, Created: q.api.store.clock()}
 	q.api.store.tenants = append(q.api.store.tenants, t)
 	return &idPayload{&t.ID}, nil
 }

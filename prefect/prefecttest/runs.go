@@ -39,7 +39,6 @@ func (r runRow) State() *string            { return &r.r.State.Type }
 func (r runRow) StateMessage() *string     { return r.r.State.Message }
 func (r runRow) StateStartTime() *Time     { return optionalTime(r.r.State.StartTime) }
 func (r runRow) StateTimestamp() *Time     { return optionalTime(r.r.StateAt) }
-func (r runRow) SerializedState() *JSON    { return &JSON{r.r.State.fields} }
 func (r runRow) ScheduledStartTime() *Time { return optionalTime(r.r.Scheduled) }
 func (r runRow) StartTime() *Time          { return optionalTime(r.r.Start) }
 func (r runRow) EndTime() *Time            { return optionalTime(r.r.End) }
@@ -49,6 +48,9 @@ func (r runRow) IdempotencyKey() *string   { return optionalString(r.r.Idempoten
 func (r runRow) Created() *Time            { return optionalTime(r.r.Created) }
 func (r runRow) Updated() *Time            { return optionalTime(r.r.Updated) }
 func (r runRow) Flow() *flowRow            { return r.flow }
+
+// SerializedState is the state, or what lies in it at a path.
+func (r runRow) SerializedState(args pathArgs) *JSON { return within(r.r.State.fields, args.Path) }
 
 func (r runRow) TaskRuns(args taskRunArgs) []taskRunRow { return args.pick(slices.Clone(r.tasks)) }
 
@@ -68,9 +70,7 @@ func (r stateRow) Timestamp() *Time { return optionalTime(r.c.At) }
 func (r stateRow) StartTime() *Time { return optionalTime(r.c.Due) }
 
 // SerializedState is the state, or what lies in it at a path.
-func (r stateRow) SerializedState(args struct{ Path *string }) *JSON {
-	return within(r.c.fields, args.Path)
-}
+func (r stateRow) SerializedState(args pathArgs) *JSON { return within(r.c.fields, args.Path) }
 
 // States are all the states the run was given.
 func (r runRow) States(args struct {

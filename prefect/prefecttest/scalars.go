@@ -103,6 +103,8 @@ func optionalJSON(v any) *JSON {
 	return &JSON{v}
 }
 
+type pathArgs struct{ Path *string }
+
 // within is what lies in a JSON column at a path such as $.a.b; null where there is
 // nothing. No path is all of it.
 func within(v any, path *string) *JSON {

@@ -39,6 +39,7 @@ type runKey struct {
 type tenant struct {
 	ID         UUID
 	Name, Slug string
+	Created    time.Time
 }
 
 type project struct {
@@ -102,7 +103,7 @@ type agent struct {
 
 func newStore(now func() time.Time, replicas int) *store {
 	return &store{
-		now: now, tenants: []*tenant{{ID: newID(), Name: "default", Slug: "default"}},
+		now: now, tenants: []*tenant{{ID: newID(), Name: "default", Slug: "default", Created: now().UTC().Truncate(time.Microsecond)}},
 		projects: map[UUID]*project{}, flows: map[UUID]*flow{}, runs: map[UUID]*flowRun{}, tasks: map[UUID]*task{},
 		taskRuns: map[UUID]*taskRun{}, agents: map[UUID]*agent{}, configs: map[UUID]any{}, logs: map[UUID][]LogLine{},
 		byState: map[string]map[UUID]*flowRun{}, byKey: map[runKey]*flowRun{}, submitted: newSubmitted(replicas),

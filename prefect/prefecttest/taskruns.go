@@ -21,20 +21,20 @@ func (s *store) taskRunRow(t *taskRun) taskRunRow {
 	return row
 }
 
-func (r taskRunRow) ID() UUID               { return r.t.ID }
-func (r taskRunRow) FlowRunID() *UUID       { return &r.t.FlowRunID }
-func (r taskRunRow) TaskID() *UUID          { return &r.t.task.ID }
-func (r taskRunRow) TenantID() *UUID        { return optionalID(r.tenant) }
-func (r taskRunRow) MapIndex() *int32       { return new(int32(r.t.MapIndex)) }
-func (r taskRunRow) Version() int32         { return int32(r.t.Version) }
-func (r taskRunRow) State() *string         { return &r.t.State.Type }
-func (r taskRunRow) StateMessage() *string  { return r.t.State.Message }
-func (r taskRunRow) StateStartTime() *Time  { return optionalTime(r.t.State.StartTime) }
-func (r taskRunRow) StateTimestamp() *Time  { return optionalTime(r.t.StateAt) }
-func (r taskRunRow) StartTime() *Time       { return optionalTime(r.t.Start) }
-func (r taskRunRow) EndTime() *Time         { return optionalTime(r.t.End) }
-func (r taskRunRow) SerializedState() *JSON { return &JSON{r.t.State.fields} }
-func (r taskRunRow) FlowRun() *runRow       { return r.run }
+func (r taskRunRow) ID() UUID                            { return r.t.ID }
+func (r taskRunRow) FlowRunID() *UUID                    { return &r.t.FlowRunID }
+func (r taskRunRow) TaskID() *UUID                       { return &r.t.task.ID }
+func (r taskRunRow) TenantID() *UUID                     { return optionalID(r.tenant) }
+func (r taskRunRow) MapIndex() *int32                    { return new(int32(r.t.MapIndex)) }
+func (r taskRunRow) Version() int32                      { return int32(r.t.Version) }
+func (r taskRunRow) State() *string                      { return &r.t.State.Type }
+func (r taskRunRow) StateMessage() *string               { return r.t.State.Message }
+func (r taskRunRow) StateStartTime() *Time               { return optionalTime(r.t.State.StartTime) }
+func (r taskRunRow) StateTimestamp() *Time               { return optionalTime(r.t.StateAt) }
+func (r taskRunRow) StartTime() *Time                    { return optionalTime(r.t.Start) }
+func (r taskRunRow) EndTime() *Time                      { return optionalTime(r.t.End) }
+func (r taskRunRow) SerializedState(args pathArgs) *JSON { return within(r.t.State.fields, args.Path) }
+func (r taskRunRow) FlowRun() *runRow                    { return r.run }
 
 type taskRow struct {
 	ID         UUID
