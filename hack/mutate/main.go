@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	sample := f.Int("sample", 0, "only so many breakages of each package; 0 means all")
 	seed := f.Uint64("seed", 1, "chooses the sample")
 	budget := f.Duration("for", 24*time.Hour, "begin nothing more after this time")
-	parallel := f.Int("parallel", max(1, runtime.NumCPU()/2), "breakages tried at once")
+	parallel := f.Int("parallel", runtime.NumCPU(), "breakages tried at once")
 	last := f.String("last", "Interleaving", "slow tests, which a sweep runs when no other has noticed")
 	if err := f.Parse(args); err != nil {
 		return fmt.Errorf("read the command line: %w", err)
