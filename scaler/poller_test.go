@@ -344,6 +344,7 @@ func TestLooksReachBeyondTheLongestLead(t *testing.T) {
 			t.Errorf("looks reach %s ahead by default", d)
 		}
 		wantActive(t, s, false, "warmUpLead=5m")
+		wantActive(t, s, false, "warmUpLead=1m") // whoever looks less far ahead takes nothing from others
 		if d := reach(); d < 5*time.Minute+horizon-2*time.Second {
 			t.Errorf("looks reach %s ahead, less than a lead of 5m", d)
 		}

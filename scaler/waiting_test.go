@@ -54,6 +54,21 @@ func TestRunThatWaitsForItsPodIsDemandNowAndThen(t *testing.T) {
 	}
 }
 
+// A sign that is new since the look before was given after that look began.
+func TestNewSignIsAsOldAsTheLookBefore(t *testing.T) {
+	claim := claimed("r1", "job-1", "v3")
+	claim.ClaimedAt = at(-time.Hour)
+	k := claimKey{"r1", "v3"}
+	first := signs{}.follow([]prefect.ClaimedRun{claim}, time.Time{}, noon)
+	claim.Heartbeat = at(-30 * time.Minute) // Prefect's clock is behind
+	second := first.follow([]prefect.ClaimedRun{claim}, at(time.Minute), at(2*time.Minute))
+	third := second.follow([]prefect.ClaimedRun{claim}, at(3*time.Minute), at(4*time.Minute))
+	got := []time.Time{first[k].by, second[k].by, third[k].by}
+	if diff := cmp.Diff([]time.Time{at(-time.Hour), at(time.Minute), at(time.Minute)}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestHeartbeatsAreWantedOnlyWhileTheyHelp(t *testing.T) {
 	old := func(age time.Duration) prefect.ClaimedRun {
 		c := claimed("r1", "job-1", "v3")

@@ -111,6 +111,20 @@ func TestClaimWithoutItsJobIsDemandAfterTheGrace(t *testing.T) {
 	})
 }
 
+// A run that is claimed again has a claim that is young, whatever became of the one before.
+func TestEachAttemptHasItsGrace(t *testing.T) {
+	f := &fakeSource{claim: []prefect.ClaimedRun{claimed("r1", "job-1", "v3")}}
+	inBubble(t, withJobs(f, fakeKube()), func(t *testing.T, s *Server) {
+		pass(10 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+		f.change(func(f *fakeSource) { f.claim = []prefect.ClaimedRun{claimed("r1", "job-2", "v4")} })
+		pass(4 * time.Second)
+		wantActive(t, s, false, "labels=etl")
+		pass(4 * time.Second)
+		wantActive(t, s, true, "labels=etl")
+	})
+}
+
 // TestJobsChangesAreSeenBetweenLooks: with a look an hour away, only the watch
 // can tell.
 func TestJobsChangesAreSeenBetweenLooks(t *testing.T) {
