@@ -93,7 +93,7 @@ func rendered(runConfig json.RawMessage) error {
 // A launcher may take 256 MiB and renders sixteen runs at once; of each its author
 // may make as much as the API takes.
 func TestNoRunTakesALaunchersMemory(t *testing.T) {
-	const most = 32 << 20
+	const most = raceCost * 32 << 20
 	for name, runConfig := range hostile() {
 		t.Run(name, func(t *testing.T) {
 			var err error

@@ -105,7 +105,9 @@ func TestPodsThatNeverBegan(t *testing.T) {
 			prefect.Submitted, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", running()))} }, "Submitted ", "as it was",
 		},
 		"another pod has taken the run": {
-			prefect.Running, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", began(2*time.Second)))} }, "Running ", "as it was",
+			prefect.Running, func() []any {
+				return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", began(2*time.Second)))}
+			}, "Running ", "as it was",
 		},
 		"the pod that had taken the run is gone": {
 			prefect.Running, func() []any {
