@@ -356,7 +356,9 @@ func TestServiceAccountsThatAuthorsName(t *testing.T) {
 	if jobs := b.JobsOf(denied[0]); len(jobs) > 0 {
 		t.Errorf("Jobs of the refused run: %v", jobs)
 	}
-	b.AssertOneJobEach(append(open, named...))
+	launched := append(open, named...)
+	b.WaitForJobs(launched, time.Minute)
+	b.AssertOneJobEach(launched)
 }
 
 // What only the API server finds wrong with a Job, its run's author reads.
