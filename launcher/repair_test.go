@@ -20,7 +20,7 @@ func repairOf(claim *prefect.Claim) *errand {
 }
 
 // renamed renders with a template that has been given another name since.
-type renamed struct{ template }
+type renamed struct{}
 
 func (renamed) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
 	j, err := template{}.Render(ctx, r)

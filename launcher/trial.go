@@ -43,7 +43,7 @@ func (e *RefusedError) Error() string {
 // Unwrap is Kubernetes' answer.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Lasting: no such Job can ever work. What a policy wants may change without us.
+// Lasting reports whether no such Job can ever work. What a policy wants may change without us.
 func (e *RefusedError) Lasting() bool { return apierrors.IsInvalid(e.Err) && !isDenial(e.Err) }
 
 // Trial asks Kubernetes whether it would take the Job of a run that brings nothing of

@@ -39,7 +39,7 @@ func punctually(post *http.Request, text []byte) (bounded *http.Request, release
 	p := &punctual{text: text}
 	p.ctx, p.stop = context.WithCancelCause(post.Context())
 	timer := time.AfterFunc(time.Until(at), p.giveUp)
-	post = post.WithContext(p.ctx)
+	post = post.WithContext(p.ctx) //nolint:contextcheck // made of the request's own
 	// net/http sends a request again if nothing of it was written to a connection that
 	// turned out closed; then it asks for another body.
 	post.GetBody = p.body

@@ -128,7 +128,7 @@ func (w *wire) exchange(ctx context.Context, req *graphql.Request, resp *graphql
 
 	answer, err := w.http.Do(post)
 	if err != nil {
-		return networkError(post.Context(), withoutURL(err))
+		return networkError(post.Context(), withoutURL(err)) //nolint:contextcheck // it tells why punctually gave the request up
 	}
 	defer answer.Body.Close()
 	text, done, err := w.receive(ctx, answer.Body)
