@@ -55,12 +55,13 @@ const (
 	dieAfter
 	freezeBefore // stopped until everybody else is done
 	freezeAfter
-	pause // stopped for longer than a pod needs
-	late  // applied late, beside what else goes on
+	pause    // stopped for longer than a pod needs
+	late     // applied late, beside what else goes on
+	lateLost // the same, and the answer is lost
 )
 
 func (v verdict) String() string {
-	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after", " pauses", " to a slow server"}[v]
+	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after", " pauses", " to a slow server", " to a slow server, answer lost"}[v]
 }
 
 // chooser walks a tree of choices depth first, one path per execution.
@@ -172,6 +173,8 @@ type eyes struct {
 	all  func()
 	// prefix is the name of its template; empty for the default.
 	prefix string
+	// stood: it might have been stopped since its last call.
+	stood bool
 }
 
 // at waits at the gate and returns what is to become of the call.
@@ -179,12 +182,15 @@ func (y *eyes) at(op string, write bool) verdict {
 	if y.gates == nil {
 		return proceed
 	}
+	y.stood = false
 	return y.wait(&gate{actor: y.actor, op: op, write: write})
 }
 
-// aside is a step that is no call.
+// aside is a step that is no call. To be stopped at one is as good as at the next,
+// up to the next call.
 func (y *eyes) aside(op string) {
-	if y.gates != nil {
+	if y.gates != nil && !y.stood {
+		y.stood = true
 		y.wait(&gate{actor: y.actor, op: op, local: true})
 	}
 }
@@ -244,8 +250,8 @@ func (y *eyes) Restore(ctx context.Context, run prefect.FlowRun, to prefect.Stat
 
 func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (r prefect.ClaimResult, err error) {
 	v := y.at("claim", true)
-	if v == late {
-		return y.claimLate(ctx, run, c)
+	if (v == late || v == lateLost) && ctx.Err() == nil && !prefect.TooLateToSend(ctx) { // else it is not even sent
+		return y.claimLate(ctx, v, run, c)
 	}
 	if lost := y.follow(v, func() error { r, err = y.memory.Claim(ctx, run, c); return nil }); lost != nil {
 		return prefect.ClaimResult{Answer: prefect.Unknown}, nil
@@ -255,7 +261,7 @@ func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) 
 
 // claimLate has the server apply the claim when it gets to it, whether or not the
 // launcher still waits for the answer.
-func (y *eyes) claimLate(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (prefect.ClaimResult, error) {
+func (y *eyes) claimLate(ctx context.Context, v verdict, run prefect.FlowRun, c prefect.Claim) (prefect.ClaimResult, error) {
 	type answer struct {
 		prefect.ClaimResult
 		error
@@ -263,14 +269,18 @@ func (y *eyes) claimLate(ctx context.Context, run prefect.FlowRun, c prefect.Cla
 	answers := make(chan answer, 1)
 	go func() {
 		y.wait(&gate{actor: "server of " + y.actor, op: "applies the claim", write: true, free: []verdict{proceed, pause}})
-		r, err := y.memory.Claim(context.WithoutCancel(ctx), run, c)
+		r, err := y.memory.Claim(context.Background(), run, c)
 		answers <- answer{r, err}
 	}()
+	lost := prefect.ClaimResult{Answer: prefect.Unknown, Reason: "no answer"}
+	if v == lateLost {
+		return lost, nil
+	}
 	select {
 	case a := <-answers:
 		return a.ClaimResult, a.error
 	case <-ctx.Done():
-		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: "no answer"}, nil
+		return lost, nil
 	}
 }
 
@@ -671,7 +681,7 @@ func (s scenario) execute(t *testing.T, c *chooser) {
 		})
 	}
 	w := walk{chooser: c, faults: s.faults, alike: !s.unlike, gates: gates, trace: &trace, verdicts: []verdict{proceed, refuse, dieBefore, freezeBefore}}
-	if s.living {
+	if s.living && !s.slow { // there the server pauses
 		w.verdicts = append(w.verdicts, pause)
 	}
 	w.slow = s.slow
@@ -827,7 +837,7 @@ func (w *walk) possible(g *gate) []verdict {
 			possible = append(possible, loseAnswer, dieAfter, freezeAfter)
 		}
 		if w.slow && g.op == "claim" {
-			possible = append(possible, late)
+			possible = append(possible, late, lateLost)
 		}
 	}
 	return slices.DeleteFunc(possible, func(v verdict) bool { return w.last.swaps(g, v) })

@@ -106,13 +106,26 @@ func TestReviewLeavesAloneWhatGoesOn(t *testing.T) {
 				m := latelyClaimed(prefect.Running, prefect.Success)
 				l, world := alone(m)
 				tc.what(m, world.store)
-				o := l.perform(t.Context(), &errand{Action: Action{Kind: Review, Run: submitted(5, ours("v1")).FlowRun}})
-				if o.result != tc.want || len(m.writes) > 0 != (tc.want == restored) {
+				e := &errand{Action: Action{Kind: Review, Run: submitted(5, ours("v1")).FlowRun}}
+				if o := l.perform(t.Context(), e); o.result != tc.want || len(m.writes) > 0 != (tc.want == restored) {
 					t.Errorf("%s (%v), wrote %q, want %s", o.result, o.err, m.writes, tc.want)
 				}
 			})
 		})
 	}
+}
+
+// A watch that has not told of the Job makes a repair of it, which finds it.
+func TestRepairThatFindsTheJobEndedUndoesALateClaim(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for want, m := range map[string]*memory{restored: latelyClaimed(prefect.Running, prefect.Success), adopted: latelyClaimed()} {
+			l, world := alone(m)
+			_ = world.store.create(jobOfRun("r", complete))
+			if o := l.perform(t.Context(), repairOf(ours("v1"))); o.result != want || len(m.writes) > 0 != (want == restored) {
+				t.Errorf("%s (%v), wrote %q, want %s", o.result, o.err, m.writes, want)
+			}
+		}
+	})
 }
 
 // What was read long ago is not put back: the run may have been started again.
