@@ -119,6 +119,7 @@ func (s *store) create(j *batchv1.Job) error {
 	if s.jobs[j.Name] != nil {
 		return apierrors.NewAlreadyExists(jobsResource, j.Name)
 	}
+	j = j.DeepCopy() // as sent
 	s.jobs[j.Name] = j.DeepCopy()
 	s.created = append(s.created, j.Labels[job.LabelFlowRunID]+" "+j.Labels[job.LabelAttempt])
 	if slices.ContainsFunc(s.pods, trouble.Executes) {
