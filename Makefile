@@ -86,7 +86,7 @@ fuzz: ## Fuzz every parser of foreign input, 30 s each
 	@hack/fuzz.sh 30s
 
 .PHONY: mutate
-mutate: ## Take each guard of hack/mutate/guards.diff away and see its test fail (five minutes on two idle cores); ARGS='-only REGEXP' picks
+mutate: ## Take each guard of hack/mutate/guards.diff away and see its test fail (ten minutes on two idle cores); ARGS='-only REGEXP' picks
 	@echo "==> every guard, taken away"
 	@go run ./hack/mutate $(ARGS)
 
