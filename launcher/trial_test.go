@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -282,9 +283,9 @@ func TestNobodyIsBlamedWithoutAProof(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				m := newMemory(realRun("r", `{"type":"KubernetesRun","env":{"a b":""}}`), realRun("retried", `{"type":"KubernetesRun","env":{"a b":""}}`).retrying("t", 3, time.Time{}))
-				passed := false
+				var passed atomic.Bool
 				b := startRendering(t, m, &page{text: wellTemplate}, func(j *batchv1.Job, dry bool) error {
-					if dry && !passed {
+					if dry && !passed.Load() {
 						return unknown
 					}
 					if slices.ContainsFunc(j.Spec.Template.Spec.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == "a b" }) {
@@ -303,7 +304,7 @@ func TestNobodyIsBlamedWithoutAProof(t *testing.T) {
 				if b.logs.count("level=ERROR") > 0 {
 					t.Errorf("the operator is told of a fault that may be none:\n%s", b.logs)
 				}
-				passed = true
+				passed.Store(true)
 				if err := b.leave(); err != nil {
 					t.Error(err)
 				}

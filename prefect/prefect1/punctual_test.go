@@ -104,6 +104,7 @@ func TestClaimIsSentInTimeAndAwaitedForLonger(t *testing.T) {
 					t.Errorf("known after %s, want %s", took, tc.took)
 				}
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				if len(n.requests) != tc.arrived {
 					t.Errorf("%d claims arrived, want %d", len(n.requests), tc.arrived)
 				}
