@@ -51,7 +51,7 @@ func (s *loop) beginPending(now time.Time) bool {
 			waiting--
 		}
 	}
-	creates, again := !now.Before(s.claimsFrom), false
+	creates := !now.Before(s.claimsFrom)
 	i := slices.IndexFunc(s.pending, func(a Action) bool {
 		switch {
 		case a.Kind == Resolve:
@@ -61,14 +61,8 @@ func (s *loop) beginPending(now time.Time) bool {
 		case a.Kind == Repair:
 			return creates
 		}
-		claims := creates && waiting < maxWaiting*s.Concurrency && s.pace.allows(s.claiming, now)
-		stale := claims && s.looksAgain(a, now)
-		again = again || stale
-		return claims && !stale
+		return creates && waiting < maxWaiting*s.Concurrency
 	})
-	if again && !s.asking[whatIsDue] {
-		s.next[whatIsDue] = now
-	}
 	if i < 0 {
 		return false
 	}
@@ -81,13 +75,6 @@ func (s *loop) beginPending(now time.Time) bool {
 	}
 	s.beginNew(a)
 	return true
-}
-
-// looksAgain: the run was read too long ago to be claimed as it was, and others wait
-// with it. Another look tells of all of them at the price of one, if it comes back
-// while what it tells is fresh.
-func (s *loop) looksAgain(a Action, now time.Time) bool {
-	return age(a.Run.ReadAt, now) > fresh && len(s.pending) > 1 && s.dueTook < dueInTime && !s.polledEnough()
 }
 
 func (s *loop) repairsAnother(a Action) bool {
@@ -110,9 +97,6 @@ func (s *loop) begin(e *errand) {
 	if e.Kind == Heartbeat {
 		s.beating++
 	}
-	if e.claims = e.isDue() && !e.claimed; e.claims {
-		s.claiming++
-	}
 	if s.repairing[e.Run.ID] {
 		s.repairing[e.Run.ID] = false
 	}
@@ -130,12 +114,6 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	s.working--
 	if o.Kind == Heartbeat {
 		s.beating--
-	}
-	if o.claims {
-		s.claiming--
-	}
-	if !o.sent.IsZero() {
-		s.pace.learn(o.sent, o.heard, o.answered)
 	}
 	s.report(ctx, now, o)
 	s.leaveAlone(ctx, now, max(o.quiet, prefect.RetryAfter(o.err)))

@@ -268,11 +268,7 @@ func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
 				m := newMemory()
 				m.slow(100 * time.Millisecond)
 				for i := range 50 {
-					r := run(fmt.Sprintf("r%02d", i)).due(time.Now())
-					if first == "read" { // as it is right before its tasks are claimed
-						r = r.retrying("t", 4, time.Now())
-					}
-					m.set(r)
+					m.set(run(fmt.Sprintf("r%02d", i)).due(time.Now()))
 				}
 				began, refused := time.Now(), 0
 				m.fault = func(op, _ string, _ bool) error {
@@ -282,7 +278,11 @@ func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
 					refused++
 					return throttled(time.Minute)
 				}
-				b := start(t, m)
+				b := start(t, m, func(o *Options, _ *fake.Clientset) {
+					if first == "read" { // runs wait and have to be read again
+						o.Concurrency, o.PollInterval = 1, 5*time.Second
+					}
+				})
 				time.Sleep(50 * time.Second)
 				synctest.Wait()
 				m.mu.Lock()
