@@ -123,7 +123,7 @@ func TestBurstAsksForLittleMoreThanItLaunches(t *testing.T) {
 	for latency, most := range map[time.Duration]struct{ rows, requests float64 }{
 		20 * time.Millisecond:  {1.1, 1.1},
 		200 * time.Millisecond: {4, 1.4},
-		time.Second:            {8, 1.8},
+		time.Second:            {8, 1.9},
 	} {
 		t.Run(latency.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
