@@ -103,6 +103,7 @@ type Client struct {
 	log           *slog.Logger
 
 	tenantIsGiven bool
+	choosing      chan struct{}          // held while the tenant is looked up for the first time
 	chosen        atomic.Pointer[string] // the tenant last told of
 	confirmed     atomic.Int64           // when the tenant was last asked for, Unix nanoseconds
 }
@@ -140,6 +141,7 @@ func New(o Options) (*Client, error) {
 		agentConfigID: o.AgentConfigID,
 		log:           o.Logger,
 		tenantIsGiven: o.TenantID != "",
+		choosing:      make(chan struct{}, 1),
 	}, nil
 }
 

@@ -44,8 +44,17 @@ func (c *Client) Tenant(ctx context.Context) (id string, from []string, err erro
 	return all[0].Id, from, nil
 }
 
-// tenant is what TenantID says.
+// tenant is what TenantID says. All who ask at first wait for one answer.
 func (c *Client) tenant(ctx context.Context) (string, error) {
+	if id := c.wire.tenantID(); id != "" {
+		return id, nil
+	}
+	select {
+	case c.choosing <- struct{}{}:
+		defer func() { <-c.choosing }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("look up the tenant: %w", ctx.Err())
+	}
 	if id := c.wire.tenantID(); id != "" {
 		return id, nil
 	}

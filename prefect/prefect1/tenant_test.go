@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,35 @@ func (r *replaced) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // An API that was set up anew has another tenant. The server answers for the one of
 // before that there are no runs.
+// A launcher asks four questions at first, which need one and the same tenant.
+func TestTheTenantIsLookedUpOnceForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := prefecttest.New(prefecttest.Options{OneAtATime: time.Second})
+		c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asking sync.WaitGroup
+		for range 4 {
+			asking.Go(func() {
+				if id, err := c.TenantID(t.Context()); id != api.Tenant() || err != nil {
+					t.Errorf("%q, %v; want %s", id, err, api.Tenant())
+				}
+			})
+		}
+		time.Sleep(time.Second / 2)
+		given, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.TenantID(given); !errors.Is(err, context.Canceled) {
+			t.Errorf("who does not wait is told %v", err)
+		}
+		asking.Wait()
+		if n := api.Counts()["tenant"]; n != 1 {
+			t.Errorf("%d look-ups, want 1", n)
+		}
+	})
+}
+
 func TestATenantThatIsGoneIsAskedForAgain(t *testing.T) {
 	for name, look := range map[string]func(context.Context, *prefect1.Client) (int, error){
 		"observing": func(ctx context.Context, c *prefect1.Client) (int, error) {
