@@ -52,6 +52,7 @@ const (
 // anywhere in it for any time.
 func (l *Launcher) perform(ctx context.Context, e *errand) outcome {
 	e.tries++
+	e.sent = time.Time{}
 	switch e.Kind {
 	case Heartbeat:
 		return l.heartbeat(ctx, e)
@@ -208,7 +209,9 @@ func (l *Launcher) lookForJobs(ctx context.Context, e *errand) (outcome, bool) {
 
 // readAgain makes sure that the run is as it was when we decided.
 func (l *Launcher) readAgain(ctx context.Context, e *errand) (outcome, bool) {
+	began := time.Now()
 	run, o, ok := l.read(ctx, e)
+	e.sent, e.heard, e.answered = began, time.Now(), ok
 	if !ok {
 		return o, false
 	}
@@ -270,6 +273,7 @@ func (l *Launcher) claim(ctx context.Context, e *errand) (outcome, bool) {
 		r, err = prefect.ClaimResult{Answer: prefect.Won, Reason: errShown.Error()}, nil
 	}
 	stop()
+	e.sent, e.heard, e.answered = began, time.Now(), err == nil && r.Answer != prefect.Unknown
 	if err != nil {
 		return l.unclaimable(ctx, e, err)
 	}

@@ -24,7 +24,7 @@ func (s *loop) dispatch(now time.Time) {
 			s.begin(e)
 		case now.Before(s.quietUntil):
 			return
-		case len(s.beats) > 0 && (s.beating == 0 || len(s.pending) == 0 && s.beating < max(1, s.Concurrency/4)):
+		case len(s.beats) > 0 && !now.Before(s.beatsFrom) && (s.beating == 0 || len(s.pending) == 0 && s.beating < max(1, s.Concurrency/4)):
 			a := s.beats[0]
 			s.beats = s.beats[1:]
 			s.beginNew(a)
@@ -51,7 +51,7 @@ func (s *loop) beginPending(now time.Time) bool {
 			waiting--
 		}
 	}
-	creates := !now.Before(s.claimsFrom)
+	creates, again := !now.Before(s.claimsFrom), false
 	i := slices.IndexFunc(s.pending, func(a Action) bool {
 		switch {
 		case a.Kind == Resolve:
@@ -61,8 +61,14 @@ func (s *loop) beginPending(now time.Time) bool {
 		case a.Kind == Repair:
 			return creates
 		}
-		return creates && waiting < maxWaiting*s.Concurrency
+		claims := creates && waiting < maxWaiting*s.Concurrency && s.pace.allows(s.claiming, now)
+		stale := claims && s.looksAgain(a, now)
+		again = again || stale
+		return claims && !stale
 	})
+	if again && !s.asking[whatIsDue] {
+		s.next[whatIsDue] = now
+	}
 	if i < 0 {
 		return false
 	}
@@ -75,6 +81,13 @@ func (s *loop) beginPending(now time.Time) bool {
 	}
 	s.beginNew(a)
 	return true
+}
+
+// looksAgain: the run was read too long ago to be claimed as it was, and others wait
+// with it. Another look tells of all of them at the price of one, if it comes back
+// while what it tells is fresh.
+func (s *loop) looksAgain(a Action, now time.Time) bool {
+	return age(a.Run.ReadAt, now) > fresh && len(s.pending) > 1 && s.dueTook < dueInTime && !s.polledEnough()
 }
 
 func (s *loop) repairsAnother(a Action) bool {
@@ -97,9 +110,13 @@ func (s *loop) begin(e *errand) {
 	if e.Kind == Heartbeat {
 		s.beating++
 	}
+	if e.claims = e.isDue() && !e.claimed; e.claims {
+		s.claiming++
+	}
 	if s.repairing[e.Run.ID] {
 		s.repairing[e.Run.ID] = false
 	}
+	e.began = time.Now()
 	s.hand[e.Run.ID] = e
 	s.metrics.inHand.Set(float64(len(s.hand)))
 	s.workers.Go(func() error {
@@ -114,6 +131,13 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 	s.working--
 	if o.Kind == Heartbeat {
 		s.beating--
+		s.beatsFrom = o.began.Add(s.pace.stretch(now.Sub(o.began)))
+	}
+	if o.claims {
+		s.claiming--
+	}
+	if !o.sent.IsZero() {
+		s.pace.learn(o.sent, o.heard, o.answered)
 	}
 	s.report(ctx, now, o)
 	s.leaveAlone(ctx, now, max(o.quiet, prefect.RetryAfter(o.err)))

@@ -32,6 +32,14 @@ type errand struct {
 	handBack string
 	// last: there will be no further try, we are leaving.
 	last bool
+	// began is when this try began.
+	began time.Time
+	// claims: this try is to claim the run. It is the loop's to say.
+	claims bool
+	// sent is when this try sent a claim, heard when it was known what came of it, and
+	// answered whether the answer told.
+	sent, heard time.Time
+	answered    bool
 	// awaited is the claim under way; unlike the rest it is the loop's business too.
 	awaited atomic.Pointer[awaited]
 }

@@ -12,8 +12,11 @@ const (
 	// linesPerBatch: a batch is one request, and one unknown run in it makes the
 	// backend send the rest again, so batches stay small.
 	linesPerBatch = 50
-	// lineDelay is how long a line may wait for company.
-	lineDelay = 200 * time.Millisecond
+	// lineDelay is how long a line may wait for company; where Prefect is slow, lineShare
+	// times what the last batch took, up to maxLineDelay.
+	lineDelay    = 200 * time.Millisecond
+	lineShare    = 4
+	maxLineDelay = 5 * time.Second
 	// linesWaiting may pile up while Prefect is slow; more are dropped.
 	linesWaiting = 4096
 	logTimeout   = 15 * time.Second
@@ -49,19 +52,22 @@ func (f *flowLog) addAs(name, run string, level prefect.LogLevel, message string
 // returns. ctx must outlive stop.
 func (f *flowLog) write(ctx context.Context, stop <-chan struct{}) {
 	var batch []prefect.LogEntry
-	timer := time.NewTimer(lineDelay)
+	delay := lineDelay
+	timer := time.NewTimer(delay)
 	timer.Stop()
 	defer timer.Stop()
 	flush := func() {
 		if len(batch) > 0 {
+			began := time.Now()
 			f.send(ctx, batch)
 			batch = nil
+			delay = min(max(lineDelay, lineShare*time.Since(began)), maxLineDelay)
 		}
 		timer.Stop()
 	}
 	take := func(line *prefect.LogEntry) {
 		if batch = append(batch, *line); len(batch) == 1 {
-			timer.Reset(lineDelay)
+			timer.Reset(delay)
 		}
 		if len(batch) >= linesPerBatch {
 			flush()

@@ -19,7 +19,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-func counter(t *testing.T, m prometheus.Metric) float64 {
+func counter(t testing.TB, m prometheus.Metric) float64 {
 	t.Helper()
 	var d dto.Metric
 	if err := m.Write(&d); err != nil {

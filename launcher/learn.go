@@ -81,6 +81,11 @@ func (s *loop) learn(ctx context.Context, k look) error {
 		s.next[k.question] = now.Add(max(claimedInterval, claimedShare*k.took))
 	case howJobsAre:
 		s.next[k.question] = now.Add(max(superviseInterval, claimedShare*k.took))
+	case whatIsDue:
+		s.dueTook = k.took
+		if next := k.read.Add(s.pace.stretch(k.took)); next.After(s.next[k.question]) {
+			s.next[k.question] = next
+		}
 	}
 	if s.draining {
 		return nil

@@ -35,13 +35,14 @@ type loop struct {
 	kube     streak
 	template streak
 
-	asking [questions]bool
-	next   [questions]time.Time
-	heard  bool // Prefect has answered before
-	polls  int
-	more   bool // there may be more due runs than the last look brought
-	full   bool // and those it brought are being worked off
-	begun  int  // runs begun since the last look
+	asking  [questions]bool
+	next    [questions]time.Time
+	heard   bool // Prefect has answered before
+	polls   int
+	more    bool          // there may be more due runs than the last look brought
+	full    bool          // and those it brought are being worked off
+	begun   int           // runs begun since the last look
+	dueTook time.Duration // is how long it took
 
 	pending []Action           // to begin, in this order
 	beats   []Action           // heartbeats to send
@@ -53,6 +54,8 @@ type loop struct {
 	repairing map[string]bool
 	working   int // errands that occupy a worker
 	beating   int // heartbeats among them
+	claiming  int // and those whose claim is to come or under way
+	pace      pace
 
 	due         []prefect.FlowRun
 	claimed     []prefect.FlowRun
@@ -66,6 +69,7 @@ type loop struct {
 	busyAt      time.Time
 	poked       time.Time // when the last poke has us look
 	claimsFrom  time.Time // nothing is claimed before: no agent is registered, or Kubernetes fails
+	beatsFrom   time.Time // no heartbeat is sent before: Prefect is slow
 	quietUntil  time.Time // nothing is begun or asked before, because Prefect wants to be left alone
 	draining    bool
 	drainBy     time.Time
@@ -81,6 +85,7 @@ func newLoop(work context.Context, l *Launcher, stopWork context.CancelFunc) *lo
 		asks:     [questions]streak{l.streak("prefect"), l.streak("prefect_claims"), l.streak("prefect_jobs")},
 		kube:     l.streak("kubernetes"),
 		template: l.streak("job_template"),
+		pace:     newPace(l.Concurrency),
 		hand:     map[string]*errand{}, repairing: map[string]bool{}, settled: map[string]time.Time{}, holds: newHolds(), beatAt: map[string]time.Time{},
 		next: [questions]time.Time{now, now, now}, busyAt: now, claimsFrom: now.Add(announceWithin),
 	}

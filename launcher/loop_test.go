@@ -267,22 +267,26 @@ func TestPrefectIsLeftAloneWhenItAsksForIt(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				m := newMemory()
 				m.slow(100 * time.Millisecond)
+				m.lag = 20 * time.Millisecond
 				for i := range 50 {
-					m.set(run(fmt.Sprintf("r%02d", i)).due(time.Now()))
+					r := run(fmt.Sprintf("r%02d", i)).due(time.Now())
+					if first == "read" { // as it is right before its tasks are claimed
+						r = r.retrying("t", 4, time.Now())
+					}
+					m.set(r)
 				}
 				began, refused := time.Now(), 0
 				m.fault = func(op, _ string, _ bool) error {
 					if op == "announce" || time.Since(began) > 10*time.Minute || refused == 0 && op != first {
 						return nil
 					}
+					if first == "claimed" && op == "due" && time.Since(began) < time.Second {
+						return nil // and is told after the refusal
+					}
 					refused++
 					return throttled(time.Minute)
 				}
-				b := start(t, m, func(o *Options, _ *fake.Clientset) {
-					if first == "read" { // runs wait and have to be read again
-						o.Concurrency, o.PollInterval = 1, 5*time.Second
-					}
-				})
+				b := start(t, m)
 				time.Sleep(50 * time.Second)
 				synctest.Wait()
 				m.mu.Lock()

@@ -20,6 +20,8 @@ const (
 	// claimedShare keeps reading many claims from becoming all we do: after a
 	// reading that took t we wait this many t.
 	claimedShare = 10
+	// dueInTime is how long a look may take for some of its rows to be claimed unread.
+	dueInTime = fresh * 8 / 10
 	// duePerWorker runs are fetched at once: enough for all workers until the next
 	// look, and not so many that they grow stale before they are claimed.
 	duePerWorker = 16
