@@ -51,6 +51,7 @@ type SecretKey struct{ Name, Key string }
 
 // Source reads templates that are given by location.
 type Source interface {
-	// Read returns the template at a location: a path or a URL.
+	// Read returns the template at a location: a path or a URL. A server that is away is
+	// an *AwayError.
 	Read(ctx context.Context, location string) ([]byte, error)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -62,6 +63,20 @@ func (e *TemplateError) Unwrap() error {
 	}
 	return e.Err
 }
+
+// AwayError is a template's server that does not answer as one that has it would. It
+// may pass, so a run that names the template can wait for a while.
+type AwayError struct {
+	// Since is when it was first found so; it has not answered well since.
+	Since time.Time
+	Err   error
+}
+
+// Error is what it did instead; secrets in the location are hidden.
+func (e *AwayError) Error() string { return e.Err.Error() }
+
+// Unwrap is the same error.
+func (e *AwayError) Unwrap() error { return e.Err }
 
 // addressed sends what is wrong with a template to the one who gave it.
 func (t Template) addressed(err error) error {

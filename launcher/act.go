@@ -44,8 +44,10 @@ const (
 	maxBatches = 100
 	// beatRetry is when a heartbeat that failed is sent again.
 	beatRetry = 30 * time.Second
-	// handBackDelay gives the cause some time to pass.
+	// handBackDelay gives the cause some time to pass. Where the operator has to see to
+	// it, it is doubled each time up to maxHandBack: each time makes two new versions.
 	handBackDelay = 30 * time.Second
+	maxHandBack   = 5 * time.Minute
 )
 
 // perform does one try. It is safe to die anywhere in it, and to be stopped
@@ -171,6 +173,8 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 		e.failure = wrong.Message
 	case isTemplate(err):
 		return l.tryLater(ctx, e, err, jobTemplate, 0), false
+	case l.isAwayForLong(e.Run, err):
+		e.failure = fmt.Sprintf("The job template of this run cannot be read for more than %s: %v. See that the launcher can reach it, or give another one, and start the run again", l.RetryFor, err)
 	case err != nil:
 		return l.tryLater(ctx, e, fmt.Errorf("render the Job of flow run %s: %w", e.Run.ID, err), blame, retryAfter(err)), false
 	default:
@@ -186,6 +190,21 @@ func (l *Launcher) prepare(ctx context.Context, e *errand) (outcome, bool) {
 func isTemplate(err error) bool {
 	_, ok := errors.AsType[*job.TemplateError](err)
 	return ok
+}
+
+// isAwayForLong: the server of the run's own template has been away for as long as a
+// Job is tried, and the run has waited for as long. The agent failed such runs at
+// once; waiting for ever, they would fill Cloud's queue, which hands out 25 runs.
+func (l *Launcher) isAwayForLong(run prefect.FlowRun, err error) bool {
+	away, ok := errors.AsType[*job.AwayError](err)
+	if !ok {
+		return false
+	}
+	now, waits := time.Now(), run.StateAt
+	if due := run.Due(); due.After(waits) {
+		waits = due
+	}
+	return age(away.Since, now) >= l.RetryFor && age(waits, now) >= l.RetryFor
 }
 
 // lookForJobs decides again what to do, by Jobs just listed.

@@ -158,6 +158,7 @@ func (l *Launcher) refusedJob(ctx context.Context, e *errand, err error) outcome
 		}
 		return l.authorsFault(ctx, e, "Kubernetes refused the Job of this run: "+wordsOf(err))
 	case operator:
+		l.trial.heard(err)
 		return l.operatorsFault(ctx, e, fmt.Errorf("%s: %w", advice(err, l.Namespace), err), kubernetesAPI)
 	}
 	if e.claimed && e.refused.IsZero() {
@@ -189,7 +190,8 @@ func (l *Launcher) authorsFault(ctx context.Context, e *errand, message string) 
 	return l.fail(ctx, e)
 }
 
-// operatorsFault puts the run back, which can do nothing for it.
+// operatorsFault leaves a run that can do nothing for it in the queue, or puts it
+// back there.
 func (l *Launcher) operatorsFault(ctx context.Context, e *errand, err error, blame upstream) outcome {
 	if !e.claimed {
 		return outcome{errand: e, result: broken, err: err, blame: blame, hold: time.Now().Add(handBackDelay)}

@@ -101,7 +101,7 @@ func (s *loop) beginNew(a Action) {
 		if s.repairsAnother(a) {
 			s.repairing[a.Run.ID] = false
 		}
-		s.begin(&errand{Action: a})
+		s.begin(&errand{Action: a, returns: s.holds.failures[a.returnKey()]})
 	}
 }
 

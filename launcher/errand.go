@@ -30,6 +30,8 @@ type errand struct {
 	failure string
 	// handBack is why the run must be handed back.
 	handBack string
+	// returns are how often in a row the run was handed back for the operator's fault.
+	returns int
 	// last: there will be no further try, we are leaving.
 	last bool
 	// began is when this try began.

@@ -53,12 +53,14 @@ func (l *Launcher) giveBack(ctx context.Context, e *errand) outcome {
 	defer cancel()
 	at := time.Now()
 	if !e.last {
-		at = at.Add(handBackDelay)
+		at = at.Add(min(handBackDelay<<min(e.returns, 10), maxHandBack))
 	}
 	if err := l.backend.HandBack(ctx, e.Run, at, e.handBack); err != nil {
 		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))
 	}
-	l.lines.add(e.Run.ID, prefect.Warning, e.handBack)
+	if e.returns == 0 { // else it has been told; the state says it again
+		l.lines.add(e.Run.ID, prefect.Warning, e.handBack)
+	}
 	l.metrics.totals.handedBack.Add(1)
 	return outcome{errand: e, result: returned}
 }

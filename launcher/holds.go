@@ -41,6 +41,13 @@ func (h holds) settle(now time.Time, o outcome) {
 	if hold.After(now) {
 		h.until[key] = hold
 	}
+	switch key := o.returnKey(); {
+	case o.result == returned && o.err != nil: // the operator's to see to
+		h.failures[key]++
+		h.until[key], h.due[key] = now, false
+	case o.result == done, o.result == adopted:
+		delete(h.failures, key)
+	}
 }
 
 func (a Action) isDue() bool { return a.Kind == Launch || a.Kind == Relaunch || a.Kind == Adopt }

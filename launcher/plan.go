@@ -320,6 +320,9 @@ func (a Action) holdKey() string {
 	return a.Run.ID
 }
 
+// returnKey is what holds know by how often the action's run was handed back.
+func (a Action) returnKey() string { return "return " + a.Run.ID }
+
 func hash(text string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(text))

@@ -484,6 +484,10 @@ func (template) Render(_ context.Context, r prefect.FlowRun) (*batchv1.Job, erro
 	if string(r.RunConfig) == "away" {
 		return nil, errors.New("the template's server does not answer")
 	}
+	if since, ok := strings.CutPrefix(string(r.RunConfig), "away since "); ok {
+		at, err := time.Parse(time.RFC3339, since)
+		return nil, &job.AwayError{Since: at, Err: errors.Join(err, errors.New("its server does not answer"))}
+	}
 	name, identifier := job.Name("prefect-job", r.ID, r.Attempt(), 0)
 	labels := map[string]string{
 		job.LabelIdentifier: identifier, job.LabelFlowRunID: r.ID, job.LabelFlowID: r.Flow.ID,

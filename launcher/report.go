@@ -29,8 +29,8 @@ func (s *loop) report(ctx context.Context, now time.Time, o outcome) {
 	case o.result == restored:
 		level, message = slog.LevelInfo, "put back the state of a run that a late claim had overwritten"
 	}
-	// While an upstream is away, its streak has said so; not once more per run.
-	away := o.blame == prefectAPI && s.asks[whatIsDue].failures > 0 || o.blame == kubernetesAPI && s.kube.failures > 0 || o.blame == jobTemplate
+	// While an upstream is away, its streak says so; not once more per run.
+	away := o.blame == prefectAPI && s.asks[whatIsDue].failures > 0 || o.blame == kubernetesAPI || o.blame == jobTemplate
 	if o.err != nil && !away {
 		level = slog.LevelWarn
 	}

@@ -68,6 +68,8 @@ type trial struct {
 	// refuses is what was last heard of nobody's Job, with the run's own template and
 	// without.
 	refuses map[bool]bool
+	// barred: a permission is missing, or the namespace, as was last heard of any Job.
+	barred bool
 }
 
 // judgement of Kubernetes to a Job; refused is nil when it would take it.
@@ -99,14 +101,17 @@ func (t *trial) blame(ctx context.Context, ownTemplate bool) (*RefusedError, err
 
 // tried is for a run that is not claimed yet. While Kubernetes refuses nobody's Job,
 // the run's own is tried first, so that none is claimed to be handed back: what the
-// run brings may be all that was missing.
+// run brings may be all that was missing. A permission it cannot bring.
 func (l *Launcher) tried(ctx context.Context, e *errand, j *batchv1.Job) (outcome, bool) {
 	own := job.BringsTemplate(e.Run)
 	if e.claimed || !l.trial.wary(own) {
 		return outcome{}, true
 	}
-	if refused, err := l.trial.neutral(ctx, own); err == nil && refused == nil {
+	switch refused, err := l.trial.neutral(ctx, own); {
+	case err == nil && refused == nil:
 		return outcome{}, true
+	case err != nil && addresseeOf(err) == operator:
+		return l.operatorsFault(ctx, e, fmt.Errorf("%s: %w", advice(err, l.Namespace), err), kubernetesAPI), false
 	}
 	refused, err := l.trial.ask(ctx, j)
 	switch {
@@ -118,11 +123,18 @@ func (l *Launcher) tried(ctx context.Context, e *errand, j *batchv1.Job) (outcom
 	return outcome{}, true
 }
 
-// wary: Kubernetes has refused nobody's Job when it was last asked.
+// wary: Kubernetes has refused nobody's Job, or any, when it was last asked.
 func (t *trial) wary(ownTemplate bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.refuses[ownTemplate]
+	return t.refuses[ownTemplate] || t.barred
+}
+
+// heard takes note of an answer to any Job, in earnest or not.
+func (t *trial) heard(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.barred = err != nil && addresseeOf(err) == operator
 }
 
 // neutral asks about nobody's Job, as it is rendered now.
@@ -153,7 +165,9 @@ func (t *trial) ask(ctx context.Context, j *batchv1.Job) (*RefusedError, error) 
 	}
 	refused, err, _ := t.flights.Do(string(key[:]), func() (any, error) {
 		last := judgement{asked: time.Now()}
-		switch err := t.jobs.try(ctx, j); {
+		err := t.jobs.try(ctx, j)
+		t.heard(err)
+		switch {
 		case err == nil, addresseeOf(err) == taken:
 		case addresseeOf(err) == author:
 			last.refused = &RefusedError{err}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -17,10 +18,14 @@ const (
 	freshFor = 5 * time.Second
 	// maxPages bounds the cache; each page is small.
 	maxPages = 64
+	// maxFailing bounds what is known of locations that fail.
+	maxFailing = 256
 	// A location that fails is left alone for firstHold, then twice as long each
 	// time, up to maxHold: one that hangs must not occupy whoever names it.
 	firstHold = 5 * time.Second
 	maxHold   = 30 * time.Second
+	// staleAfter is longer than those who name a location that fails leave it alone.
+	staleAfter = 2 * time.Minute
 )
 
 // page is what a location had when it was asked.
@@ -46,9 +51,9 @@ type cache struct {
 	failing map[string]failure
 }
 
-// failure is what a location last failed with.
+// failure is what a location last failed with, and since when it has.
 type failure struct {
-	err   error
+	err   *job.AwayError
 	held  time.Duration
 	until time.Time
 	// asking: somebody finds out whether it still fails.
@@ -68,7 +73,7 @@ func (c *cache) get(location string, ask func(tag string) (page, error)) ([]byte
 	body, err, _ := c.flights.Do(location, func() (any, error) {
 		old, asked := c.page(location), time.Now()
 		p, err := ask(old.tag)
-		c.answered(location, err)
+		err = c.answered(location, err)
 		switch {
 		case errors.Is(err, errSame):
 			p = old
@@ -98,26 +103,46 @@ func (c *cache) held(location string) error {
 	return nil
 }
 
-func (c *cache) answered(location string, err error) {
+// answered takes note of how a location answers, and tells who is to blame.
+func (c *cache) answered(location string, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, authors := errors.AsType[*prefect.AuthorError](err)
 	if err == nil || errors.Is(err, errSame) || authors {
 		delete(c.failing, location)
-		return
+		return err
 	}
-	hold := min(max(firstHold, 2*c.failing[location].held), maxHold)
-	c.failing[location] = failure{err: err, held: hold, until: time.Now().Add(hold)}
-	if len(c.failing) <= maxPages {
-		return
+	now, last := time.Now(), c.failing[location]
+	away := &job.AwayError{Since: now, Err: err}
+	if !last.stale(now) {
+		away.Since = last.err.Since
 	}
-	first := location
+	hold := min(max(firstHold, 2*last.held), maxHold)
+	c.failing[location] = failure{err: away, held: hold, until: now.Add(hold)}
+	if len(c.failing) > maxFailing {
+		c.forget(now)
+	}
+	return away
+}
+
+// stale: nobody has asked for so long that nothing is known of the time between.
+func (f failure) stale(now time.Time) bool { return now.Sub(f.until) > staleAfter }
+
+// forget makes room: what has failed for the longest time is the closest to being
+// given up.
+func (c *cache) forget(now time.Time) {
+	least := ""
 	for l, f := range c.failing {
-		if f.until.Before(c.failing[first].until) {
-			first = l
+		switch other, chosen := c.failing[least]; {
+		case f.stale(now):
+			delete(c.failing, l)
+		case !chosen || f.err.Since.After(other.err.Since):
+			least = l
 		}
 	}
-	delete(c.failing, first)
+	if len(c.failing) > maxFailing {
+		delete(c.failing, least)
+	}
 }
 
 func (c *cache) page(location string) page {

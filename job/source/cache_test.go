@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/prefect-keda/prefect-keda/job"
 )
 
 // shelf is a web server within a bubble: pages by path, with their texts as tags.
@@ -115,6 +117,69 @@ func TestCache(t *testing.T) {
 		}
 		if len(r.cache.pages) != maxPages {
 			t.Errorf("%d pages are kept", len(r.cache.pages))
+		}
+	})
+}
+
+// Since when a server has been away, whoever asked.
+func TestAwaySince(t *testing.T) {
+	const location = "http://me:secret@shelf/a?signature=secret"
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{pages: map[string]string{}}
+		r, began := New(&http.Client{Transport: s}), time.Time{}
+		for _, step := range []struct {
+			name string
+			do   func()
+			anew bool
+		}{
+			{"the first failure", func() {}, true},
+			{"the same one, repeated", func() { time.Sleep(time.Second) }, false},
+			{"another one after it", func() { time.Sleep(firstHold) }, false},
+			{"as seldom as anybody asks", func() { time.Sleep(2*firstHold + staleAfter) }, false},
+			{"nobody has asked for long", func() { time.Sleep(4*firstHold + staleAfter + 1) }, true},
+			{"it was there meanwhile", func() {
+				time.Sleep(maxHold)
+				s.put("/a", "text")
+				if _, err := r.Read(t.Context(), location); err != nil {
+					t.Error(err)
+				}
+				delete(s.pages, "/a")
+				time.Sleep(freshFor)
+			}, true},
+		} {
+			step.do()
+			if step.anew {
+				began = time.Now()
+			}
+			_, err := r.Read(t.Context(), location)
+			away, ok := errors.AsType[*job.AwayError](err)
+			if !ok || !away.Since.Equal(began) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s: %v since %+v, want away since %s, and no secret", step.name, err, away, began)
+			}
+		}
+	})
+}
+
+// Of more locations that fail than are kept, those that have failed for the longest
+// time are, unless nobody asks for them any more.
+func TestFailingLocationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(&http.Client{Transport: &shelf{pages: map[string]string{}}})
+		fail := func(from, to int) {
+			for i := from; i < to; i++ {
+				_, _ = r.Read(t.Context(), fmt.Sprint("http://shelf/", i))
+				time.Sleep(time.Millisecond)
+			}
+		}
+		kept := func(i int) bool { _, ok := r.cache.failing[fmt.Sprint("http://shelf/", i)]; return ok }
+		fail(0, maxFailing+10)
+		if n := len(r.cache.failing); n != maxFailing || !kept(0) || !kept(maxFailing-1) || kept(maxFailing) {
+			t.Errorf("%d are kept; the first %v, the last that fits %v, one more %v", n, kept(0), kept(maxFailing-1), kept(maxFailing))
+		}
+		time.Sleep(firstHold + staleAfter)
+		fail(maxFailing, maxFailing+1)
+		if len(r.cache.failing) != 1 {
+			t.Errorf("%d are kept of those that nobody asks for", len(r.cache.failing))
 		}
 	})
 }

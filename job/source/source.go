@@ -26,6 +26,8 @@ import (
 const (
 	// maxBytes is far above any Job and far below what would hurt.
 	maxBytes = 1 << 20
+	// maxLocation is far above any path or signed URL, and little to remember.
+	maxLocation = 8 << 10
 	// timeout bounds one fetch, the search for credentials included.
 	timeout = 10 * time.Second
 )
@@ -50,8 +52,11 @@ func New(client *http.Client) *Reader {
 
 // Read returns the template at location, which is not to be changed. What only
 // the author can mend (a path that is not there, a scheme we do not speak) is a
-// *prefect.AuthorError; a server that does not answer is not.
+// *prefect.AuthorError; a server that does not answer is a *job.AwayError.
 func (r *Reader) Read(ctx context.Context, location string) ([]byte, error) {
+	if len(location) > maxLocation {
+		return nil, authorError(nil, "the location of the job template has %d bytes, and may have %d: %.60s…", len(location), maxLocation, locations.Shown(location))
+	}
 	scheme, path := split(location)
 	switch scheme {
 	case "", "file", "local", "agent":

@@ -78,6 +78,7 @@ func TestRead(t *testing.T) {
 		{name: "not found", location: server.URL + "/none?signature=secret", problem: "answers 404", author: true},
 		{name: "server away", location: server.URL + "/away", problem: "503"},
 		{name: "nobody listens", location: "http://127.0.0.1:1/job.yaml?signature=secret", problem: "refused"},
+		{name: "a location that is none", location: "http://" + strings.Repeat("x", 8<<10), problem: "has 8199 bytes, and may have 8192", author: true},
 		{name: "scheme", location: "ftp://host/job.yaml", problem: "Unsupported file scheme ftp://host/job.yaml", author: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
