@@ -268,7 +268,7 @@ func (y *eyes) claimLate(ctx context.Context, v verdict, run prefect.FlowRun, c 
 		error
 	}
 	answers := make(chan answer, 1)
-	go func() {
+	go func() { //nolint:contextcheck // the server goes on by itself
 		y.wait(&gate{actor: "server of " + y.actor, op: "applies the claim", write: true, free: []verdict{proceed, pause}})
 		r, err := y.memory.Claim(context.Background(), run, c)
 		answers <- answer{r, err}
