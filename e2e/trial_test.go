@@ -143,3 +143,23 @@ func TestPolicyAgainstAllJobs(t *testing.T) {
 	b.WaitForJobs(runs, 2*time.Minute)
 	b.AssertOneJobEach(runs)
 }
+
+// What etcd does not take is its author's at once, and so is what does not get as
+// far, whatever the real ones say of it.
+func TestJobTooLargeForEtcd(t *testing.T) {
+	b := newBench(t)
+	b.template = &page{}
+	text := suspended("", "{containers: [{name: flow, env: [{name: LONG, value: "+strings.Repeat("x", 900<<10)+"}]}]}")
+	b.template.text.Store(&text)
+	b.start(b.launcher("one", time.Hour))
+	for _, kib := range []int{800, 1300} { // etcd takes 1.5 MiB, and gRPC brings it 2 MiB
+		large := b.runs(prefecttest.Order{RunConfig: map[string]any{"type": "KubernetesRun", "env": map[string]any{"LONGER": strings.Repeat("y", kib<<10)}}})
+		b.waitForState(large, "Failed")
+		message, words := b.prefect.Runs(large[0])[0].Message, fmt.Sprintf("the variable LONGER of the container flow has %d KiB", kib)
+		t.Logf("the author reads: %s", message)
+		if !strings.Contains(message, "because it is too large") || !strings.Contains(message, words) {
+			t.Errorf("the message does not name what is large: %s", message)
+		}
+	}
+	b.AssertOneJobEach(nil)
+}

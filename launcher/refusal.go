@@ -64,8 +64,16 @@ func isDenial(err error) bool {
 // two are server errors by their status, and will be the next time as well.
 func isTooLarge(err error) bool {
 	text := err.Error()
-	return apierrors.IsRequestEntityTooLargeError(err) ||
+	return apierrors.IsRequestEntityTooLargeError(err) || isSecondGo(err) ||
 		strings.Contains(text, "etcdserver: request is too large") || strings.Contains(text, "trying to send message larger than max")
+}
+
+// isSecondGo: an API server which hears of etcd that a Job is too large drops the
+// Job's managed fields and stores it again, under another UID. It then finds the
+// selector wrong that it made for the first, and says nothing else. No Job of ours
+// brings a selector.
+func isSecondGo(err error) bool {
+	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "`selector` not auto-generated")
 }
 
 func isQuota(err error) bool {
@@ -140,8 +148,12 @@ func tooLarge(j *batchv1.Job, err error) string {
 	for _, p := range parts[:min(3, len(parts))] {
 		largest = append(largest, fmt.Sprintf("%s has %d KiB", p.name, p.size>>10))
 	}
-	return fmt.Sprintf("Kubernetes refused the Job of this run because it is too large, and never takes more than about 1.5 MiB: %s. The largest parts: %s. Have the pod mount what is long from a ConfigMap, or fetch it",
-		wordsOf(err), strings.Join(largest, ", "))
+	said := ""
+	if !isSecondGo(err) {
+		said = ": " + wordsOf(err)
+	}
+	return fmt.Sprintf("Kubernetes refused the Job of this run because it is too large, and never takes more than about 1.5 MiB%s. The largest parts: %s. Have the pod mount what is long from a ConfigMap, or fetch it",
+		said, strings.Join(largest, ", "))
 }
 
 // asYAML is the beginning of a Job for its author to read, with what may be secret hidden: the
