@@ -106,17 +106,17 @@ func (l *Launcher) eventsOf(ctx context.Context, objects []types.UID) (all []cor
 
 // endedBadly is the container of a pod that did: the one in trouble, or else the
 // flow's, or else the first. In a crash loop, or where it is started again beside
-// the flow, that was the last time.
+// the flow, that may have been the last time.
 func endedBadly(pod *corev1.Pod, f trouble.Finding) (container string, previous bool) {
-	previous = f.Kind == trouble.CrashLoop || f.Kind == trouble.Sidecar
+	restarts := f.Kind == trouble.CrashLoop || f.Kind == trouble.Sidecar
 	meant := cmp.Or(f.Container, trouble.FlowContainer(pod))
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		ended := c.State.Terminated
-		if previous {
-			ended = c.LastTerminationState.Terminated
+		ended, before := c.State.Terminated, false
+		if ended == nil && restarts {
+			ended, before = c.LastTerminationState.Terminated, true
 		}
 		if ended != nil && ended.ExitCode != 0 && (container == "" || c.Name == meant) {
-			container = c.Name
+			container, previous = c.Name, before
 		}
 	}
 	return container, previous

@@ -171,38 +171,66 @@ func TestWhatCannotBeRead(t *testing.T) {
 }
 
 // Of a container that crashes again and again, the lines of the last time it ran
-// are told: at present it does not.
-func TestCrashLoopTellsOfTheRunBefore(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
-		add(t, client, jobOfRun("r"), podOf("r", corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
-			Name:                 "flow",
-			State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 5m0s"}},
-			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: metav1.NewTime(time.Now().Add(-2 * time.Minute))}},
-		}}}))
-		var asked []corev1.PodLogOptions
-		k := kubernetes(client, "flows")
-		k.Log = func(_ context.Context, _ string, o corev1.PodLogOptions) (io.ReadCloser, error) {
-			asked = append(asked, o)
-			return io.NopCloser(strings.NewReader("boom")), nil
-		}
-		o := options("me")
-		o.IdleTimeout, o.LogLines = 10*time.Minute, 7
-		l, err := New(o, m, template{}, k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Run(t.Context()); err != nil {
-			t.Error(err)
-		}
-		want := []corev1.PodLogOptions{{Container: "flow", Previous: true, TailLines: new(int64(7))}}
-		if d := cmp.Diff(want, asked); d != "" {
-			t.Errorf("asked for (-want +got):\n%s", d)
-		}
-		if d := cmp.Diff([]string{"ERROR Kubernetes Error: back-off 5m0s", "INFO The last lines of container 'flow' of pod pod-r:\nboom"}, m.infraLines("r")); d != "" {
-			t.Errorf("-want +got:\n%s", d)
-		}
-	})
+// are told. The kubelet may show that as the present.
+func TestCrashLoopTellsOfTheLastTime(t *testing.T) {
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}
+	waits := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 5m0s"}}
+	initializing := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}
+	for name, tc := range map[string]struct {
+		pod       corev1.PodStatus
+		container string
+		previous  bool
+		want      []string
+	}{
+		"the flow's": {
+			corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "flow", State: waits, LastTerminationState: ended}}},
+			"flow", true,
+			[]string{"ERROR Kubernetes Error: back-off 5m0s", "INFO The last lines of container 'flow' of pod pod-r:\nboom"},
+		},
+		"a native sidecar that is in the flow's way": {
+			corev1.PodStatus{
+				Phase:                 corev1.PodPending,
+				InitContainerStatuses: []corev1.ContainerStatus{{Name: "vpn", State: ended, LastTerminationState: ended}},
+				ContainerStatuses:     []corev1.ContainerStatus{{Name: "flow", State: initializing}},
+			},
+			"vpn", false,
+			[]string{
+				"ERROR Kubernetes Error: back-off restarting container vpn, which ended with exit code 1",
+				"INFO The last lines of container 'vpn' of pod pod-r:\nboom",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m, client := newMemory(run("r").in(prefect.Submitted)), fake.NewClientset()
+				p := podOf("r", tc.pod)
+				p.Spec.InitContainers = []corev1.Container{{Name: "vpn", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+				add(t, client, jobOfRun("r"), p)
+				var asked []corev1.PodLogOptions
+				k := kubernetes(client, "flows")
+				k.Log = func(_ context.Context, _ string, o corev1.PodLogOptions) (io.ReadCloser, error) {
+					asked = append(asked, o)
+					return io.NopCloser(strings.NewReader("boom")), nil
+				}
+				o := options("me")
+				o.IdleTimeout, o.LogLines = 10*time.Minute, 7
+				l, err := New(o, m, template{}, k)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := l.Run(t.Context()); err != nil {
+					t.Error(err)
+				}
+				want := []corev1.PodLogOptions{{Container: tc.container, Previous: tc.previous, TailLines: new(int64(7))}}
+				if d := cmp.Diff(want, asked); d != "" {
+					t.Errorf("asked for (-want +got):\n%s", d)
+				}
+				if d := cmp.Diff(tc.want, m.infraLines("r")); d != "" {
+					t.Errorf("-want +got:\n%s", d)
+				}
+			})
+		})
+	}
 }
 
 // The state names every pod that failed; the stories of the first three are told.

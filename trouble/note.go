@@ -150,6 +150,11 @@ func SlimPod(p *corev1.Pod) *corev1.Pod {
 	if f := flowOf(p); f.Name != "" {
 		slim.Spec.Containers = []corev1.Container{{Name: f.Name, RestartPolicy: f.RestartPolicy, RestartPolicyRules: f.RestartPolicyRules}}
 	}
+	for _, c := range p.Spec.InitContainers {
+		if isNative(c) {
+			slim.Spec.InitContainers = append(slim.Spec.InitContainers, corev1.Container{Name: c.Name, RestartPolicy: c.RestartPolicy})
+		}
+	}
 	s := p.Status
 	slim.Status = corev1.PodStatus{Phase: s.Phase, Reason: s.Reason, Message: s.Message, StartTime: s.StartTime}
 	for _, c := range s.Conditions {

@@ -2,6 +2,7 @@ package trouble_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +20,7 @@ func container(name, state string) string {
 const (
 	up         = `state: {running: {startedAt: "2026-11-23T12:00:05Z"}}`
 	crashes    = `state: {waiting: {reason: CrashLoopBackOff, message: back-off}}, lastState: {terminated: {exitCode: 1, reason: Error, finishedAt: "2026-11-23T12:05:00Z"}}`
+	pauses     = `state: {terminated: {exitCode: 1, reason: Error, finishedAt: "2026-11-23T12:05:00Z"}}`
 	noSecret   = `state: {waiting: {reason: CreateContainerConfigError, message: secret not found}}`
 	noImage    = `state: {waiting: {reason: ImagePullBackOff, message: Back-off pulling image nope}}`
 	waitsOwn   = `state: {waiting: {reason: PodInitializing}}`
@@ -47,12 +49,19 @@ func beside(t *testing.T, kind, flow, other string) *corev1.Pod {
 	if flow == waitsOwn {
 		phase = "Pending"
 	}
-	return aPod(t, "p", fmt.Sprintf(`
+	p := aPod(t, "p", fmt.Sprintf(`
   phase: %s
   startTime: "2026-11-23T12:00:02Z"
   initContainerStatuses: [%s]
   containerStatuses: [%s]
 `, phase, init, ordinary))
+	switch kind {
+	case "init":
+		p.Spec.InitContainers = []corev1.Container{{Name: "other"}}
+	case "native":
+		p.Spec.InitContainers = []corev1.Container{{Name: "other", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+	}
+	return p
 }
 
 // judgedAlike is what is found, by the whole objects as by what watches keep.
@@ -69,18 +78,19 @@ func judgedAlike(t *testing.T, j *batchv1.Job, p *corev1.Pod, r trouble.Rules) t
 // The run is its flow's. Trouble of other containers fails it only as far as the
 // flow cannot start because of it.
 func TestTroubleBesideTheFlow(t *testing.T) {
-	others := []string{up, crashes, noSecret, noImage}
-	told := []string{"", "sidecar", "sidecar", "sidecar"}
-	fails := []string{"", "crash_loop, final", "container, final", "image_pull, final"}
-	all := func(what string) []string { return []string{what, what, what, what} }
+	others := []string{up, crashes, noSecret, noImage, pauses}
+	told, toldOfPauses := []string{"", "sidecar", "sidecar", "sidecar", ""}, []string{"", "sidecar", "sidecar", "sidecar", "sidecar"}
+	fails := []string{"", "crash_loop, final", "container, final", "image_pull, final", ""}
+	failsInPauses := slices.Concat(fails[:4], []string{"crash_loop, final"})
+	all := func(what string) []string { return []string{what, what, what, what, what} }
 	for _, tc := range []struct {
 		name, state string
 		restart     corev1.RestartPolicy
 		want        map[string][]string // by kind, for each of the others
 	}{
-		{"waits for its turn", waitsOwn, corev1.RestartPolicyNever, map[string][]string{"ordinary": {"", "sidecar", "unstarted", "unstarted"}, "native": fails, "init": fails}},
-		{"runs", up, corev1.RestartPolicyNever, map[string][]string{"ordinary": told, "native": told, "init": told}},
-		{"has failed and is started again", endedBadly, corev1.RestartPolicyOnFailure, map[string][]string{"ordinary": told, "native": told, "init": told}},
+		{"waits for its turn", waitsOwn, corev1.RestartPolicyNever, map[string][]string{"ordinary": {"", "sidecar", "unstarted", "unstarted", ""}, "native": failsInPauses, "init": fails}},
+		{"runs", up, corev1.RestartPolicyNever, map[string][]string{"ordinary": told, "native": toldOfPauses, "init": told}},
+		{"has failed and is started again", endedBadly, corev1.RestartPolicyOnFailure, map[string][]string{"ordinary": told, "native": toldOfPauses, "init": told}},
 		{"has failed", endedBadly, corev1.RestartPolicyNever, map[string][]string{"ordinary": all("failed, final"), "native": all("failed, final")}},
 		{"has ended well", endedWell, corev1.RestartPolicyNever, map[string][]string{"ordinary": all("outlived, final"), "native": all("outlived, final")}},
 		{"has ended well, and would be started again had it failed", endedWell, corev1.RestartPolicyOnFailure, map[string][]string{"ordinary": all("outlived, final")}},
@@ -98,7 +108,7 @@ func TestTroubleBesideTheFlow(t *testing.T) {
 					if got != want[i] {
 						t.Errorf("found %q, want %q", got, want[i])
 					}
-					if f.Kind == trouble.Sidecar || want[i] == fails[i] && i > 0 {
+					if f.Kind == trouble.Sidecar || f.Kind != "" && want[i] == failsInPauses[i] {
 						if f.Container != "other" {
 							t.Errorf("found it of container %q", f.Container)
 						}
@@ -110,22 +120,46 @@ func TestTroubleBesideTheFlow(t *testing.T) {
 }
 
 // What is told of a sidecar is told once, and no setting makes it the run's end.
+// Which words the kubelet has for its pauses depends on the pod.
 func TestSidecarsTroubleIsToldOnce(t *testing.T) {
-	p := beside(t, "native", up, crashes)
-	want := trouble.Finding{
-		Kind: trouble.Sidecar, From: at(360), Pods: []string{"p"}, Container: "other",
-		Message: "Kubernetes Error: container 'other' of pod p does not run beside the flow: CrashLoopBackOff: back-off",
+	for state, said := range map[string]string{crashes: "back-off", pauses: "back-off restarting container other, which ended with exit code 1"} {
+		p := beside(t, "native", up, state)
+		want := trouble.Finding{
+			Kind: trouble.Sidecar, From: at(360), Pods: []string{"p"}, Container: "other",
+			Message: "Kubernetes Error: container 'other' of pod p does not run beside the flow: CrashLoopBackOff: " + said,
+		}
+		if d := cmp.Diff(want, judgedAlike(t, aJob(t, active), p, rules())); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+		j := aJob(t, active)
+		j.Annotations = map[string]string{trouble.Annotation: `{"told":"sidecar"}`}
+		if f := judgedAlike(t, j, p, rules()); f.Kind != "" {
+			t.Errorf("found %+v once it was told", f)
+		}
+		if f, found := trouble.Chore(j, []*corev1.Pod{p}); found {
+			t.Errorf("told that it is over: %+v", f)
+		}
 	}
-	if d := cmp.Diff(want, judgedAlike(t, aJob(t, active), p, rules())); d != "" {
-		t.Errorf("-want +got:\n%s", d)
+}
+
+// A sidecar that others have begun after is not what keeps the flow from its turn;
+// and when a pod is over its sidecars have ended for good.
+func TestSidecarThatIsInNobodysWay(t *testing.T) {
+	p := beside(t, "native", waitsOwn, pauses)
+	p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: "fetches"})
+	statuses := &p.Status.InitContainerStatuses
+	fetches := corev1.ContainerStatus{Name: "fetches", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}}
+	*statuses = append(*statuses, fetches)
+	if f := judgedAlike(t, aJob(t, active), p, rules()); f.Kind != trouble.CrashLoop || !f.Final {
+		t.Errorf("found %+v before it has let another begin", f)
 	}
-	j := aJob(t, active)
-	j.Annotations = map[string]string{trouble.Annotation: `{"told":"sidecar"}`}
-	if f := judgedAlike(t, j, p, rules()); f.Kind != "" {
-		t.Errorf("found %+v once it was told", f)
+	(*statuses)[1].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: p.CreationTimestamp}}
+	if f := judgedAlike(t, aJob(t, active), p, rules()); f.Kind != trouble.Sidecar {
+		t.Errorf("found %+v once another has begun", f)
 	}
-	if f, found := trouble.Chore(j, []*corev1.Pod{p}); found {
-		t.Errorf("told that it is over: %+v", f)
+	p.Status.Phase = corev1.PodSucceeded
+	if f := judgedAlike(t, aJob(t, active), p, rules()); f.Kind != "" {
+		t.Errorf("found %+v of a pod that is over", f)
 	}
 }
 

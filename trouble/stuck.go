@@ -2,6 +2,7 @@ package trouble
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -61,8 +62,8 @@ func stuck(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 
 // waiting is the first container that cannot start and without which the flow
 // cannot; failing that, the first of the others. The flow cannot without its own
-// container, nor, until it has had its turn, without those that run before it.
-// The grace is counted from when it was a container's turn: they start one after
+// container, nor, until it has had its turn, without the one whose turn it is. The
+// grace is counted from when it was a container's turn: they start one after
 // another, and one that ends may be started again.
 func waiting(p *corev1.Pod, r Rules) (beside Finding, found bool) {
 	turn := p.CreationTimestamp.Time
@@ -72,15 +73,17 @@ func waiting(p *corev1.Pod, r Rules) (beside Finding, found bool) {
 	flow := flowOf(p)
 	hadItsTurn := flow.runs() || flow.status.State.Terminated != nil
 	before := len(p.Status.InitContainerStatuses)
+	atTurn := lastBegun(p.Status.InitContainerStatuses)
 	for i, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
-		w := c.State.Waiting
-		if w == nil {
+		w, since := c.State.Waiting, turn
+		switch last := c.LastTerminationState.Terminated; {
+		case w == nil && i < before && backsOff(p, c):
+			w, since = backOff(c), c.State.Terminated.FinishedAt.Time
+		case w == nil:
 			turn = later(turn, begunOrEnded(c.State))
 			continue
-		}
-		since := turn
-		if t := c.LastTerminationState.Terminated; t != nil {
-			since = t.FinishedAt.Time
+		case last != nil:
+			since = last.FinishedAt.Time
 		}
 		f := Finding{From: since.Add(r.Grace), Pods: []string{p.Name}, Container: c.Name}
 		switch w.Reason {
@@ -97,7 +100,7 @@ func waiting(p *corev1.Pod, r Rules) (beside Finding, found bool) {
 		default:
 			continue // ContainerCreating, PodInitializing
 		}
-		if c.Name == flow.Name || i < before && !hadItsTurn {
+		if c.Name == flow.Name || atTurn <= i && i < before && !hadItsTurn {
 			f.Final, f.Message = true, "Kubernetes Error: "+cmp.Or(w.Message, w.Reason)
 			return f, true
 		}
@@ -108,6 +111,28 @@ func waiting(p *corev1.Pod, r Rules) (beside Finding, found bool) {
 		}
 	}
 	return beside, found
+}
+
+// backsOff reports whether a native sidecar has ended and is to be started again.
+// In a pod that itself is not, the kubelet shows no pause between two tries, only
+// that it has ended. (In others it shows CrashLoopBackOff.)
+func backsOff(p *corev1.Pod, c corev1.ContainerStatus) bool {
+	return c.State.Terminated != nil && !isOver(p) && slices.ContainsFunc(p.Spec.InitContainers, func(s corev1.Container) bool {
+		return s.Name == c.Name && isNative(s)
+	})
+}
+
+func isNative(c corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// backOff is what the kubelet says of other containers that are about to be started
+// again.
+func backOff(c corev1.ContainerStatus) *corev1.ContainerStateWaiting {
+	return &corev1.ContainerStateWaiting{
+		Reason:  "CrashLoopBackOff",
+		Message: fmt.Sprintf("back-off restarting container %s, which ended with exit code %d", c.Name, c.State.Terminated.ExitCode),
+	}
 }
 
 // begunOrEnded is when the next container had its turn after this one.
@@ -125,7 +150,20 @@ func begunOrEnded(s corev1.ContainerState) time.Time {
 // those that run before the others included, has ever run.
 func unstarted(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodPending && p.Status.StartTime != nil &&
-		!slices.ContainsFunc(slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses), func(c corev1.ContainerStatus) bool {
-			return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
-		})
+		!slices.ContainsFunc(slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses), begun)
+}
+
+// lastBegun is which of the containers that run before the flow's was the last to
+// begin; those before it were not in its way.
+func lastBegun(all []corev1.ContainerStatus) int {
+	for i, c := range slices.Backward(all) {
+		if begun(c) {
+			return i
+		}
+	}
+	return 0
+}
+
+func begun(c corev1.ContainerStatus) bool {
+	return c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil
 }
