@@ -64,6 +64,8 @@ type Observation struct {
 	// Truncated is set when more runs wait than one look returns; the counts
 	// are then lower bounds.
 	Truncated bool
+	// TooLarge is set when that is because runs are so large that an answer holds few.
+	TooLarge bool
 }
 
 // JobRun is what supervising a Job needs of its run.

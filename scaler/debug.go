@@ -60,6 +60,7 @@ type connectionReport struct {
 	Failures  int           `json:"consecutive_failures"`
 	Err       string        `json:"err,omitempty"`
 	Truncated bool          `json:"truncated"`
+	TooLarge  bool          `json:"runs_too_large,omitempty"`
 	Unserved  []labelReport `json:"unserved"`
 	Missing   []claimReport `json:"claims_without_job"`
 	Silent    []claimReport `json:"heartbeats_due,omitempty"`
@@ -195,7 +196,7 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 
 func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport {
 	s := p.current.Load()
-	c := connectionReport{Name: p.name, Age: "none yet", Failures: s.Failures, Truncated: s.Truncated}
+	c := connectionReport{Name: p.name, Age: "none yet", Failures: s.Failures, Truncated: s.Truncated, TooLarge: s.TooLarge}
 	if !s.At.IsZero() {
 		c.Age = now.Sub(s.At).Round(time.Millisecond).String()
 	}

@@ -24,6 +24,7 @@ type fakeSource struct {
 	due   []prefect.DueRun
 	claim []prefect.ClaimedRun
 	trunc bool
+	large bool // with trunc
 	err   error
 	hung  bool
 	hangs int // looks that hang
@@ -84,7 +85,7 @@ func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Obse
 			o.Due = append(o.Due, r)
 		}
 	}
-	o.Claimed, o.Truncated = append(o.Claimed, f.claim...), f.trunc
+	o.Claimed, o.Truncated, o.TooLarge = append(o.Claimed, f.claim...), f.trunc, f.large
 	f.mu.Unlock()
 	if hung {
 		<-ctx.Done()

@@ -58,7 +58,10 @@ func (p *htmlPage) connection(c connectionReport) {
 	if c.Err != "" {
 		text += " Last error: " + c.Err
 	}
-	if c.Truncated {
+	switch {
+	case c.TooLarge:
+		text += " Runs wait that are too large to be read together."
+	case c.Truncated:
 		text += " More runs wait than one look returns."
 	}
 	if len(c.Unsynced) > 0 {

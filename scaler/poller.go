@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -57,6 +59,7 @@ type poller struct {
 
 	// Only the loop's own:
 	quietUntil  time.Time // Prefect asked to be left alone until then
+	frozen      bool      // it was said that KEDA gets errors
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
 	signs       signs
@@ -128,8 +131,26 @@ func (p *poller) run(ctx context.Context) {
 		case <-p.jobChanges:
 			p.recount(time.Now())
 		}
-		p.turned.Store(time.Now().UnixNano())
+		now := time.Now()
+		p.sayFrozen(ctx, now)
+		p.turned.Store(now.UnixNano())
 	}
+}
+
+// sayFrozen says when KEDA begins to be answered with errors, and when it no longer
+// is. It need not be for a look that failed: Prefect may want to be left alone for long.
+func (p *poller) sayFrozen(ctx context.Context, now time.Time) {
+	s := p.current.Load()
+	err := s.usable(p.name, p.staleness, now)
+	switch frozen := err != nil; {
+	case frozen == p.frozen || s.awaited():
+		return
+	case frozen:
+		p.log.WarnContext(ctx, "KEDA is answered with errors, and scales nothing until Prefect answers", "err", status.Convert(err).Message())
+	default:
+		p.log.InfoContext(ctx, "KEDA is answered again")
+	}
+	p.frozen = !p.frozen
 }
 
 func (p *poller) look(ctx context.Context) {
@@ -150,7 +171,7 @@ func (p *poller) look(ctx context.Context) {
 		switch {
 		case refused && !errors.Is(before.Err, prefect.ErrAuth):
 			p.log.ErrorContext(ctx, "the Prefect API refuses the key; KEDA is answered with errors, once the last answer is stale, until the scaler has a valid one", "err", err)
-		case before.Failures == 0:
+		case before.Failures == 0 && !before.At.IsZero():
 			p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
 		}
 		p.leaveAlone(err)
@@ -160,7 +181,10 @@ func (p *poller) look(ctx context.Context) {
 	if before.Failures > 0 {
 		p.log.InfoContext(ctx, "Prefect answers again", "failures", before.Failures)
 	}
-	if o.Truncated && !before.Truncated {
+	switch {
+	case o.TooLarge && !before.TooLarge:
+		p.log.WarnContext(ctx, "runs wait that are too large to be read together; every ScaledObject of the connection counts as having work")
+	case o.Truncated && !before.Truncated:
 		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
 	}
 	o.Due = slices.DeleteFunc(o.Due, func(r prefect.DueRun) bool { return r.LastClaim != nil && p.watch.isElsewhere(*r.LastClaim) })

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -145,20 +147,91 @@ func TestTheLoopWaitsForItsQuestion(t *testing.T) {
 	})
 }
 
-// More runs than a look returns are said when it begins, not at every look.
+// More runs than a look returns, or larger ones, are said when it begins and not at
+// every look. Nobody's launcher is held back by them.
 func TestTooManyRunsAreSaidOnce(t *testing.T) {
-	f := &fakeSource{}
-	log := logged(t, bubbleOptions(f), func(t *testing.T, s *Server) {
-		for range 2 {
-			f.change(func(f *fakeSource) { f.trunc = true })
-			pass(10 * time.Second)
-			wantActive(t, s, true, "labels=anything")
-			f.change(func(f *fakeSource) { f.trunc = false })
-			pass(10 * time.Second)
+	for says, large := range map[string]bool{"more runs wait than one look returns": false, "runs wait that are too large to be read together": true} {
+		f := &fakeSource{}
+		log := logged(t, bubbleOptions(f), func(t *testing.T, s *Server) {
+			for range 2 {
+				f.change(func(f *fakeSource) { f.trunc, f.large = true, large })
+				pass(10 * time.Second)
+				wantActive(t, s, true, "labels=anything")
+				if page := s.service.report(time.Now()).html(); !strings.Contains(strings.ToLower(page), says+".") {
+					t.Errorf("the page does not say %q:\n%s", says, page)
+				}
+				f.change(func(f *fakeSource) { f.trunc, f.large = false, false })
+				pass(10 * time.Second)
+			}
+		})
+		if n := strings.Count(log, `level=WARN msg="`+says); n != 2 || strings.Count(log, "level=WARN") != 2 {
+			t.Errorf("said %d times, want once for each of two floods that %s:\n%s", n, says, log)
 		}
-	})
-	if n := strings.Count(log, "level=WARN"); n != 2 {
-		t.Errorf("said %d times, want once for each of two floods:\n%s", n, log)
+	}
+}
+
+// That KEDA is answered with errors from now on is said when it begins, each time, and
+// when it is over; also when no look has failed, or none has succeeded.
+func TestItIsSaidOnceThatNothingIsScaled(t *testing.T) {
+	const frozen, again = `msg="KEDA is answered with errors, and scales nothing until Prefect answers"`, `msg="KEDA is answered again"`
+	const failed = `msg="looking at Prefect failed; serving what is known"`
+	away, busy := errors.New("the answer is no answer"), wish(10*time.Minute)
+	for name, tc := range map[string]struct {
+		begin, end func(*fakeSource)
+		first      bool // it is so from the start
+		known      bool // the last answer is served at first
+		want       []string
+		cause      string
+	}{
+		"looks fail": {
+			func(f *fakeSource) { f.err = away }, func(f *fakeSource) { f.err = nil }, false, true,
+			[]string{failed, frozen, again, failed, frozen, again},
+			"check that the API is up: the answer is no answer",
+		},
+		"from the start": {
+			func(f *fakeSource) { f.err = away }, func(f *fakeSource) { f.err = nil }, true, false,
+			[]string{frozen, again, failed, frozen, again},
+			"Prefect has not answered since the scaler started",
+		},
+		"Prefect wants to be left alone": {
+			func(f *fakeSource) { f.superviseErr = busy }, func(f *fakeSource) { f.superviseErr = nil }, false, true,
+			[]string{frozen, again, frozen, again},
+			"check that the API is up: the look under way has not returned",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fakeSource{}
+			if tc.first {
+				tc.begin(f)
+			}
+			log := logged(t, withJobs(f, fakeKube()), func(t *testing.T, s *Server) {
+				for i := range 2 {
+					f.change(tc.begin)
+					pass(90 * time.Second)
+					if _, err := active(t, s); (err == nil) != (tc.known || i > 0) {
+						t.Errorf("asked after 90s: %v", err)
+					}
+					pass(5 * time.Minute)
+					if _, err := active(t, s); err == nil {
+						t.Error("an old answer is served")
+					}
+					f.change(tc.end)
+					pass(10 * time.Minute)
+					wantActive(t, s, false)
+				}
+			})
+			var got []string
+			for line := range strings.Lines(log) {
+				for _, msg := range []string{failed, frozen, again} {
+					if strings.Contains(line, msg) {
+						got = append(got, msg)
+					}
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" || !strings.Contains(log, tc.cause) {
+				t.Errorf("-want +got:\n%s\n%s", diff, log)
+			}
+		})
 	}
 }
 

@@ -234,7 +234,7 @@ func (p *poller) decide(t trigger, wasActive bool, now time.Time) (verdict, erro
 // awaitFirst waits a moment for the first look to return, if it has not.
 func (p *poller) awaitFirst(ctx context.Context) {
 	s := p.current.Load()
-	if !s.At.IsZero() || s.Err != nil {
+	if !s.awaited() {
 		return
 	}
 	timer := time.NewTimer(firstFill)

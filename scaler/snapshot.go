@@ -29,6 +29,7 @@ type snapshot struct {
 	// Troubled are the Jobs a launcher has to see to.
 	Troubled  []troubled
 	Truncated bool
+	TooLarge  bool // that is because of the size of runs
 
 	// Failures counts the looks that failed since At, Err is the last one's.
 	Failures int
@@ -64,7 +65,7 @@ type troubled struct {
 }
 
 func newSnapshot(o prefect.Observation, at time.Time) *snapshot {
-	return &snapshot{At: at, Groups: groupByLabels(o.Due), Truncated: o.Truncated, superseded: make(chan struct{})}
+	return &snapshot{At: at, Groups: groupByLabels(o.Due), Truncated: o.Truncated, TooLarge: o.TooLarge, superseded: make(chan struct{})}
 }
 
 func groupByLabels(runs []prefect.DueRun) []group {
@@ -110,6 +111,9 @@ func (s *snapshot) with(m []missing, w []waiting, t []troubled) *snapshot {
 	return &next
 }
 
+// awaited says that the first look is under way.
+func (s *snapshot) awaited() bool { return s.At.IsZero() && s.Err == nil }
+
 // usable says whether answers may be made of s, or with what status and words
 // they must be refused. Refusing freezes KEDA, and nothing is scaled to zero.
 func (s *snapshot) usable(connection string, maxStaleness time.Duration, now time.Time) error {
@@ -119,7 +123,7 @@ func (s *snapshot) usable(connection string, maxStaleness time.Duration, now tim
 		return nil
 	case errors.Is(s.Err, prefect.ErrAuth):
 		return status.Errorf(codes.FailedPrecondition, "connection %s: the Prefect API refuses the key or tenant; give the scaler a valid one: %v", connection, s.Err)
-	case s.At.IsZero() && s.Err == nil:
+	case s.awaited():
 		return status.Errorf(codes.Unavailable, "connection %s: the first look at Prefect is under way; ask again", connection)
 	case s.At.IsZero():
 		return status.Errorf(codes.Unavailable, "connection %s: Prefect has not answered since the scaler started; check the API's address and that it is up: %v", connection, s.Err)

@@ -58,6 +58,7 @@ func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observat
 		}
 	}
 	o := prefect.Observation{Truncated: max(len(rows.Due), len(rows.Retrying), len(rows.Claimed)) >= limit}
+	o.TooLarge = o.Truncated && limit < maxObserved
 	// The parts may be of different moments (Apollo asks for each by itself), so a run
 	// that is on its way from one to another may be in both: it counts once, and rather
 	// as claimed, which is where runs go. One that is in neither is in the next look.

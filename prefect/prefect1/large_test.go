@@ -232,12 +232,39 @@ func wide(kib int, rows map[string]string) answer {
 }
 
 func TestLargeLabelsMakeALookIncomplete(t *testing.T) {
-	for kib, want := range map[int]int{1: 100, 64: 10, 256: 2, 1100: 0} {
-		api := newFakeAPI(t, answers{"observe": wide(kib, map[string]string{"due": strings.Repeat("x", 100)})})
-		o, err := api.client(t, small).Observe(t.Context(), noon)
-		if err != nil || o.Truncated != (want < 100) || len(o.Due) != want {
-			t.Errorf("rows of %d KiB: %d of them, truncated %v, %v; want %d", kib, len(o.Due), o.Truncated, err, want)
+	for name, tc := range map[string]struct {
+		kib, rows, want     int
+		truncated, tooLarge bool
+	}{
+		"small rows":               {1, 100, 100, false, false},
+		"many small rows":          {0, 5001, 5000, true, false},
+		"64 KiB":                   {64, 100, 10, true, true},
+		"256 KiB":                  {256, 100, 2, true, true},
+		"one row is more than all": {1100, 100, 0, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := newFakeAPI(t, answers{"observe": wide(tc.kib, map[string]string{"due": strings.Repeat("x", tc.rows)})})
+			o, err := api.client(t, small).Observe(t.Context(), noon)
+			if err != nil || o.Truncated != tc.truncated || o.TooLarge != tc.tooLarge || len(o.Due) != tc.want {
+				t.Errorf("%d rows, truncated %v, too large %v, %v; want %+v", len(o.Due), o.Truncated, o.TooLarge, err, tc)
+			}
+		})
+	}
+}
+
+// A large run that has gone when fewer are asked for hides nothing.
+func TestLargeRunThatIsGoneMakesNoLookIncomplete(t *testing.T) {
+	asked := 0
+	api := newFakeAPI(t, answers{"observe": func(w http.ResponseWriter, r request) {
+		if asked++; asked == 1 {
+			wide(1100, map[string]string{"due": "x"})(w, r)
+			return
 		}
+		wide(0, map[string]string{"due": "xx"})(w, r)
+	}})
+	o, err := api.client(t, small).Observe(t.Context(), noon)
+	if err != nil || o.Truncated || o.TooLarge || len(o.Due) != 2 || asked != 2 {
+		t.Errorf("asked %d times: %d rows, truncated %v, too large %v, %v", asked, len(o.Due), o.Truncated, o.TooLarge, err)
 	}
 }
 
