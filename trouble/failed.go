@@ -38,13 +38,24 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 		f.From = verdict.LastTransitionTime.Time
 		f.Message = "Kubernetes Error: " + sentence("Job "+j.Name+" failed", verdict.Reason, verdict.Message)
 		f.Unbegun = verdict.Reason == batchv1.JobReasonBackoffLimitExceeded && !slices.ContainsFunc(pods, hasBegun)
-	case byPods && int(j.Status.Failed) > len(note.Past):
+	case byPods && int(j.Status.Failed)-leaving(pods) > len(note.Past):
 		f.From = j.CreationTimestamp.Time
 		f.Message = fmt.Sprintf("Kubernetes Error: %d pods failed for this job and are gone", j.Status.Failed)
 	default:
 		return Finding{}, false
 	}
 	return f, true
+}
+
+// leaving are the pods that are being deleted and go on. Kubernetes counts them as
+// failed already, though they may have half a minute.
+func leaving(pods []*corev1.Pod) (n int) {
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil && !isOver(p) {
+			n++
+		}
+	}
+	return n
 }
 
 func hasBegun(p *corev1.Pod) bool { return flowOf(p).hasBegun() }

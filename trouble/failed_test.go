@@ -61,3 +61,22 @@ func TestFailedBeforeTheFlowBegan(t *testing.T) {
 		})
 	}
 }
+
+// Kubernetes counts a pod as failed from when it is deleted. Until it has ended
+// nothing is known of it, and then it tells by itself.
+func TestPodThatIsBeingDeleted(t *testing.T) {
+	j := aJob(t, "status: {failed: 1, terminating: 1}")
+	p := beside(t, "ordinary", up, up)
+	p.DeletionTimestamp = &p.CreationTimestamp
+	if f := judgedAlike(t, j, p, rules()); f.Kind != "" {
+		t.Errorf("found %+v while it ends", f)
+	}
+	p.Status.Phase = corev1.PodFailed
+	if f := judgedAlike(t, j, p, rules()); f.Kind != trouble.Failed || len(f.Pods) != 1 {
+		t.Errorf("found %+v when it has ended", f)
+	}
+	p = beside(t, "ordinary", up, up)
+	if f := judgedAlike(t, j, p, rules()); f.Kind != trouble.Failed || len(f.Pods) != 0 || !f.Unbegun {
+		t.Errorf("found %+v when it is gone, and another is there", f)
+	}
+}
