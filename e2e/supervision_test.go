@@ -20,17 +20,19 @@ func podGrace() framework.Change {
 	return framework.Variable("PREFECT_KEDA_POD_GRACE", "45s", product.Launcher, product.Scaler)
 }
 
+// inJob is the run config of a run with a Job of its own.
+func inJob(image string, spec map[string]any) map[string]any {
+	config := framework.KubernetesRun(map[string]any{"apiVersion": "batch/v1", "kind": "Job", "spec": spec})
+	config["image"] = image
+	return config
+}
+
 // shell is the run config of a run whose pod runs a script in place of the
 // flow; more is merged into the pod's spec.
 func shell(image, script string, more map[string]any) map[string]any {
 	pod := map[string]any{"containers": []any{map[string]any{"name": "flow", "command": []any{"sh", "-c", script}}}}
 	maps.Copy(pod, more)
-	config := framework.KubernetesRun(map[string]any{
-		"apiVersion": "batch/v1", "kind": "Job",
-		"spec": map[string]any{"template": map[string]any{"spec": pod}},
-	})
-	config["image"] = image
-	return config
+	return inJob(image, map[string]any{"template": map[string]any{"spec": pod}})
 }
 
 // What goes wrong with a Job after its launcher has gone wakes one, which tells

@@ -3,13 +3,16 @@ package framework
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -80,4 +83,36 @@ func (e *Env) sendAPITo(port string) {
 	if _, err := services.Patch(e.t.Context(), product.StandIn, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		e.t.Fatal(err)
 	}
+}
+
+// Evict has the pod of a flow run evicted, as draining its node does, while one of
+// its containers runs.
+func (e *Env) Evict(run, during string) {
+	e.t.Helper()
+	pods := e.Client.CoreV1().Pods(e.Flows)
+	e.Eventually(time.Minute, "a pod of flow run "+run+" is evicted in container "+during, func(ctx context.Context) (string, bool) {
+		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + run})
+		if err != nil {
+			return err.Error(), false
+		}
+		for _, p := range list.Items {
+			for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+				if c.Name == during && c.State.Running != nil {
+					err := pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name}})
+					return fmt.Sprint(err), err == nil
+				}
+			}
+		}
+		return fmt.Sprintf("none of its %d pods runs it", len(list.Items)), false
+	})
+}
+
+// Node is the name of a node.
+func (e *Env) Node() string {
+	e.t.Helper()
+	nodes, err := e.Client.CoreV1().Nodes().List(e.t.Context(), metav1.ListOptions{})
+	if err != nil || len(nodes.Items) == 0 {
+		e.t.Fatalf("nodes: %v", err)
+	}
+	return nodes.Items[0].Name
 }
