@@ -98,7 +98,9 @@ func TestWhatIsForbiddenFromTheStart(t *testing.T) {
 			}
 			return apierrors.NewForbidden(jobsResource, "j", errors.New("no"))
 		})
-		l := mustNew(t, options("me"), m, client)
+		o := options("me")
+		o.IdleTimeout = time.Hour
+		l := mustNew(t, o, m, client)
 		if err := l.Trial(t.Context()); addresseeOf(err) != operator {
 			t.Fatalf("the trial says %v", err)
 		}
