@@ -20,6 +20,23 @@ func troubledJob(kind trouble.Kind, from time.Time, labels ...string) troubled {
 	return troubled{found{Finding: trouble.Finding{Kind: kind, From: from}, Namespace: "flows", Job: "j", Run: "r"}, labels}
 }
 
+// There are as many groups as kinds of labels, in whatever order and how often a run
+// has them, and each is in due order.
+func TestGroupByLabels(t *testing.T) {
+	got := groupByLabels([]prefect.DueRun{
+		run("5", at(5), "b", "a", "b"), run("4", at(1), "a", "b"), run("3", at(1), "b", "a"), run("2", at(2)),
+		run("1", at(3), "a"), run("0", at(4), "a"), run("6", at(6), "a"), run("7", at(7), "a"), run("8", at(8), "a"), run("9", at(9), "a"),
+	})
+	want := []group{
+		{Labels: []string{"a", "b"}, Due: []time.Time{at(1), at(1), at(5)}, First: []string{"3", "4", "5"}},
+		{Due: []time.Time{at(2)}, First: []string{"2"}},
+		{Labels: []string{"a"}, Due: []time.Time{at(3), at(4), at(6), at(7), at(8), at(9)}, First: []string{"1", "0", "6", "7", "8"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestDecide(t *testing.T) {
 	tr := func(change ...func(*trigger)) trigger {
 		v := defaultTrigger()

@@ -1,10 +1,13 @@
 package scaler
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 // A task's retry that is due wants a launcher where the run was last submitted; one
@@ -30,6 +33,16 @@ func TestRetriesAreDemandWhereTheRunWasSubmitted(t *testing.T) {
 			inBubble(t, withJobs(f, fakeKube()), func(t *testing.T, s *Server) {
 				pass(3 * time.Second) // until the namespace is known
 				wantActive(t, s, tc.want, "labels=etl")
+			})
+			blind := withJobs(f, fakeKube())
+			blind.Kubernetes = func(ns string) informer.Client {
+				c := clients(fakeKube())(ns)
+				c.UID = func(context.Context) (string, error) { return "", errors.New("namespaces is forbidden") }
+				return c
+			}
+			inBubble(t, blind, func(t *testing.T, s *Server) {
+				pass(3 * time.Second)
+				wantActive(t, s, true, "labels=etl") // nor can this one, yet
 			})
 			inBubble(t, bubbleOptions(f), func(t *testing.T, s *Server) {
 				pass(3 * time.Second)

@@ -76,14 +76,14 @@ func groupByLabels(runs []prefect.DueRun) []group {
 	at := map[string]int{}
 	var groups []group
 	for _, r := range runs {
-		labels := slices.Sorted(slices.Values(r.Labels))
+		labels := slices.Compact(slices.Sorted(slices.Values(r.Labels)))
 		// A label can hold any character but NUL: it is PostgreSQL text.
 		id := strings.Join(labels, "\x00")
 		i, ok := at[id]
 		if !ok {
 			i = len(groups)
 			at[id] = i
-			groups = append(groups, group{Labels: slices.Compact(labels)})
+			groups = append(groups, group{Labels: labels})
 		}
 		g := &groups[i]
 		g.Due = append(g.Due, r.Due)

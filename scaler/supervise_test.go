@@ -305,11 +305,77 @@ func TestPrefectIsAskedRarely(t *testing.T) {
 		if n := len(f.supervised); n != 1 || !cmp.Equal(f.supervised[0].troubled, []string{"r7"}) {
 			t.Errorf("asked %+v, want once about r7", f.supervised)
 		}
-		f.change(func(f *fakeSource) { f.err, f.supervised = errors.New("502"), nil })
+		f.change(func(f *fakeSource) { f.superviseErr, f.supervised = errors.New("502"), nil })
 		put(t, kube, kubePod("job-8", "r8", hasFailed))
 		pass(5 * time.Minute)
 		if n := len(f.supervised); n > 12 {
 			t.Errorf("asked %d times in five minutes of failures", n)
+		}
+	})
+}
+
+// knowing is supervision of a namespace with these Jobs in trouble.
+func knowing(jobs ...found) *supervision {
+	p := &place{name: "flows", found: map[string]found{}}
+	for _, f := range jobs {
+		p.found[f.Job] = f
+	}
+	return &supervision{watch: &watch{namespaces: map[string]*place{"flows": p}}, namespaces: []string{"flows", "flows"}, next: noon}
+}
+
+func TestWhenPrefectIsAskedAboutJobs(t *testing.T) {
+	from := func(from time.Time) *supervision {
+		return knowing(found{Finding: trouble.Finding{From: from}, Job: "job-1", Run: "r1"})
+	}
+	answered := func(s *supervision, runs ...string) *supervision {
+		s.learn(reply{question: question{troubled: runs}})
+		return s
+	}
+	asking := from(noon)
+	asking.asking = true
+	unanswered := from(at(-time.Hour))
+	unanswered.learn(reply{err: errors.New("502")})
+	for name, tc := range map[string]struct {
+		s     *supervision
+		after time.Duration
+		want  bool
+	}{
+		"its turn has come":                {knowing(), 0, true},
+		"not yet":                          {knowing(), -1, false},
+		"a question is under way":          {asking, 0, false},
+		"new trouble":                      {answered(from(at(-time.Hour))), -1, true},
+		"new trouble, from now on":         {answered(from(at(-1))), -1, true},
+		"new trouble that is in its grace": {answered(from(noon)), -1, false},
+		"trouble that was asked about":     {answered(from(at(-time.Hour)), "r1"), -1, false},
+		"no answer to the last question":   {unanswered, -1, false},
+	} {
+		if got := tc.s.due(at(tc.after)); got != tc.want {
+			t.Errorf("%s: due %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// Each run is asked about once, however many Jobs it has.
+func TestWhatPrefectIsAskedAboutJobs(t *testing.T) {
+	kube := fakeKube(kubeJob("job-1", "r2", "v1"), kubeJob("job-2", "r1", "v1"), kubeJob("job-3", "r2", "v2"),
+		kubePod("job-1", "r2", hasFailed), kubePod("job-2", "r1", hasFailed), kubePod("job-3", "r2", hasFailed))
+	elsewhere := kubeJob("job-4", "r1", "v2")
+	elsewhere.Namespace = "others"
+	if err := kube.Tracker().Create(jobsResource, elsewhere, "others"); err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeSource{supervision: prefect.Supervision{Troubled: []prefect.JobRun{jobRun("r1", prefect.Running)}}}
+	o := withJobs(f, kube)
+	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows", "others", "flows"}}}
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		pass(time.Minute)
+		want := asked{troubled: []string{"r1", "r2"}, active: []string{"r1", "r2"}}
+		if got := f.supervised[len(f.supervised)-1]; !cmp.Equal(got.troubled, want.troubled) || !cmp.Equal(got.active, want.active) {
+			t.Errorf("asked about %+v, want %+v", got, want)
+		}
+		// A namespace that is named twice is one.
+		if got := s.service.report(time.Now()).Connections[0].Troubled; len(got) != 1 || got[0].Job != "job-2" {
+			t.Errorf("reported %+v, want job-2 once", got)
 		}
 	})
 }

@@ -50,9 +50,7 @@ type found struct {
 func newWatch(client func(namespace string) informer.Client, namespaces []string, rules trouble.Rules, log *slog.Logger) *watch {
 	w := &watch{namespaces: map[string]*place{}, rules: rules, log: log}
 	for _, ns := range namespaces {
-		if w.namespaces[ns] == nil {
-			w.namespaces[ns] = w.newPlace(ns, client(ns))
-		}
+		w.namespaces[ns] = w.newPlace(ns, client(ns))
 	}
 	return w
 }
@@ -71,7 +69,6 @@ func (w *watch) newPlace(name string, client informer.Client) *place {
 				w.judge(p, j.Name)
 			}
 		},
-		Identified: w.tell,
 		Failed: func(ctx context.Context, part informer.Part, err error) {
 			w.log.WarnContext(ctx, "watching Kubernetes failed; trying on", "reason", unseen(part), "namespace", name, "err", err)
 		},
@@ -106,7 +103,7 @@ func (w *watch) judge(p *place, name string) {
 		delete(p.found, name)
 	}
 	p.mu.Unlock()
-	if has != had || !reflect.DeepEqual(before, now) {
+	if has != had || has && !reflect.DeepEqual(before, now) {
 		w.tell()
 	}
 }
@@ -124,10 +121,10 @@ func (p *place) finding(j *batchv1.Job, f trouble.Finding) found {
 	return found{Finding: f, Namespace: p.name, Job: j.Name, Run: j.Labels[job.LabelFlowRunID], Ended: trouble.Finished(j)}
 }
 
-// in are those of the namespaces that are watched.
+// in are those of the namespaces that are watched, each once.
 func (w *watch) in(namespaces []string) []*place {
 	var all []*place
-	for _, ns := range namespaces {
+	for _, ns := range slices.Compact(slices.Sorted(slices.Values(namespaces))) {
 		if p := w.namespaces[ns]; p != nil {
 			all = append(all, p)
 		}
@@ -185,11 +182,11 @@ func (w *watch) unsynced(namespaces []string) []string {
 	return all
 }
 
-// placeOf is where a claim's Job is or will be; nil when that is not watched, not
-// known yet, or a namespace of the same name in another cluster.
+// placeOf is where a claim's Job is or will be; nil when that is not watched, or not
+// known to be here and not in a namespace of the same name in another cluster.
 func (w *watch) placeOf(claim prefect.Claim) *place {
 	p := w.namespaces[claim.Namespace]
-	if p == nil || !p.Knows(informer.Namespace) || !claim.IsIn(p.name, p.UID()) {
+	if p == nil || !claim.IsIn(p.name, p.UID()) {
 		return nil
 	}
 	return p
@@ -230,11 +227,11 @@ func (w *watch) lacksJob(run prefect.ClaimedRun) bool {
 	})
 }
 
-// jobWaits reports whether a claimed run has a Job that may yet take it. It is
-// false while that is not known.
+// jobWaits reports whether a claimed run has a Job that may yet take it, as far as is
+// known.
 func (w *watch) jobWaits(run prefect.ClaimedRun) bool {
 	p := w.placeOf(run.Claim)
-	return p != nil && p.Knows(informer.Jobs) && slices.ContainsFunc(p.JobsOf(run.ID), func(j *batchv1.Job) bool {
+	return p != nil && slices.ContainsFunc(p.JobsOf(run.ID), func(j *batchv1.Job) bool {
 		return trouble.CanTake(j, p.PodsOf(run.ID))
 	})
 }

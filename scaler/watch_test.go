@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -173,7 +175,7 @@ func TestLacksJob(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	eventually(t, "Jobs are listed", func() bool { return len(w.unsynced([]string{"flows"})) == 0 })
 	eventually(t, "the namespace and pods are known", func() bool {
-		return w.placeOf(claimed("r", "j", "v1").Claim) != nil && w.namespaces["flows"].Knows(informer.Pods)
+		return w.namespaces["flows"].Knows(informer.Namespace) && w.namespaces["flows"].Knows(informer.Pods)
 	})
 
 	elsewhere := claimed("r3", "job-3", "v1")
@@ -203,6 +205,55 @@ func TestLacksJob(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever listens is told of what may change the answers at once, and not of each
+// change of a Job that runs.
+func TestListenersAreToldOfWhatMatters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kube := fakeKube()
+		w := newWatch(clients(kube), []string{"flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
+		told := make(chan struct{}, 1)
+		w.listen(told)
+		ctx, cancel := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		watching.Go(func() { w.run(ctx) })
+		pass(time.Second)
+		running := func(s *corev1.PodStatus) { s.Phase = corev1.PodRunning }
+		started, noted := kubeJob("job-1", "r1", "v1"), kubeJob("job-1", "r1", "v1")
+		started.Status.StartTime = new(metav1.Now())
+		noted.Annotations = map[string]string{trouble.Annotation: trouble.Note{Done: true}.String()}
+		for _, step := range []struct {
+			name string
+			do   func()
+			want bool
+		}{
+			{"a Job comes", func() { put(t, kube, kubeJob("job-1", "r1", "v1")) }, true},
+			{"its pod runs", func() { put(t, kube, kubePod("job-1", "r1", running)) }, false},
+			{"its pod changes", func() { put(t, kube, kubePod("job-1", "r1", running)) }, false},
+			{"it changes", func() { put(t, kube, started) }, false},
+			{"its pod fails", func() { put(t, kube, kubePod("job-1", "r1", hasFailed)) }, true},
+			{"it changes again", func() { put(t, kube, started) }, false},
+			{"a launcher has seen to it", func() { put(t, kube, noted) }, true},
+			{"it goes", func() {
+				if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+					t.Fatal(err)
+				}
+			}, true},
+		} {
+			step.do()
+			pass(time.Second)
+			if got := len(told) > 0; got != step.want {
+				t.Errorf("%s: told %v, want %v", step.name, got, step.want)
+			}
+			select {
+			case <-told:
+			default:
+			}
+		}
+		cancel()
+		watching.Wait()
+	})
 }
 
 // TestJobsAreSelected: a namespace may be full of Jobs that are none of our

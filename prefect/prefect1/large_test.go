@@ -225,6 +225,9 @@ func wide(kib int, rows map[string]string) answer {
 				}
 				all = append(all, fmt.Sprintf(`{"id":%q,"labels":[%s],"state":"Running"}`, id, l))
 			}
+			if list == "silent" && v.Limit > 0 && rows[list] != "" {
+				all = append(all, fmt.Sprintf(`{"id":%q,"labels":["a"],"state":"Running","states":[{"serialized_state":{"job":"j","namespace":"n","attempt":"v1"}}]}`, rows[list]))
+			}
 			fmt.Fprintf(w, `,%q:[%s]`, list, strings.Join(all, ","))
 		}
 		fmt.Fprint(w, `}}`)
@@ -275,16 +278,16 @@ func TestSupervisionLeavesOutWhatIsTooLarge(t *testing.T) {
 		}
 		return ids
 	}
-	api := newFakeAPI(t, answers{"supervise": wide(1100, map[string]string{"troubled": idOf(3), "ending": idOf(12)})})
+	api := newFakeAPI(t, answers{"supervise": wide(1100, map[string]string{"troubled": idOf(3), "ending": idOf(12), "silent": idOf(20)})})
 	s, err := api.client(t, small).Supervise(t.Context(), ids(0, 9), ids(9, 16))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, r := range append(s.Troubled, s.Ending...) {
+	for _, r := range slices.Concat(s.Troubled, s.Ending, s.Silent) {
 		got = append(got, r.ID)
 	}
-	want := append(append(append(ids(0, 3), ids(4, 9)...), ids(9, 12)...), ids(13, 16)...)
+	want := slices.Concat(ids(0, 3), ids(4, 9), ids(9, 12), ids(13, 16), ids(20, 21))
 	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

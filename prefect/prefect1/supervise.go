@@ -47,14 +47,17 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 			ID: row.Id, Labels: labels, State: prefect.StateType(row.State), StateAt: timeOf(row.State_timestamp), Claim: claim,
 		})
 	}
-	ended := map[string]bool{}
 	for _, row := range rows.Troubled {
 		add(&s.Troubled, row, prefect.Claim{})
-		ended[row.Id] = prefect.StateType(row.State).IsFinished()
 	}
 	for _, row := range rows.Ending {
 		add(&s.Ending, row, prefect.Claim{})
-		ended[row.Id] = ended[row.Id] || prefect.StateType(row.State).IsFinished()
+	}
+	ended := map[string]bool{}
+	for _, row := range slices.Concat(rows.Troubled, rows.Ending) {
+		if prefect.StateType(row.State).IsFinished() {
+			ended[row.Id] = true
+		}
 	}
 	for _, row := range rows.Silent {
 		// The parts may be of different moments: what has ended is not silent.

@@ -1,6 +1,8 @@
 package prefect1_test
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +94,35 @@ func TestSupervise(t *testing.T) {
 	byID := cmpopts.SortSlices(func(a, b prefect.JobRun) bool { return a.ID < b.ID })
 	if d := cmp.Diff(want, got, byID, cmpopts.IgnoreFields(prefect.JobRun{}, "StateAt")); d != "" {
 		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// What is not known of runs is an error, and not that there are none.
+func TestSupervisionThatFails(t *testing.T) {
+	noRows := ok(`{"troubled":[],"ending":[],"silent":[]}`)
+	for name, tc := range map[string]struct {
+		answers answers
+		tenant  string
+		fails   bool
+	}{
+		"not at all":            {answers{"supervise": noRows}, tenantID, false},
+		"the tenant is unknown": {answers{"supervise": noRows}, "", true},
+		"no answer":             {answers{}, tenantID, true},
+		"a part is no answer": {answers{"supervise": func(w http.ResponseWriter, r request) {
+			if strings.Contains(string(r.Variables), idOf(1)) && strings.Contains(string(r.Variables), idOf(2)) {
+				wide(1100, map[string]string{"troubled": idOf(1)})(w, r)
+			} else {
+				http.Error(w, "no", http.StatusNotImplemented)
+			}
+		}}, tenantID, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newFakeAPI(t, tc.answers).client(t, small, func(o *prefect1.Options) { o.TenantID = tc.tenant })
+			_, err := c.Supervise(t.Context(), []string{idOf(1), idOf(2)}, nil)
+			if (err != nil) != tc.fails || err != nil && !strings.HasPrefix(err.Error(), "read the flow runs of Jobs: ") {
+				t.Error(err)
+			}
+		})
 	}
 }
 
