@@ -103,6 +103,7 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 			return o
 		}
 	}
+	e.stage.Store(atClaim)
 	// Of a Running run the look brought only one of the tasks that are due.
 	if e.Run.State.Type == prefect.Running || age(e.confirmed, time.Now()) > fresh {
 		if o, ok := l.readAgain(ctx, e); !ok {
@@ -128,6 +129,8 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	if e.failure == "" && e.Run.State.Type == prefect.Running {
 		l.claimRest(ctx, e)
 	}
+	e.stage.Store(afterClaim)
+	signal(l.freed)
 	if age(e.confirmed, time.Now()) > claimWithin || e.failure == "" && e.job != nil && job.NameVaries(e.Run, e.job.Name) {
 		// Between a claim and an answer that took so long the run may have ended with
 		// another's claim, and claims may name the Job differently: the history tells.

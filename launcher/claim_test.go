@@ -261,6 +261,34 @@ func TestClaimThatIsNotOursAnyMoreIsLeftAlone(t *testing.T) {
 
 // Handing back does harm to a run that has moved on, so it follows a read at once,
 // even if the claim was confirmed just now.
+// A launcher that was stopped after its claim, or whose first try got no answer, does
+// not set Failed over what has happened since.
+func TestRunIsFailedRightAfterItWasRead(t *testing.T) {
+	for name, tc := range map[string]struct {
+		now     *runBuilder
+		stopped time.Duration // between reading and writing
+		want    prefect.StateType
+	}{
+		"as it was":                    {submitted(2, ours("v1")), time.Second, prefect.Failed},
+		"cancelled meanwhile":          {submitted(3, ours("v1")).in(prefect.Cancelled), 0, prefect.Cancelled},
+		"stopped again after the read": {submitted(2, ours("v1")), claimWithin + 1, prefect.Submitted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(tc.now)
+				l, world := alone(m)
+				world.after["read"] = func() { time.Sleep(tc.stopped) }
+				e := inHand(fresh + 1)
+				e.failure = "it is wrong"
+				l.perform(t.Context(), e)
+				if s := m.get("r").State.Type; s != tc.want {
+					t.Errorf("the run is %s, want %s", s, tc.want)
+				}
+			})
+		})
+	}
+}
+
 func TestRunIsHandedBackRightAfterItWasRead(t *testing.T) {
 	for name, tc := range map[string]struct {
 		now  *runBuilder

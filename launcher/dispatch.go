@@ -54,14 +54,14 @@ func (s *loop) beginPending(now time.Time) bool {
 	creates, again := !now.Before(s.claimsFrom), false
 	i := slices.IndexFunc(s.pending, func(a Action) bool {
 		switch {
-		case a.Kind == Resolve:
+		case a.Kind == Resolve, a.Kind == Review:
 			return true
 		case s.repairsAnother(a):
 			return creates && len(s.repairing) < maxRepairs*s.Concurrency
 		case a.Kind == Repair:
 			return creates
 		}
-		claims := creates && waiting < maxWaiting*s.Concurrency && s.pace.allows(s.claiming, now)
+		claims := creates && waiting < maxWaiting*s.Concurrency && s.pace.allows(s.claiming(now), now)
 		stale := claims && s.looksAgain(a, now)
 		again = again || stale
 		return claims && !stale
@@ -90,6 +90,20 @@ func (s *loop) looksAgain(a Action, now time.Time) bool {
 	return age(a.Run.ReadAt, now) > fresh && len(s.pending) > 1 && s.dueTook < dueInTime && !s.polledEnough()
 }
 
+// heldUp is when a try that has not come to its claim is held up by others than
+// Prefect: its template's server, or Kubernetes.
+const heldUp = 500 * time.Millisecond
+
+// claiming is how many tries claim a run or are about to.
+func (s *loop) claiming(now time.Time) (n int) {
+	for _, e := range s.hand {
+		if stage := e.stage.Load(); e.claims && (stage == atClaim || stage == beforeClaim && now.Sub(e.began) < heldUp) {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *loop) repairsAnother(a Action) bool {
 	return a.Kind == Repair && a.Run.Claim != nil && a.Run.Claim.Launcher != s.Name
 }
@@ -110,9 +124,8 @@ func (s *loop) begin(e *errand) {
 	if e.Kind == Heartbeat {
 		s.beating++
 	}
-	if e.claims = e.isDue() && !e.claimed; e.claims {
-		s.claiming++
-	}
+	e.claims = e.isDue() && !e.claimed
+	e.stage.Store(beforeClaim)
 	if s.repairing[e.Run.ID] {
 		s.repairing[e.Run.ID] = false
 	}
@@ -133,9 +146,7 @@ func (s *loop) settle(ctx context.Context, o outcome) {
 		s.beating--
 		s.beatsFrom = o.began.Add(s.pace.stretch(now.Sub(o.began)))
 	}
-	if o.claims {
-		s.claiming--
-	}
+	o.claims = false
 	if !o.sent.IsZero() {
 		s.pace.learn(o.sent, o.heard, o.answered)
 	}

@@ -36,8 +36,10 @@ type errand struct {
 	last bool
 	// began is when this try began.
 	began time.Time
-	// claims: this try is to claim the run. It is the loop's to say.
+	// claims: this try is to claim the run. It is the loop's to say, and the try's how
+	// far it has got with that.
 	claims bool
+	stage  atomic.Int32
 	// sent is when this try sent a claim, heard when it was known what came of it, and
 	// answered whether the answer told.
 	sent, heard time.Time
@@ -45,6 +47,13 @@ type errand struct {
 	// awaited is the claim under way; unlike the rest it is the loop's business too.
 	awaited atomic.Pointer[awaited]
 }
+
+// The stages of a try that claims.
+const (
+	beforeClaim int32 = iota // it renders the Job and asks Kubernetes; Prefect has no part in it
+	atClaim                  // it reads and claims the run
+	afterClaim               // it knows what came of that
+)
 
 // outcome of a try.
 type outcome struct {

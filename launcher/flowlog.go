@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -19,6 +20,7 @@ const (
 	maxLineDelay = 5 * time.Second
 	// linesWaiting may pile up while Prefect is slow; more are dropped.
 	linesWaiting = 4096
+	bytesWaiting = 8 << 20
 	logTimeout   = 15 * time.Second
 )
 
@@ -30,6 +32,7 @@ type flowLog struct {
 	log     *slog.Logger
 	metrics *metrics
 	lines   chan *prefect.LogEntry
+	bytes   atomic.Int64 // of the messages that wait
 }
 
 func newFlowLog(b Backend, agent string, log *slog.Logger, m *metrics) *flowLog {
@@ -41,11 +44,16 @@ func (f *flowLog) add(run string, level prefect.LogLevel, message string) {
 }
 
 func (f *flowLog) addAs(name, run string, level prefect.LogLevel, message string) {
-	select {
-	case f.lines <- &prefect.LogEntry{FlowRunID: run, Name: name, Level: level, Message: message, Time: time.Now()}:
-	default:
-		f.metrics.linesDropped.Inc()
+	size := int64(len(message))
+	if f.bytes.Add(size) <= bytesWaiting {
+		select {
+		case f.lines <- &prefect.LogEntry{FlowRunID: run, Name: name, Level: level, Message: message, Time: time.Now()}:
+			return
+		default:
+		}
 	}
+	f.bytes.Add(-size)
+	f.metrics.linesDropped.Inc()
 }
 
 // write owns the lines until stop is closed; then it writes what is left and
@@ -66,6 +74,7 @@ func (f *flowLog) write(ctx context.Context, stop <-chan struct{}) {
 		timer.Stop()
 	}
 	take := func(line *prefect.LogEntry) {
+		f.bytes.Add(-int64(len(line.Message)))
 		if batch = append(batch, *line); len(batch) == 1 {
 			timer.Reset(delay)
 		}

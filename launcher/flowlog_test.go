@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -38,4 +39,31 @@ func TestLinesWaitForCompanyWhilePrefectIsSlow(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Lines are bounded by what they hold: each may be as long as a Job's YAML.
+func TestLinesThatWaitAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		l, _ := alone(m)
+		long := strings.Repeat("x", 1<<20)
+		for range 12 {
+			l.lines.add("r", "INFO", long)
+		}
+		if n := len(l.lines.lines); n != bytesWaiting>>20 {
+			t.Errorf("%d lines of 1 MiB wait, want %d", n, bytesWaiting>>20)
+		}
+		if n := counter(t, l.metrics.linesDropped); n != 12-bytesWaiting>>20 {
+			t.Errorf("%v lines count as dropped", n)
+		}
+		stop, ended := make(chan struct{}), make(chan struct{})
+		go func() { defer close(ended); l.lines.write(t.Context(), stop) }()
+		time.Sleep(time.Second)
+		l.lines.add("r", "INFO", "another")
+		close(stop)
+		<-ended
+		if lines := m.linesOf("r"); len(lines) != bytesWaiting>>20+1 || l.lines.bytes.Load() != 0 {
+			t.Errorf("%d lines were written, and %d bytes are thought to wait", len(lines), l.lines.bytes.Load())
+		}
+	})
 }

@@ -12,10 +12,13 @@ import (
 
 // fail tells the author what is wrong and sets the run Failed.
 func (l *Launcher) fail(ctx context.Context, e *errand) outcome {
+	if e.claimed && age(e.confirmed, time.Now()) > fresh {
+		e.confirmed = time.Time{}
+	}
 	if o, ok := l.stillOurs(ctx, e); !ok {
 		return o
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := e.setting(ctx)
 	defer cancel()
 	if err := l.backend.Fail(ctx, e.Run, e.failure); err != nil {
 		return l.tryLater(ctx, e, err, prefectAPI, prefect.RetryAfter(err))

@@ -155,8 +155,8 @@ func TestWonClaimThatTookLongIsReadBack(t *testing.T) {
 		}{
 			{run("r"), claimWithin - time.Second, done},
 			{run("r"), claimWithin + time.Second, restored},
-			{wrong, claimWithin - time.Second, failed},
-			{wrong, claimWithin + time.Second, restored},
+			{wrong, fresh, failed},
+			{wrong, fresh + time.Millisecond, restored}, // a state is set right after a read
 		} {
 			took, want := tc.took, tc.want
 			m := newMemory(tc.run)

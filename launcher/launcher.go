@@ -70,6 +70,8 @@ type Launcher struct {
 	metrics  *metrics
 	lines    *flowLog
 	poke     chan struct{}
+	// freed says that a try is done with its claim, and not with all it does.
+	freed chan struct{}
 	// announced is closed once the agent is registered, or could not be.
 	announced chan struct{}
 	// stopping is set once nothing more may be claimed.
@@ -107,15 +109,18 @@ func newLauncher(o Options, backend Backend, renderer Renderer, j jobs) *Launche
 		Options: o, backend: backend, renderer: renderer, jobs: j, trial: newTrial(renderer, j),
 		log: o.Logger, metrics: m,
 		lines: newFlowLog(backend, o.AgentName, o.Logger, m),
-		poke:  make(chan struct{}, 1), announced: make(chan struct{}),
+		poke:  make(chan struct{}, 1), freed: make(chan struct{}, 1), announced: make(chan struct{}),
 	}
 }
 
 // Poke makes the launcher look at once, but no more than once a second.
-func (l *Launcher) Poke() {
+func (l *Launcher) Poke() { signal(l.poke) }
+
+// signal does not wait for whoever is signalled, or has been already.
+func signal(c chan<- struct{}) {
 	select {
-	case l.poke <- struct{}{}:
-	default: // a look is asked for already
+	case c <- struct{}{}:
+	default:
 	}
 }
 

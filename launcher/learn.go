@@ -83,9 +83,15 @@ func (s *loop) learn(ctx context.Context, k look) error {
 		s.next[k.question] = now.Add(max(superviseInterval, claimedShare*k.took))
 	case whatIsDue:
 		s.dueTook = k.took
+		if k.err == nil {
+			s.pace.glance(k.took)
+		}
 		if next := k.read.Add(s.pace.stretch(k.took)); next.After(s.next[k.question]) {
 			s.next[k.question] = next
 		}
+	}
+	if s.poked.After(k.read) && s.poked.Before(s.next[k.question]) {
+		s.next[k.question] = s.poked // whoever poked knows more than was told
 	}
 	if s.draining {
 		return nil

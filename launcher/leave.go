@@ -75,6 +75,10 @@ func (s *loop) nextEvent(now time.Time) time.Time {
 	at(s.busyAt.Add(s.IdleTimeout), !slices.Contains(s.asking[:], true) && s.working == 0 && !s.isBusy())
 	at(s.claimsFrom, len(s.pending) > 0 && now.Before(s.claimsFrom))
 	at(s.beatsFrom, len(s.beats) > 0 && now.Before(s.beatsFrom))
+	for _, e := range s.hand {
+		freed := e.began.Add(heldUp)
+		at(freed, len(s.pending) > 0 && e.claims && e.stage.Load() == beforeClaim && now.Before(freed))
+	}
 	at(s.pace.from, len(s.pending) > 0 && now.Before(s.pace.from))
 	if t, ok := s.ahead.next(); ok {
 		at(t, true)

@@ -54,7 +54,6 @@ type loop struct {
 	repairing map[string]bool
 	working   int // errands that occupy a worker
 	beating   int // heartbeats among them
-	claiming  int // and those whose claim is to come or under way
 	pace      pace
 
 	due         []prefect.FlowRun
@@ -124,6 +123,7 @@ func (s *loop) run(ctx context.Context) (reason string, err error) {
 			}
 		case <-s.poke:
 			s.heed(time.Now())
+		case <-s.freed: // for another claim
 		case <-timer.C:
 		}
 	}

@@ -920,6 +920,23 @@ func TestPokeLooksAtOnce(t *testing.T) {
 
 // Anybody may poke, as often as he likes: Prefect is asked once a second, and the
 // last poke is heard as the first one is.
+// Whoever pokes knows of what the look under way was too early for.
+func TestPokeDuringALookIsHeard(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory()
+		m.slow(2 * time.Second)
+		b := start(t, m, func(o *Options, _ *fake.Clientset) { o.PollInterval = 20 * time.Second })
+		time.Sleep(time.Second) // into the first looks
+		b.Poke()
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if due, claimed := m.count("due"), m.count("claimed"); due != 2 || claimed != 2 {
+			t.Errorf("%d looks at what is due and %d at the claims, want a second one each", due, claimed)
+		}
+		b.stop()
+	})
+}
+
 func TestPokesAreHeardOnceASecond(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory()

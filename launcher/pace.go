@@ -53,7 +53,7 @@ func (p *pace) learn(sent, now time.Time, answered bool) {
 		p.least = took
 	}
 	switch {
-	case took > max(easy, min(2*p.least, hard)):
+	case p.isLong(took):
 		// What was sent before the last slowing down says nothing of what came of it.
 		if sent.After(p.slowed) {
 			floor := leastPace
@@ -75,6 +75,17 @@ func (p *pace) learn(sent, now time.Time, answered bool) {
 		p.from = now.Add(time.Duration(float64(took) * (1/p.limit - 1)))
 	}
 }
+
+// glance takes in a look that took so long. At a pace below one there are few claims,
+// or none, to tell that the server is well again.
+func (p *pace) glance(took time.Duration) {
+	if p.limit < 1 && !p.isLong(took) {
+		p.limit = min(p.limit+0.1, 1)
+	}
+}
+
+// isLong: an answer that took so long is a sign of a server asked for too much.
+func (p *pace) isLong(took time.Duration) bool { return took > max(easy, min(2*p.least, hard)) }
 
 // stretch is how long after a question that took so long the next of its kind may be
 // asked. Every launcher asks what is due and sends heartbeats, however few claims it

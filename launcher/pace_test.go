@@ -1,13 +1,18 @@
 package launcher
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 // The number of claims under way after one answer after another, of requests sent
@@ -143,8 +148,116 @@ func TestLoopTurnsWhenAPauseEnds(t *testing.T) {
 	if next := s.nextEvent(now).Sub(now); next != time.Second {
 		t.Errorf("the loop turns after %s, want 1s", next)
 	}
+	e := &errand{claims: true, began: now.Add(-heldUp + time.Millisecond)}
+	s.hand["r"] = e
+	if next := s.nextEvent(now).Sub(now); next != time.Millisecond {
+		t.Errorf("the loop turns after %s, want when a try counts as held up", next)
+	}
+	e.stage.Store(atClaim)
 	s.pending, s.pace.from, s.beats, s.beatsFrom = nil, time.Time{}, []Action{{}}, now.Add(2*time.Second)
 	if next := s.nextEvent(now).Sub(now); next != 2*time.Second {
 		t.Errorf("the loop turns after %s, want 2s", next)
+	}
+}
+
+// stuck renders as a template does whose server takes connections and does not answer.
+type stuck struct{ template }
+
+func (h stuck) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
+	if string(r.RunConfig) != "hangs" {
+		return h.template.Render(ctx, r)
+	}
+	select {
+	case <-time.After(10 * time.Second):
+	case <-ctx.Done():
+	}
+	return nil, errors.New("no answer")
+}
+
+// Whatever a try waits for before its claim, or after it, is not Prefect.
+func TestOnlyClaimsCountAsClaims(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		claims bool
+		stage  int32
+		began  time.Duration
+		want   int
+	}{
+		"it is about to claim":        {true, beforeClaim, heldUp - 1, 1},
+		"its template's server hangs": {true, beforeClaim, heldUp, 0},
+		"the server is slow":          {true, atClaim, time.Minute, 1},
+		"Kubernetes is":               {true, afterClaim, 0, 0},
+		"it claims nothing":           {false, beforeClaim, 0, 0},
+	} {
+		e := &errand{claims: tc.claims, began: now.Add(-tc.began)}
+		e.stage.Store(tc.stage)
+		l, _ := alone(newMemory())
+		s := newLoop(t.Context(), l, nil)
+		s.hand["r"] = e
+		if got := s.claiming(now); got != tc.want {
+			t.Errorf("%s: %d claims, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// The loop is told when a try is past its claim: what follows may take long.
+func TestATryTellsThatItIsPastItsClaim(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l, world := alone(newMemory(run("r").due(time.Now())))
+		world.before["create"] = func() {
+			if len(l.freed) != 1 {
+				t.Error("a Job is created and nobody is told that the claim is over")
+			}
+		}
+		e := &errand{Action: Action{Kind: Launch, Run: world.memory.get("r")}}
+		if o := l.perform(t.Context(), e); o.result != done || e.stage.Load() != afterClaim {
+			t.Errorf("%s (%v), at stage %d", o.result, o.err, e.stage.Load())
+		}
+	})
+}
+
+func TestTemplatesThatHangHoldUpNoOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("good").due(time.Now().Add(-time.Minute)))
+		for i := range 8 {
+			r := run(fmt.Sprint("hangs-", i)).due(time.Now().Add(-time.Hour))
+			r.RunConfig = []byte("hangs")
+			m.set(r)
+		}
+		l, err := New(options("me"), m, stuck{}, kubernetes(fake.NewClientset(), "flows"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.Run(ctx) }()
+		time.Sleep(9 * heldUp)
+		synctest.Wait()
+		if m.get("good").State.Type != prefect.Submitted {
+			t.Errorf("a run is not claimed %s after the beginning", 9*heldUp)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// With few runs due there are few claims to tell that the server is well again.
+func TestPaceRecoversWithoutClaims(t *testing.T) {
+	p := pace{most: 16, limit: leastPace, least: 20 * time.Millisecond}
+	p.glance(easy + 1)
+	if p.limit != leastPace {
+		t.Errorf("a slow look makes it %v", p.limit)
+	}
+	for range 20 {
+		p.glance(easy)
+	}
+	if p.limit != 1 {
+		t.Errorf("%v after 20 quick looks, want 1", p.limit)
+	}
+	p.limit = 1.5
+	if p.glance(easy); p.limit != 1.5 {
+		t.Errorf("a look makes it %v, which claims would have to", p.limit)
 	}
 }

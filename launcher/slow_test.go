@@ -92,22 +92,25 @@ func TestLaunchersShareASlowServer(t *testing.T) {
 		each      time.Duration
 		runs      int
 		most      float64 // requests a run
+		longer    float64 // than one launcher takes, at most
 	}{
-		{1, 20 * time.Millisecond, 100, 1.4},
-		{2, 20 * time.Millisecond, 100, 2},
-		{1, 200 * time.Millisecond, 300, 2.1},
-		{2, 200 * time.Millisecond, 300, 3.3},
-		{10, 200 * time.Millisecond, 100, 7}, // many times more than it can bear
+		{2, 20 * time.Millisecond, 100, 2, 2},
+		{2, 200 * time.Millisecond, 300, 3.3, 2},
+		{10, 200 * time.Millisecond, 100, 7, 4}, // many times more than it can bear
 	} {
 		t.Run(fmt.Sprintf("%d launchers, %s a request", tc.launchers, tc.each), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				one := launchFromASlowServer(t, 1, tc.runs, tc.each)
 				got := launchFromASlowServer(t, tc.launchers, tc.runs, tc.each)
-				t.Logf("%s, %.2f requests a run", got.time, got.requests)
-				if got.cut > 0 {
-					t.Errorf("%v claims were cut", got.cut)
+				t.Logf("%s, %.2f requests a run; one launcher %s, %.2f", got.time, got.requests, one.time, one.requests)
+				if cut := one.cut + got.cut; cut > 0 {
+					t.Errorf("%v claims were cut", cut)
 				}
-				if got.requests > tc.most {
-					t.Errorf("%.2f requests a run, want at most %v", got.requests, tc.most)
+				if one.requests > tc.most || got.requests > tc.most {
+					t.Errorf("%.2f requests a run, one launcher %.2f, want at most %v", got.requests, one.requests, tc.most)
+				}
+				if longer := got.time.Seconds() / one.time.Seconds(); longer > tc.longer {
+					t.Errorf("it takes %.1f times as long as one launcher, want at most %v", longer, tc.longer)
 				}
 			})
 		})
