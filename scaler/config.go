@@ -18,9 +18,9 @@ import (
 	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
-// Source is what the scaler asks of a Prefect API: one consistent look, in one
-// request, at the runs due before until and at the claims of ours that no pod
-// has started.
+// Source is what the scaler asks of a Prefect API: one look, in one request whose
+// parts may be of different moments, at the runs due before until and at the claims
+// of ours that no pod has started.
 type Source interface {
 	Observe(ctx context.Context, until time.Time) (prefect.Observation, error)
 	// Supervise asks what the runs of Jobs in trouble are at, which of the runs of
