@@ -64,7 +64,7 @@ func (l *Launcher) review(ctx context.Context, e *errand) outcome {
 	switch {
 	case err != nil:
 		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(reviewAgain)}
-	case found.Alive, slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.CanTake }):
+	case found.goesOn():
 		return outcome{errand: e, result: later, hold: time.Now().Add(reviewAgain)}
 	}
 	o := l.undoIfLate(ctx, e)
@@ -89,11 +89,47 @@ func (l *Launcher) undoIfLate(ctx context.Context, e *errand) outcome {
 
 // restore undoes a claim that came late, right after it was read.
 func (l *Launcher) restore(ctx context.Context, e *errand, h prefect.History) outcome {
+	to, since := h.Reached, "the run had got to "+string(h.Reached.Type)+" with another"
+	if to.Type.IsScheduled() {
+		if o, ok := l.mayRestart(ctx, e, h.Run); !ok {
+			return o
+		}
+		since = "the run had been " + string(to.Type) + " again"
+		// By then whoever read the same has put it back as well, or never will: a second
+		// time, that would overwrite the claim of who launches it.
+		if soon := e.confirmed.Add(handBackDelay); soon.After(to.StartTime) && !waitsForAPerson(to) {
+			to.StartTime = soon
+		}
+	}
 	call, cancel := e.setting(ctx)
 	defer cancel()
-	if err := l.backend.Restore(call, h.Run, h.Reached); err != nil {
+	if err := l.backend.Restore(call, h.Run, to); err != nil {
 		return outcome{errand: e, result: broken, err: err, blame: prefectAPI, hold: time.Now().Add(notNow)}
 	}
-	l.lines.add(e.Run.ID, prefect.Warning, "Prefect applied a claim of launcher "+h.Run.Claim.Launcher+" only after the run had got to "+string(h.Reached.Type)+" with another; that state was put back")
+	l.lines.add(e.Run.ID, prefect.Warning, "Prefect applied a claim of launcher "+h.Run.Claim.Launcher+" only after "+since+"; that state was put back")
 	return outcome{errand: e, result: restored}
+}
+
+func waitsForAPerson(s prefect.State) bool { return s.Type == prefect.Paused && s.StartTime.IsZero() }
+
+// mayRestart: nobody creates a Job by a claim from before the read any more, and
+// there is none that may take the run. Else the claim, though it came late, is as
+// good as a new one.
+func (l *Launcher) mayRestart(ctx context.Context, e *errand, run prefect.FlowRun) (outcome, bool) {
+	now := time.Now()
+	if wait := run.StateAt.Add(rivalsSettle).Sub(now); wait > 0 {
+		return outcome{errand: e, result: later, hold: now.Add(min(wait, rivalsSettle))}, false
+	}
+	var found Presence
+	err := l.bounded(ctx, func(ctx context.Context) (err error) {
+		found, err = l.jobs.list(ctx, e.Run.ID)
+		return err
+	})
+	switch {
+	case err != nil:
+		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(notNow)}, false
+	case found.goesOn():
+		return outcome{errand: e, result: later, hold: time.Now().Add(reviewAgain)}, false
+	}
+	return outcome{}, true
 }

@@ -7,6 +7,8 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
@@ -26,9 +28,12 @@ func latelyClaimed(reached ...prefect.StateType) *memory {
 		r.State.Message = "as it was"
 		m.set(r)
 	}
-	m.set(submitted(version+1, ours("v1")))
+	m.set(submitted(version+1, ours("v1")).since(time.Now().Add(-rivalsSettle)))
 	return m
 }
+
+// since says when the run's state was written.
+func (b *runBuilder) since(at time.Time) *runBuilder { b.StateAt = at; return b }
 
 // Whoever meets a claim that came late puts back what it overwrote, and makes
 // nothing of the claim: no Job, no failure.
@@ -46,7 +51,8 @@ func TestClaimThatCameLateIsUndone(t *testing.T) {
 		{"it had failed", []prefect.StateType{prefect.Failed}, true},
 		{"it was cancelled", []prefect.StateType{prefect.Cancelled}, true},
 		{"its pod had begun and is gone", []prefect.StateType{prefect.Running}, true},
-		{"it was scheduled again", []prefect.StateType{prefect.Running, prefect.Success, prefect.Scheduled}, false},
+		{"it was started again", []prefect.StateType{prefect.Running, prefect.Failed, prefect.Scheduled}, true},
+		{"it was paused since", []prefect.StateType{prefect.Paused}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -113,6 +119,90 @@ func TestReviewLeavesAloneWhatGoesOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// unlisted Jobs cannot be listed.
+type unlisted struct{ *meanwhile }
+
+func (unlisted) list(context.Context, string) (Presence, error) { return Presence{}, errLost }
+
+// A restart that a late claim overwrote is put back once nobody makes anything of the
+// claim any more and nothing of it goes on; and not due before all have put it back
+// who read the same.
+func TestRestartIsPutBackOnceNothingComesOfTheLateClaim(t *testing.T) {
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	for _, tc := range []struct {
+		name   string
+		change func(*prefect.State, *meanwhile)
+		since  time.Duration
+		want   string
+		wait   time.Duration // until the run is due, or is looked at again
+	}{
+		{"long due", func(s *prefect.State, _ *meanwhile) { s.StartTime = ago(time.Hour) }, rivalsSettle, restored, handBackDelay},
+		{"due whenever", func(s *prefect.State, _ *meanwhile) { s.StartTime = time.Time{} }, rivalsSettle, restored, handBackDelay},
+		{"due later", func(*prefect.State, *meanwhile) {}, rivalsSettle, restored, time.Hour},
+		{"others may be at it", func(*prefect.State, *meanwhile) {}, 10 * time.Second, later, rivalsSettle - 10*time.Second},
+		{"its Job may take the run", func(_ *prefect.State, w *meanwhile) { _ = w.store.create(jobOfRun("r")) }, rivalsSettle, later, reviewAgain},
+		{
+			"a pod of it lives",
+			func(_ *prefect.State, w *meanwhile) {
+				w.store.pods = []*corev1.Pod{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})}
+			},
+			rivalsSettle, later, reviewAgain,
+		},
+		{"Jobs cannot be listed", func(*prefect.State, *meanwhile) {}, rivalsSettle, broken, notNow},
+		{"it waits for a person", func(s *prefect.State, _ *meanwhile) { s.Type, s.StartTime = prefect.Paused, time.Time{} }, rivalsSettle, restored, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(run("r"))
+				l, world := alone(m)
+				again := run("r").in(prefect.Scheduled)
+				tc.change(&again.State, world)
+				if tc.want == broken {
+					l.jobs = unlisted{world}
+				}
+				m.set(again)
+				m.set(submitted(4, ours("v1")).since(ago(tc.since)))
+				o := l.perform(t.Context(), inHand(confirmedFor+time.Second))
+				at := o.hold
+				if now := m.get("r").State; tc.want == restored {
+					at = now.StartTime
+					if now.Type != again.State.Type {
+						t.Errorf("the run is %s", now.Type)
+					}
+				}
+				var want time.Time
+				if tc.wait > 0 {
+					want = time.Now().Add(tc.wait)
+				}
+				if o.result != tc.want || !at.Equal(want) || len(m.writes) > 0 != (tc.want == restored) || len(world.store.created) > 0 != (tc.name == "its Job may take the run") {
+					t.Errorf("%s (%v), at %s, want %s at %s; wrote %q", o.result, o.err, at, tc.want, want, m.writes)
+				}
+			})
+		})
+	}
+}
+
+// The whole way: a late claim of the attempt before, whose Job has ended, is undone
+// and the restart launched, as an attempt of its own.
+func TestRestartOutlivesALateClaim(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := latelyClaimed(prefect.Running, prefect.Failed)
+		client := fake.NewClientset()
+		add(t, client, jobOfRun("r", completed))
+		again := run("r").version(5).due(time.Now())
+		m.set(again)
+		late := ours("v1")
+		late.Launcher, late.NamespaceUID = "other", ""
+		m.set(submitted(6, late).version(6).since(time.Now()))
+		b := startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.IdleTimeout = reviewFor })
+		time.Sleep(reviewFor)
+		b.stop()
+		if now := m.get("r"); now.Claim == nil || now.Claim.Attempt != "v7" || jobsByRun(t, client)["r"] != 2 {
+			t.Errorf("%+v after %q, Jobs %v", now.Claim, m.writes, jobsByRun(t, client))
+		}
+	})
 }
 
 // A watch that has not told of the Job makes a repair of it, which finds it.
@@ -304,20 +394,32 @@ func TestJobIsNamedAsTheLastClaimWas(t *testing.T) {
 	}
 }
 
-// A pod that failed after its run's end fails no run that a late claim brought back.
+// A pod that failed after its run's end, or before its restart, fails no run that a
+// late claim brought back. While a pod may yet take it, the claim counts.
 func TestRunThatALateClaimBroughtBackIsNotFailed(t *testing.T) {
-	for _, reached := range []prefect.StateType{prefect.Success, prefect.Running} {
-		t.Run(string(reached), func(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		reached prefect.StateType
+		job     []func(*batchv1.Job)
+		pod     func() corev1.PodStatus
+		want    string
+		end     prefect.StateType
+	}{
+		{"ended", prefect.Success, nil, oomKilled, restored, prefect.Success},
+		{"running", prefect.Running, nil, oomKilled, failed, prefect.Failed},
+		{"started again", prefect.Scheduled, []func(*batchv1.Job){givenUp}, oomKilled, restored, prefect.Scheduled},
+		{"started again, its Job about to end", prefect.Scheduled, nil, oomKilled, later, prefect.Submitted},
+		{"started again, its Job waits", prefect.Scheduled, nil, cannotPull, failed, prefect.Failed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				m := latelyClaimed(reached)
+				m := latelyClaimed(tc.reached)
 				l, world := alone(m)
-				world.store.jobs["job-r"], world.store.pods = jobOfRun("r"), []*corev1.Pod{podOf("r", oomKilled())}
+				pod := podOf("r", tc.pod())
+				pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+				world.store.jobs["job-r"], world.store.pods = jobOfRun("r", tc.job...), []*corev1.Pod{pod}
 				o := l.perform(t.Context(), &errand{Action: Action{Kind: Resolve, Run: run("r").FlowRun, Job: "job-r"}})
-				want, end := restored, reached
-				if !reached.IsFinished() {
-					want, end = failed, prefect.Failed
-				}
-				if now := m.get("r").State.Type; o.result != want || now != end {
+				if now := m.get("r").State.Type; o.result != tc.want || now != tc.end {
 					t.Errorf("%s (%v), the run is %s after %q", o.result, o.err, now, m.writes)
 				}
 			})

@@ -38,7 +38,8 @@ type Backend interface {
 	// HandBack puts a claimed run back in the queue, due at the given time, and keeps
 	// how often it was returned.
 	HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error
-	// Restore sets a state that the run was in before, as it was.
+	// Restore sets a state that the run was in before, as it was; one that is scheduled
+	// is due at its StartTime.
 	Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error
 	// Log adds lines to flow runs' logs; lines of unknown runs are dropped.
 	Log(ctx context.Context, entries []prefect.LogEntry) error

@@ -29,7 +29,7 @@ const (
 	// Resolve: see to a Job in trouble, or to a run whose Job is gone.
 	Resolve
 	// Review: of a claim whose Job has ended, ask whether it came late and brought
-	// back a run that had ended; and if so, undo that.
+	// back a run that had ended, or overwrote its restart; and if so, undo that.
 	Review
 	// Heartbeat: tell Prefect that a claimed run's Job waits for its pod.
 	Heartbeat
@@ -84,6 +84,11 @@ type Presence struct {
 	Jobs []Job
 	// Alive: one of its pods executes it, or may yet, whatever became of the Job.
 	Alive bool
+}
+
+// goesOn: something of it executes the run, or may yet take it.
+func (p Presence) goesOn() bool {
+	return p.Alive || slices.ContainsFunc(p.Jobs, func(j Job) bool { return j.CanTake })
 }
 
 // World is all that a plan depends on.

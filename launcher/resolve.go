@@ -196,7 +196,9 @@ func (l *Launcher) treat(ctx context.Context, e *errand, p *patient) outcome {
 	}
 	// A story that could not be told is no reason not to fail the run: the state's
 	// message has the gist of it.
-	if o, ok := l.stillUnfinished(ctx, e); !ok {
+	// After a pod that failed the Job ends, or another pod comes.
+	able := p.finding.Kind != trouble.Failed && trouble.CanTake(p.job, p.pods)
+	if o, ok := l.stillUnfinished(ctx, e, able); !ok {
 		return o
 	}
 	if err := l.failNow(ctx, e, p.finding.Message); err != nil {
@@ -234,8 +236,9 @@ func (l *Launcher) cancelNow(ctx context.Context, e *errand, p *patient) outcome
 
 // stillUnfinished reads the run right before it is failed: collecting the story
 // took its time, and a run that has finished meanwhile must stay as it is. The
-// lease makes another look come by itself.
-func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, bool) {
+// lease makes another look come by itself. able: the Job may yet take the run, and so
+// stands for it though its claim came over a restart.
+func (l *Launcher) stillUnfinished(ctx context.Context, e *errand, able bool) (outcome, bool) {
 	isClaim := e.Run.State.Type == prefect.Submitted && e.Run.Claim != nil // and may have come late
 	if !isClaim && age(e.confirmed, time.Now()) <= fresh {
 		return outcome{}, true
@@ -249,7 +252,7 @@ func (l *Launcher) stillUnfinished(ctx context.Context, e *errand) (outcome, boo
 	switch {
 	case !ok:
 		return o, false
-	case l.isClaim(run, e.claim.Attempt) && h.IsLate() && h.Reached.Type.IsFinished():
+	case l.isClaim(run, e.claim.Attempt) && h.IsLate() && (h.Reached.Type.IsFinished() || h.Reached.Type.IsScheduled() && !able):
 		o = l.restore(ctx, e, h)
 		o.hold = time.Now().Add(lookAgain)
 		return o, false
@@ -346,7 +349,7 @@ func (l *Launcher) tellJobGone(ctx context.Context, e *errand) outcome {
 		return outcome{errand: e, result: overtaken, hold: hold}
 	}
 	// The lists may have taken all the time there is between reading and failing.
-	if o, ok := l.stillUnfinished(ctx, e); !ok {
+	if o, ok := l.stillUnfinished(ctx, e, false); !ok {
 		o.hold = hold
 		return o
 	}

@@ -51,7 +51,7 @@ func (l *Launcher) returnUnbegun(ctx context.Context, e *errand, p *patient) out
 		}
 	}
 	e.confirmed = time.Time{}
-	if o, ok := l.stillUnfinished(ctx, e); !ok {
+	if o, ok := l.stillUnfinished(ctx, e, trouble.CanTake(p.job, p.pods)); !ok {
 		return o
 	}
 	run := e.Run

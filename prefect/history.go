@@ -14,7 +14,9 @@ type History struct {
 }
 
 // IsLate reports whether the claim the run shows was applied after the run had
-// begun, or ended, with another claim of the attempt. A slow server does so.
+// begun, or ended, with another claim of the attempt, or had been scheduled anew
+// since, which makes another attempt. A slow server does so.
 func (h History) IsLate() bool {
-	return h.Run.State.Type == Submitted && (h.Reached.Type.IsRunning() || h.Reached.Type.IsFinished())
+	reached := h.Reached.Type
+	return h.Run.State.Type == Submitted && (reached.IsRunning() || reached.IsFinished() || reached.IsScheduled())
 }

@@ -25,7 +25,10 @@ func TestHistoryIsLate(t *testing.T) {
 		{prefect.Submitted, prefect.Cancelled, true},
 		{prefect.Submitted, prefect.Running, true},
 		{prefect.Submitted, prefect.Cancelling, true},
-		{prefect.Submitted, prefect.Scheduled, false}, // due again, and claimed by nobody else
+		{prefect.Submitted, prefect.Scheduled, true}, // started again, which is another attempt
+		{prefect.Submitted, prefect.Paused, true},
+		{prefect.Submitted, prefect.Pending, false},
+		{prefect.Scheduled, prefect.Scheduled, false},
 		{prefect.Success, prefect.Success, false},
 		{prefect.Running, prefect.Running, false},
 	} {

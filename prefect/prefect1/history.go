@@ -2,6 +2,7 @@ package prefect1
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -69,14 +70,31 @@ func (c *Client) history(ctx context.Context, id string, attempt prefect.Attempt
 	return h, nil
 }
 
-// Restore gives a run a state back that it was in before, as it was.
+// Restore gives a run a state back that it was in before, as it was but for when a
+// scheduled one is due.
 func (c *Client) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error {
-	err := errors.New("the state is not known")
-	if len(to.Opaque) > 0 {
-		err = c.setFlowRunState(ctx, run.ID, &run.Version, to.Opaque)
+	state, err := restorable(to)
+	if err == nil {
+		err = c.setFlowRunState(ctx, run.ID, &run.Version, state)
 	}
 	if err != nil {
 		return fmt.Errorf("restore the state %s of flow run %s: %w", to.Type, run.ID, err)
 	}
 	return nil
+}
+
+func restorable(s prefect.State) (json.RawMessage, error) {
+	m := object(s.Opaque)
+	switch {
+	case m == nil:
+		return nil, errors.New("the state is not known")
+	case !s.Type.IsScheduled() || s.StartTime.IsZero():
+		return s.Opaque, nil
+	}
+	at, err := encode(formatTime(s.StartTime))
+	if err != nil {
+		return nil, err
+	}
+	m["start_time"] = at
+	return encode(m)
 }

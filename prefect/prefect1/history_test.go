@@ -3,6 +3,7 @@ package prefect1_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -85,8 +86,19 @@ func TestClaimThatCameLateIsUndone(t *testing.T) {
 	set(t, api, id, "Scheduled")
 	again := look("v1").Run
 	expect("started again", again.Attempt(), false, "")
-	d := claim("d", again)
-	expect("claimed again", again.Attempt(), false, "", d)
+	c1 := claim("c", due) // of the first attempt
+	h = expect("claimed late over the restart", "v1", true, prefect.Scheduled, a, b, a, c1)
+	to := h.Reached
+	to.StartTime = to.StartTime.Add(time.Minute)
+	if err := c.Restore(t.Context(), h.Run, to); err != nil {
+		t.Fatal(err)
+	}
+	put := look("v1").Run
+	if !put.State.StartTime.Equal(to.StartTime) || put.State.Type != prefect.Scheduled || put.State.Message != again.State.Message {
+		t.Errorf("the restart is put back as %+v, want it due at %s", put.State, to.StartTime)
+	}
+	d := claim("d", put)
+	expect("claimed again", put.Attempt(), false, "", d)
 
 	for _, unknown := range []string{idOf(1), "not-an-id"} {
 		if _, err := c.History(t.Context(), unknown, "v1"); !errors.Is(err, prefect.ErrNotFound) {
