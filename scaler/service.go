@@ -107,7 +107,7 @@ func (s *service) meet(ctx context.Context, ref *externalscaler.ScaledObjectRef,
 	}
 	so := &scaledObject{namespace: namespace, name: name, metadata: metadata, trigger: t}
 	if _, _, err := s.poller(so); err != nil {
-		return so, nil // GetMetricSpec is answered all the same
+		return so, nil //nolint:nilerr // GetMetricSpec is answered all the same
 	}
 	so, forgotten := s.seen.keep(so, now)
 	if forgotten > 0 {

@@ -225,8 +225,14 @@ func wide(kib int, rows map[string]string) answer {
 				}
 				all = append(all, fmt.Sprintf(`{"id":%q,"labels":[%s],"state":"Running"}`, id, l))
 			}
-			if list == "silent" && v.Limit > 0 && rows[list] != "" {
-				all = append(all, fmt.Sprintf(`{"id":%q,"labels":["a"],"state":"Running","states":[{"serialized_state":{"job":"j","namespace":"n","attempt":"v1"}}]}`, rows[list]))
+			if list == "silent" {
+				l := `"a"`
+				if rows["troubled"] == "" {
+					l = labels
+				}
+				for _, id := range strings.Fields(rows[list])[:min(v.Limit, len(strings.Fields(rows[list])))] {
+					all = append(all, fmt.Sprintf(`{"id":%q,"labels":[%s],"state":"Running","states":[{"serialized_state":{"job":"j","namespace":"n","attempt":"v1"}}]}`, id, l))
+				}
 			}
 			fmt.Fprintf(w, `,%q:[%s]`, list, strings.Join(all, ","))
 		}
@@ -290,6 +296,22 @@ func TestSupervisionLeavesOutWhatIsTooLarge(t *testing.T) {
 	want := slices.Concat(ids(0, 3), ids(4, 9), ids(9, 12), ids(13, 16), ids(20, 21))
 	if diff := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// Of silent runs that are too large together some are told of, and of those that are by
+// themselves none; Jobs are seen to all the same.
+func TestSupervisionTellsOfFewerSilentRuns(t *testing.T) {
+	var silent []string
+	for i := range 100 {
+		silent = append(silent, idOf(i))
+	}
+	for kib, want := range map[int]int{1: 100, 64: 10, 256: 2, 1100: 0} {
+		api := newFakeAPI(t, answers{"supervise": wide(kib, map[string]string{"silent": strings.Join(silent, " ")})})
+		s, err := api.client(t, small).Supervise(t.Context(), []string{idOf(200)}, []string{idOf(201)})
+		if err != nil || len(s.Silent) != want || len(s.Troubled) != 1 || len(s.Ending) != 1 {
+			t.Errorf("rows of %d KiB: %d silent, %d troubled, %d ending, %v; want %d, 1, 1", kib, len(s.Silent), len(s.Troubled), len(s.Ending), err, want)
+		}
 	}
 }
 
