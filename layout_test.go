@@ -17,7 +17,7 @@ func allowed() map[string][]string {
 		"prefect/prefect1":            {"prefect"},
 		"location":                    {},
 		"job":                         {"prefect", "location"},
-		"job/source":                  {"prefect", "location"},
+		"job/source":                  {"job", "prefect", "location"},
 		"trouble":                     {"prefect", "job"},
 		"trouble/informer":            {"job", "trouble"},
 		"launcher":                    {"prefect", "job", "trouble", "trouble/informer"},
