@@ -102,18 +102,18 @@ func isReady(p *corev1.Pod) bool {
 // Pause has KEDA leave the Deployment of a ScaledObject at that many replicas.
 func (e *Env) Pause(scaledObject string, replicas int) {
 	e.t.Helper()
-	e.annotate(scaledObject, fmt.Sprintf(`{"metadata":{"annotations":{"autoscaling.keda.sh/paused-replicas":"%d"}}}`, replicas))
+	e.patch(e.t.Context(), scaledObject, fmt.Sprintf(`{"metadata":{"annotations":{"autoscaling.keda.sh/paused-replicas":"%d"}}}`, replicas))
 }
 
 // Resume ends Pause.
 func (e *Env) Resume(scaledObject string) {
 	e.t.Helper()
-	e.annotate(scaledObject, `{"metadata":{"annotations":{"autoscaling.keda.sh/paused-replicas":null}}}`)
+	e.patch(e.t.Context(), scaledObject, `{"metadata":{"annotations":{"autoscaling.keda.sh/paused-replicas":null}}}`)
 }
 
-func (e *Env) annotate(scaledObject, patch string) {
+func (e *Env) patch(ctx context.Context, scaledObject, patch string) {
 	e.t.Helper()
-	if _, err := e.Dynamic.Resource(scaledObjects()).Namespace(e.Namespace).Patch(e.t.Context(), scaledObject, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := e.Dynamic.Resource(scaledObjects()).Namespace(e.Namespace).Patch(ctx, scaledObject, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		e.t.Fatal(err)
 	}
 }
