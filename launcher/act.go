@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -88,7 +87,7 @@ func (l *Launcher) take(ctx context.Context, e *errand) outcome {
 	if l.stopping.Load() {
 		return outcome{errand: e, result: left}
 	}
-	if known := l.jobs.known(e.Run.ID); e.Kind != Adopt && (known.Alive || slices.ContainsFunc(known.Jobs, func(j Job) bool { return j.CanTake })) {
+	if known := l.jobs.known(e.Run.ID); e.Kind != Adopt && known.goesOn() {
 		// Another launcher was here since the plan was made; the watch is quicker to
 		// tell than the next look, and spares Prefect a claim.
 		return outcome{errand: e, result: overtaken}

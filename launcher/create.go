@@ -159,7 +159,7 @@ func (l *Launcher) refusedJob(ctx context.Context, e *errand, err error) outcome
 		return l.authorsFault(ctx, e, "Kubernetes refused the Job of this run: "+wordsOf(err))
 	case operator:
 		l.trial.heard(err)
-		return l.operatorsFault(ctx, e, fmt.Errorf("%s: %w", advice(err, l.Namespace), err), kubernetesAPI)
+		return l.barred(ctx, e, err)
 	}
 	if e.claimed && e.refused.IsZero() {
 		l.lines.add(e.Run.ID, prefect.Warning, "Kubernetes does not take the Job of this run yet; trying on: "+wordsOf(err))
@@ -188,6 +188,11 @@ func (l *Launcher) authorsFault(ctx context.Context, e *errand, message string) 
 		return l.claimToFail(ctx, e)
 	}
 	return l.fail(ctx, e)
+}
+
+// barred is for a permission, or the namespace, that is missing.
+func (l *Launcher) barred(ctx context.Context, e *errand, err error) outcome {
+	return l.operatorsFault(ctx, e, fmt.Errorf("%s: %w", advice(err, l.Namespace), err), kubernetesAPI)
 }
 
 // operatorsFault leaves a run that can do nothing for it in the queue, or puts it

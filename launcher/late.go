@@ -56,12 +56,7 @@ func areRivals(claims []prefect.Claim) bool {
 // review asks whether a claim whose Job has ended came late.
 func (l *Launcher) review(ctx context.Context, e *errand) outcome {
 	e.claim = *e.Run.Claim
-	var found Presence
-	err := l.bounded(ctx, func(ctx context.Context) (err error) {
-		found, err = l.jobs.list(ctx, e.Run.ID)
-		return err
-	})
-	switch {
+	switch found, err := l.present(ctx, e.Run.ID); {
 	case err != nil:
 		return outcome{errand: e, result: broken, err: err, hold: time.Now().Add(reviewAgain)}
 	case found.goesOn():
@@ -72,6 +67,15 @@ func (l *Launcher) review(ctx context.Context, e *errand) outcome {
 		o.hold = time.Now().Add(reviewAgain)
 	}
 	return o
+}
+
+// present is what Kubernetes says now that there is of a run.
+func (l *Launcher) present(ctx context.Context, run string) (found Presence, err error) {
+	err = l.bounded(ctx, func(ctx context.Context) (err error) {
+		found, err = l.jobs.list(ctx, run)
+		return err
+	})
+	return found, err
 }
 
 // undoIfLate is for a claim whose Job has ended; it is ignored where it did not come
@@ -97,7 +101,7 @@ func (l *Launcher) restore(ctx context.Context, e *errand, h prefect.History) ou
 		since = "the run had been " + string(to.Type) + " again"
 		// By then whoever read the same has put it back as well, or never will: a second
 		// time, that would overwrite the claim of who launches it.
-		if soon := e.confirmed.Add(handBackDelay); soon.After(to.StartTime) && !waitsForAPerson(to) {
+		if soon := e.confirmed.Add(handBackDelay); soon.After(to.StartTime) && !to.WaitsForAPerson() {
 			to.StartTime = soon
 		}
 	}
@@ -110,8 +114,6 @@ func (l *Launcher) restore(ctx context.Context, e *errand, h prefect.History) ou
 	return outcome{errand: e, result: restored}
 }
 
-func waitsForAPerson(s prefect.State) bool { return s.Type == prefect.Paused && s.StartTime.IsZero() }
-
 // mayRestart: nobody creates a Job by a claim from before the read any more, and
 // there is none that may take the run. Else the claim, though it came late, is as
 // good as a new one.
@@ -120,12 +122,7 @@ func (l *Launcher) mayRestart(ctx context.Context, e *errand, run prefect.FlowRu
 	if wait := run.StateAt.Add(rivalsSettle).Sub(now); wait > 0 {
 		return outcome{errand: e, result: later, hold: now.Add(min(wait, rivalsSettle))}, false
 	}
-	var found Presence
-	err := l.bounded(ctx, func(ctx context.Context) (err error) {
-		found, err = l.jobs.list(ctx, e.Run.ID)
-		return err
-	})
-	switch {
+	switch found, err := l.present(ctx, e.Run.ID); {
 	case err != nil:
 		return outcome{errand: e, result: broken, err: err, blame: kubernetesAPI, hold: time.Now().Add(notNow)}, false
 	case found.goesOn():

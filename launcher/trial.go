@@ -111,7 +111,7 @@ func (l *Launcher) tried(ctx context.Context, e *errand, j *batchv1.Job) (outcom
 	case err == nil && refused == nil:
 		return outcome{}, true
 	case err != nil && addresseeOf(err) == operator:
-		return l.operatorsFault(ctx, e, fmt.Errorf("%s: %w", advice(err, l.Namespace), err), kubernetesAPI), false
+		return l.barred(ctx, e, err), false
 	}
 	refused, err := l.trial.ask(ctx, j)
 	switch {

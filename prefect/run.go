@@ -82,10 +82,10 @@ func (r FlowRun) Due() time.Time {
 
 // Claimable reports whether a launcher may claim the run at now: it is in the
 // Scheduled family and due, or it is Running and waits for a task retry that is
-// due. A Paused run without a start time waits for a person.
+// due.
 func (r FlowRun) Claimable(now time.Time) bool {
 	switch {
-	case r.State.Type == Paused && r.State.StartTime.IsZero():
+	case r.State.WaitsForAPerson():
 		return false
 	case r.State.Type.IsScheduled():
 		return !r.Due().After(now)

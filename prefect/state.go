@@ -61,3 +61,7 @@ type State struct {
 	// nobody but the backend that produced it may look inside.
 	Opaque json.RawMessage
 }
+
+// WaitsForAPerson reports whether only a person ends the state: Paused without a
+// start time.
+func (s State) WaitsForAPerson() bool { return s.Type == Paused && s.StartTime.IsZero() }
