@@ -1,5 +1,5 @@
-# Holds one static binary that was built before (hack/build.sh); the build context
-# is the folder it is in. Nothing is fetched, so it builds where no registry is.
+# An image with one static binary, built before by hack/build.sh; its folder is the build
+# context. Docker fetches nothing, so this works without a registry.
 #   GOOS=linux hack/build.sh bin/linux
 #   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect-keda:dev bin/linux
 #   docker build -f Dockerfile -t ghcr.io/prefect-keda/prefect1-api:dev --build-arg BINARY=prefect1-api bin/linux

@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` shows it working, `make test` runs every test.
-# Both say what they do, reuse what is there and provide what is missing.
+# Both say what they do, reuse what exists and make what is missing.
 
 SHELL        := /bin/bash
 .SHELLFLAGS  := -eu -o pipefail -c
@@ -22,22 +22,30 @@ help: ## List the targets
 .PHONY: unit
 unit: ## Unit, protocol and race tests (seconds on a warm cache)
 	@echo "==> unit tests, with the race detector, in random order (with nothing cached it compiles for minutes first)"
-	@$(GOTEST) -race -shuffle=on ./...
+	@$(GOTEST) -race -shuffle=on -timeout 25m ./...
 
 .PHONY: build
 build: ## Build the static binaries into bin/
 	@hack/build.sh
 
-.PHONY: demo
-demo: ## Show the main job live on a local kind cluster; leaves docs/timeline.svg
-	@echo "==> building the demo (the first time its Go modules are downloaded)"
-	@go run ./e2e/cmd/demo up
+.PHONY: image
+image: ## Build an image, IMAGE=REGISTRY/NAME:TAG, for this machine's processor; you push it
+	@[ -n "$(IMAGE)" ] || { echo 'make image: give IMAGE, as in: make image IMAGE=registry.example.com/prefect-keda:dev' >&2; exit 2; }
+	@hack/build.sh
+	@GOOS=linux hack/build.sh bin/linux
+	@docker build -q -t "$(IMAGE)" -f Dockerfile bin/linux
+	@echo "built $(IMAGE); now: docker push $(IMAGE) (or kind load docker-image $(IMAGE))"
 
-# The demo in small, for `make test`: its picture is thrown away. It fails when a
-# flow run does not succeed, or when launchers do not go back to zero.
+.PHONY: demo
+demo: ## Show the main job live on a local kind cluster; draws e2e/out/timeline.svg (PREFECT=3: with the real Prefect 3 server)
+	@echo "==> building the demo (the first time its Go modules are downloaded)"
+	@go run ./e2e/cmd/demo up $(if $(PREFECT),--prefect $(PREFECT))
+
+# A small demo, for `make test`, without keeping its picture. It fails when a flow run
+# does not succeed, or when launchers do not go back to zero.
 .PHONY: demo-small
 demo-small:
-	@echo "==> make demo, in small"
+	@echo "==> make demo, a small one"
 	@dir=$$(mktemp -d); trap "rm -rf $$dir" EXIT; go run ./e2e/cmd/demo up --burst 5 --picture $$dir/timeline.svg
 
 .PHONY: demo-down
@@ -51,12 +59,12 @@ test: ## Run every test: checks, unit, the real Python client and agent, kind wi
 ##@ Parts of `make test`
 
 .PHONY: verify
-verify: ## go vet, format, lint, generated code, module files; every check runs, then they report together
+verify: ## go vet, format, lint, generated code, module files, workflows; every check runs, then they report together
 	@hack/verify.sh
 
 .PHONY: conformance
-conformance: ## The real Prefect 1.4.1 client and agent against the stand-in API
-	@echo "==> conformance: real Prefect 1.4.1 client and Kubernetes agent against the stand-in API"
+conformance: ## The real Prefect from PyPI: the client and agent of 1.4.1, the servers of 3.9.1 and 2.20.26
+	@echo "==> conformance: real Prefect 1.4.1 client and Kubernetes agent against the stand-in API, real Prefect 3 and 2 servers beside theirs"
 	@$(GOTEST) -tags conformance -count=1 -timeout 20m ./e2e/conformance/...
 
 .PHONY: cluster
@@ -74,7 +82,7 @@ e2e: ## Scenarios on kind with real KEDA
 generate: ## Regenerate the GraphQL client and the generated docs
 	@go generate ./...
 	@go test ./config -run Docs -update >/dev/null
-	@go test ./scaler -run Readme -update >/dev/null
+	@go test ./scaler -run MetadataTable -update >/dev/null
 	@go test ./cmd/prefect-keda -run MetricsDocument -update >/dev/null
 
 .PHONY: fmt
@@ -86,14 +94,25 @@ fuzz: ## Fuzz every parser of foreign input, 30 s each
 	@hack/fuzz.sh 30s
 
 .PHONY: mutate
-mutate: ## Take each guard of hack/mutate/guards.diff away and see its test fail (ten minutes on two idle cores); ARGS='-only REGEXP' picks
+mutate: ## Take each guard of hack/mutate/guards.diff away and run the test that must fail (ten minutes on two idle cores); ARGS='-only REGEXP' picks
 	@echo "==> every guard, taken away"
 	@go run ./hack/mutate $(ARGS)
 
 .PHONY: mutate-all
-mutate-all: ## Break whatever the operators find and list what no test notices (hours); ARGS='-sample 50 ./trouble' shortens
-	@echo "==> whatever can be broken (ARGS=-h lists the flags)"
+mutate-all: ## Break the code in many places and list what no test notices (hours); ARGS='-sample 50 ./trouble' shortens
+	@echo "==> the code, broken in many places (ARGS=-h lists the flags)"
 	@nice -n 19 go run ./hack/mutate -sweep $(ARGS)
+
+# Not yet part of `make test`: not all of its scenarios are green.
+.PHONY: pools
+pools: ## Scenarios of Prefect 3 on kind with the real server; ARGS='-run REGEXP' picks
+	@echo "==> pools: work pools with the real Prefect 3 server on PostgreSQL"
+	@go test -tags e2e,pools -count=1 -timeout 45m -v $(or $(ARGS),-run 'Pool|Prefect3|Prefect.Holds|BetweenClaimAndJob') ./e2e
+
+.PHONY: numbers
+numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (half an hour); prints a table
+	@echo "==> the numbers, with the real Prefect 3 server and the real Kubernetes worker"
+	@go test -tags e2e,numbers -count=1 -timeout 90m -run '^TestNumbers$$' -v ./e2e
 
 .PHONY: bench
 bench: ## Benchmarks; each reports a ratio against something run beside it

@@ -1,9 +1,9 @@
-// Package check tests whether a launcher with given settings would work where it
-// is asked: one check after the other, each a question to Prefect or Kubernetes
-// whose failure comes with what to do next.
+// Package check tests whether a launcher with given settings would work here. It runs one
+// check after the other. Each asks Prefect or Kubernetes something, and a failure says
+// what to do next.
 //
-// Checks only look: the one Job they create is a dry run. The package knows what
-// the others need to work, not how they do it, and neither settings nor output.
+// Checks change nothing: the one Job they create is a dry run. The package knows what the
+// other packages need, but not how they work, and it knows neither settings nor output.
 package check
 
 import (
@@ -17,39 +17,38 @@ import (
 // Check is one question.
 type Check struct {
 	Name string
-	// Needs names checks that come before and without which there is no point in
-	// asking.
+	// Needs names earlier checks; if one of them failed, this one is skipped.
 	Needs []string
-	// Run answers in a few words what was found. An error says what to do when it
-	// comes from failed; one from skipped says why there was nothing to find.
+	// Run says in a few words what it found. An error made by failed says what to do; one
+	// made by skipped says why there was nothing to check.
 	Run func(ctx context.Context) (found string, err error)
 }
 
 // Status is how a check ended.
 type Status string
 
-// The three ends.
+// A check ends in one of three ways.
 const (
 	OK   Status = "ok"
 	Fail Status = "fail"
 	Skip Status = "skip"
 )
 
-// Result is one check's.
+// Result is the result of one check.
 type Result struct {
 	Check  string `json:"check"`
 	Status Status `json:"status"`
-	// Detail is what was found, what is wrong or why nothing was asked.
+	// Detail says what was found, what is wrong, or why the check was skipped.
 	Detail string `json:"detail"`
-	// Advice is what to do about a failure.
+	// Advice says what to do about a failure.
 	Advice string `json:"advice,omitempty"`
 }
 
-// Run runs checks in order, each with so much time, and reports every result as
-// it comes. It returns how many failed.
+// Run runs checks in order, each with a timeout, and reports every result as it comes. It
+// returns how many failed.
 func Run(ctx context.Context, timeout time.Duration, checks []Check, report func(Result)) int {
 	failures := 0
-	blocked := map[string]string{} // checks that have no answer, with the one that failed
+	blocked := map[string]string{} // checks without a result, and the failed check behind each
 	for _, c := range checks {
 		r := c.result(ctx, timeout, blocked)
 		if r.Status == Fail {
@@ -87,21 +86,18 @@ func (c Check) result(ctx context.Context, timeout time.Duration, blocked map[st
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// failure is an error with what to do about it.
 type failure struct {
 	error
 	advice string
 }
 
-// Unwrap is the cause.
 func (f *failure) Unwrap() error { return f.error }
 
 func failed(err error, advice string, args ...any) error {
 	return &failure{err, fmt.Sprintf(advice, args...)}
 }
 
-// skipped is why there was nothing to ask.
+// skipped says why there was nothing to check.
 type skipped string
 
-// Error is the reason.
 func (s skipped) Error() string { return string(s) }

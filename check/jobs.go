@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"github.com/prefect-keda/prefect-keda/kube"
 )
 
-// jobChecks are about the Jobs a launcher creates and what they name.
 type jobChecks struct {
 	LaunchingOptions
 	*clusterChecks
@@ -21,7 +21,7 @@ type jobChecks struct {
 }
 
 func (c *jobChecks) all() []Check {
-	return []Check{
+	checks := []Check{
 		{jobTemplate, nil, c.render},
 		{serviceAccount, []string{namespace, jobTemplate}, c.serviceAccount},
 		{authorsChoice, []string{permissions}, c.authorsAccounts},
@@ -29,26 +29,34 @@ func (c *jobChecks) all() []Check {
 		{keySecret, []string{namespace}, c.keySecret},
 		{trialJob, []string{permissions, namespace, jobTemplate}, c.tryJob},
 	}
+	if c.OfPools != nil {
+		checks = append(checks, Check{poolJobs, []string{permissions, namespace, credentials}, c.tryPools})
+	}
+	return checks
 }
 
 func (c *jobChecks) inNamespace(kind, name string) string {
 	return "/api/v1/namespaces/" + c.namespace + "/" + kind + "/" + name
 }
 
+// noJob is the reason to skip a check when the template is not here, so no Job is rendered.
+const noJob = skipped("there is no Job to check")
+
 func (c *jobChecks) serviceAccount(ctx context.Context) (string, error) {
-	name := c.job.Spec.Template.Spec.ServiceAccountName
-	if name == "" {
-		name = "default"
+	if c.job == nil {
+		return "", noJob
 	}
+	name := cmp.Or(c.job.Spec.Template.Spec.ServiceAccountName, "default")
 	var found struct{}
 	err := c.read(ctx, c.inNamespace("serviceaccounts", name), &found)
 	if apierrors.IsNotFound(err) {
-		return "", failed(fmt.Errorf("there is no service account %s in %s, and no pod is made without", name, c.namespace), "kubectl -n %s create serviceaccount %s, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName", c.namespace, name)
+		return "", failed(fmt.Errorf("there is no service account %s in %s, and pods cannot be created without it", name, c.namespace), "kubectl -n %s create serviceaccount %s, or set SERVICE_ACCOUNT_NAME (--service-account-name) or the template's serviceAccountName", c.namespace, name)
 	}
 	return name, unexpected(err)
 }
 
-// authorsAccounts says what the Role lets authors choose. Either is in order.
+// authorsAccounts says which service accounts the Role lets authors choose. It never
+// fails: both are choices of the operator.
 func (c *jobChecks) authorsAccounts(ctx context.Context) (string, error) {
 	all, err := kube.MayUse(ctx, c.cluster.Reviews, c.namespace, "")
 	switch {
@@ -60,19 +68,21 @@ func (c *jobChecks) authorsAccounts(ctx context.Context) (string, error) {
 	return "flows may name the service accounts that the Role " + c.Role + " lets it use, and the default", nil
 }
 
-// secret is as much of a Secret as is looked at.
+// secret is the part of a Secret that checks look at.
 type secret struct {
 	Type string
 	Data map[string]hidden
 }
 
-// hidden is a value that is not even decoded.
+// hidden is a value that we do not decode.
 type hidden struct{}
 
-// UnmarshalJSON drops it.
 func (hidden) UnmarshalJSON([]byte) error { return nil }
 
 func (c *jobChecks) pullSecrets(ctx context.Context) (string, error) {
+	if c.job == nil {
+		return "", noJob
+	}
 	var names, wrong []string
 	for _, ref := range c.job.Spec.Template.Spec.ImagePullSecrets {
 		names = append(names, ref.Name)
@@ -80,7 +90,7 @@ func (c *jobChecks) pullSecrets(ctx context.Context) (string, error) {
 		err := c.read(ctx, c.inNamespace("secrets", ref.Name), &found)
 		switch {
 		case apierrors.IsNotFound(err):
-			wrong = append(wrong, ref.Name+" is not there")
+			wrong = append(wrong, ref.Name+" does not exist")
 		case err != nil:
 			return "", unexpected(err)
 		case found.Type != "kubernetes.io/dockerconfigjson" && found.Type != "kubernetes.io/dockercfg":
@@ -88,7 +98,7 @@ func (c *jobChecks) pullSecrets(ctx context.Context) (string, error) {
 		}
 	}
 	if len(wrong) > 0 {
-		return "", failed(fmt.Errorf("in %s %s, and images are pulled without", c.namespace, strings.Join(wrong, ", ")),
+		return "", failed(fmt.Errorf("in %s %s, so images are pulled without it", c.namespace, strings.Join(wrong, ", ")),
 			"kubectl -n %s create secret docker-registry NAME --docker-server=... --docker-username=... --docker-password=..., or set IMAGE_PULL_SECRETS (--image-pull-secrets) or the template's imagePullSecrets", c.namespace)
 	}
 	if len(names) == 0 {
@@ -99,12 +109,12 @@ func (c *jobChecks) pullSecrets(ctx context.Context) (string, error) {
 
 func (c *jobChecks) keySecret(ctx context.Context) (string, error) {
 	if c.KeySecret == nil {
-		return "", skipped("none is set: pods get the key, if there is one, as text")
+		return "", skipped("not set: pods get the key, if there is one, as text")
 	}
 	var found secret
 	err := c.read(ctx, c.inNamespace("secrets", c.KeySecret.Name), &found)
 	if _, has := found.Data[c.KeySecret.Key]; apierrors.IsNotFound(err) || err == nil && !has {
-		return "", failed(fmt.Errorf("there is no Secret %s with the key %s in %s, and no pod starts without", c.KeySecret.Name, c.KeySecret.Key, c.namespace),
+		return "", failed(fmt.Errorf("there is no Secret %s with the key %s in %s, and pods do not start without it", c.KeySecret.Name, c.KeySecret.Key, c.namespace),
 			"kubectl -n %s create secret generic %s --from-literal=%s=..., or set PREFECT_KEDA_API_KEY_SECRET (--api-key-secret)", c.namespace, c.KeySecret.Name, c.KeySecret.Key)
 	}
 	return c.KeySecret.Name + "/" + c.KeySecret.Key, unexpected(err)

@@ -1,9 +1,11 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,35 +16,36 @@ import (
 )
 
 func (c *jobChecks) render(ctx context.Context) (string, error) {
-	var err error
-	c.job, err = c.Renderer.Render(ctx, job.Neutral(false))
+	made, err := c.Renderer.Render(ctx, c.Renderer.Neutral(false))
+	c.job = made.Job
 	wrong, ok := errors.AsType[*job.TemplateError](err)
 	switch {
+	case ok && errors.Is(wrong.Err, fs.ErrNotExist) && c.notAs != nil:
+		return "", skipped(c.TemplateOrigin + " is a file in the launcher's pod and not in this one: launchers read it when they start")
 	case ok && wrong.Passing:
-		return "", failed(wrong.Err, "see that the place the template is read from can be reached from here, or set JOB_TEMPLATE (--job-template); until it can be read runs that bring no template of their own wait")
+		return "", failed(wrong.Err, "check that the template's location can be reached from here, or set JOB_TEMPLATE (--job-template); until it can be read, runs without a template of their own wait")
 	case ok:
-		return "", failed(wrong.Err, "mend the template, or set JOB_TEMPLATE (--job-template), of which a path is read where this runs; no launcher starts with it as it is. prefect-keda render shows a run's Job")
+		return "", failed(wrong.Err, "fix the template or set JOB_TEMPLATE (--job-template); paths are read on this machine. No launcher starts with the template as it is. prefect-keda render shows a run's Job")
 	case err != nil:
-		return "", failed(err, "the launcher's settings make no Job of a run that brings nothing of its own: mend what is named")
+		return "", failed(err, "the launcher's settings do not make a Job even of a run that brings nothing of its own: fix what is named")
 	}
-	origin := c.TemplateOrigin
-	if origin == "" {
-		origin = "the built-in one"
-	}
-	return origin + ", rendered", nil
+	return cmp.Or(c.TemplateOrigin, "the built-in one") + ", rendered", nil
 }
 
-// tryJob has the API server do all but keep the Job: defaults, validation,
-// webhooks and quotas have their say.
+// tryJob lets the API server do everything but store the Job: defaults, validation,
+// webhooks and quotas.
 func (c *jobChecks) tryJob(ctx context.Context) (string, error) {
+	if c.notAs != nil {
+		return "", skipped("not allowed to act as the launcher: launchers try it when they start")
+	}
 	_, err := c.cluster.Jobs.Create(ctx, c.job, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run") {
-		return "", skipped(err.Error() + ": give the webhook sideEffects: None, if it has none, or nobody can tell an author's mistake from the template's")
+		return "", skipped(err.Error() + ": if the webhook has no side effects, set its sideEffects to None. Without a dry run nobody can tell an author's mistake from the template's")
 	}
 	if err != nil {
 		return "", failed(err, "%s", c.adviceOnJob(err))
 	}
-	found := "Kubernetes would take it"
+	found := "Kubernetes would accept it"
 	if warnings := c.cluster.Warnings(); len(warnings) > 0 {
 		found += ", but warns: " + strings.Join(warnings, "; ")
 	}
@@ -55,13 +58,13 @@ func (c *jobChecks) adviceOnJob(err error) string {
 	case apierrors.IsNotFound(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fmt.Sprintf("create the namespace %s, or set NAMESPACE (--namespace)", c.namespace)
 	case strings.Contains(text, "denied the request"), strings.Contains(text, "denied request:"):
-		return "an admission webhook or policy wants other Jobs: say so in the Job template (JOB_TEMPLATE), or exempt the namespace"
+		return "an admission webhook or policy wants other Jobs: change the Job template (JOB_TEMPLATE), or exempt the namespace"
 	case strings.Contains(text, "exceeded quota"):
-		return fmt.Sprintf("raise the quota or wait for Jobs to end (kubectl -n %s describe resourcequota): until there is room runs wait in Prefect, and are tried again", c.namespace)
+		return fmt.Sprintf("raise the quota or wait for Jobs to end (kubectl -n %s describe resourcequota): until there is room, runs wait in Prefect and are tried again", c.namespace)
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("what refuses it is named above: mend it, or the Role in namespace %s", c.namespace)
+		return fmt.Sprintf("the message names what refuses it: change that, or the Role in namespace %s", c.namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return "the fields named come from the Job template or the launcher's settings: mend them there; no launcher starts with them as they are. prefect-keda render shows a run's Job"
+		return "the named fields come from the Job template or the launcher's settings: fix them there. No launcher starts with them as they are. prefect-keda render shows a run's Job"
 	}
-	return "see whether the API server and the webhooks it calls are well, and try again"
+	return "check whether the API server and the webhooks it calls are healthy, and try again"
 }

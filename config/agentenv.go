@@ -5,55 +5,28 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/prefect-keda/prefect-keda/literal"
 )
 
 // Labels are agent labels, in the order given.
 type Labels []string
 
-// UnmarshalText reads a list in Python or JSON text, or names separated by
-// commas. There the agent is not followed: it took the text a,b for the three
-// labels "a", "," and "b" (prefect1-spec §3.1), which nobody can want.
-func (l *Labels) UnmarshalText(text []byte) error {
-	t := strings.TrimSpace(string(text))
-	*l = nil
-	if t == "" {
-		return nil
+// UnmarshalText reads a list as literal.List does.
+func (l *Labels) UnmarshalText(text []byte) (err error) {
+	*l, err = literal.List(string(text))
+	switch {
+	case !slices.Contains(*l, ""):
+	case strings.ContainsAny(string(text), `'"`):
+		*l, err = nil, errors.New("contains an empty label: remove it")
+	default:
+		*l, err = nil, fmt.Errorf("%q contains an empty label: remove the spare comma", strings.TrimSpace(string(text)))
 	}
-	if !strings.ContainsAny(t, `[](){}'"`) {
-		for label := range strings.SplitSeq(t, ",") {
-			if label = strings.TrimSpace(label); label == "" {
-				return fmt.Errorf("%q has an empty label in it: remove the spare comma", t)
-			}
-			*l = append(*l, label)
-		}
-		return nil
-	}
-	if strings.ContainsAny(t[:1], `'"`) { // 'a', 'b' is a tuple to Python
-		t = "[" + t + "]"
-	}
-	v, err := parseLiteral(t)
-	if err != nil {
-		return fmt.Errorf("%w: give a list such as ['a', 'b'] or a,b", err)
-	}
-	items, ok := v.([]any)
-	if !ok {
-		return fmt.Errorf("%s is not a list: give a list such as ['a', 'b'] or a,b", t)
-	}
-	for _, item := range items {
-		label, ok := item.(string)
-		if !ok {
-			return fmt.Errorf("%v is not a text: put every label in quotes, as in ['a', 'b']", item)
-		}
-		if label == "" {
-			return errors.New("has an empty label in it: remove it")
-		}
-		*l = append(*l, label)
-	}
-	return nil
+	return err
 }
 
-// labelsText is how repeated --label flags are written as one variable: sorted
-// and each once, as the agent did with its flags.
+// labelsText writes repeated --label flags as one variable: sorted and without
+// duplicates, as the agent did with its flags.
 func labelsText(flags []string) string {
 	return listText(slices.Compact(slices.Sorted(slices.Values(flags))))
 }
@@ -61,7 +34,7 @@ func labelsText(flags []string) string {
 func listText(items []string) string {
 	quoted := make([]string, len(items))
 	for i, item := range items {
-		quoted[i] = quote(item)
+		quoted[i] = literal.Quote(item)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
@@ -69,7 +42,7 @@ func listText(items []string) string {
 // EnvVar is a variable for flow runs.
 type EnvVar struct{ Name, Value string }
 
-// EnvVars are variables in the order given; their values are not for logs.
+// EnvVars are variables in the order given; their values stay out of logs.
 type EnvVars []EnvVar
 
 // String names them without their values.
@@ -87,10 +60,10 @@ func (e EnvVars) GoString() string { return e.String() }
 // MarshalText is String, for JSON and YAML.
 func (e EnvVars) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
-// UnmarshalText reads a dict in Python or JSON text, or A=1,B=2, or what flags
-// are written as if not all are right: a list of A=1. A name that comes again replaces the value and keeps its place. A value may be a number or
-// a boolean, which the agent passed on for Kubernetes to refuse; here it is taken
-// as it is spelt.
+// UnmarshalText reads a dict in Python or JSON text, or A=1,B=2, or a list of A=1, which
+// envText writes when a flag is wrong. The last value of a repeated name wins, at the
+// place of the first. Numbers and booleans become text as they are spelt; the agent
+// passed them on, and Kubernetes refused them.
 func (e *EnvVars) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
 	*e = nil
@@ -106,21 +79,21 @@ func (e *EnvVars) UnmarshalText(text []byte) error {
 	case !strings.HasPrefix(t, "{"):
 		return e.fromPairs(strings.Split(t, ","), "; where a value has a comma, use {'KEY': 'VALUE'}")
 	}
-	v, err := parseLiteral(t)
+	v, err := literal.Parse(t)
 	if err != nil {
 		return fmt.Errorf("%w: give a dict such as {'A': '1', 'B': '2'}", err)
 	}
-	for _, entry := range v.(dict) {
-		name, ok := entry.key.(string)
+	for _, entry := range v.(literal.Dict) {
+		name, ok := entry.Key.(string)
 		if !ok {
-			return fmt.Errorf("%v is not a name: put the names of variables in quotes", entry.key)
+			return fmt.Errorf("%v is not a name: put the names of variables in quotes", entry.Key)
 		}
-		switch value := entry.value.(type) {
+		switch value := entry.Value.(type) {
 		case string:
 			err = e.set(name, value)
-		case word:
-			if value.isNone() {
-				err = fmt.Errorf("%s has no value: give a text, '' for an empty one", name)
+		case literal.Word:
+			if value.IsNone() {
+				err = fmt.Errorf("%s has no value: give a text, or '' for an empty one", name)
 			} else {
 				err = e.set(name, string(value))
 			}
@@ -136,13 +109,13 @@ func (e *EnvVars) UnmarshalText(text []byte) error {
 
 // texts reads a list that listText wrote.
 func texts(t string) ([]string, error) {
-	v, err := parseLiteral(t)
+	v, err := literal.Parse(t)
 	items, _ := v.([]any)
 	var all []string
 	for _, item := range items {
 		text, ok := item.(string)
 		if !ok {
-			err = errors.New("has more than texts in it")
+			err = errors.New("contains something other than texts")
 		}
 		all = append(all, text)
 	}
@@ -156,7 +129,7 @@ func (e *EnvVars) fromPairs(pairs []string, hint string) error {
 	for i, pair := range pairs {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok {
-			// Not repeated in the error: it may be the rest of a secret that has a comma.
+			// The error does not quote it: it may be the rest of a secret with a comma in it.
 			return fmt.Errorf("variable %d has no =: give KEY=VALUE%s", i+1, hint)
 		}
 		if err := e.set(strings.TrimSpace(name), value); err != nil {
@@ -186,16 +159,16 @@ func (e *EnvVars) set(name, value string) error {
 	return nil
 }
 
-// envText is how repeated --env flags are written as one variable: each is cut
-// at its first =, so values may hold anything.
+// envText writes repeated --env flags as one variable. It cuts each at its first =, so
+// values may hold anything.
 func envText(flags []string) string {
 	entries := make([]string, len(flags))
 	for i, f := range flags {
 		name, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return listText(flags) // refused for having no =, by its place among them
+			return listText(flags) // UnmarshalText names the one without =
 		}
-		entries[i] = quote(name) + ": " + quote(value)
+		entries[i] = literal.Quote(name) + ": " + literal.Quote(value)
 	}
 	return "{" + strings.Join(entries, ", ") + "}"
 }

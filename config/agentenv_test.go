@@ -26,6 +26,11 @@ func TestLabels(t *testing.T) {
 		" gpu = yes , b":         {"gpu = yes", "b"},
 		`['it\'s', "\"", 'ü,x']`: {"it's", `"`, "ü,x"},
 		`['\u00fc\n\q']`:         {"ü\n\\q"},
+		"null":                   nil,
+		" None ":                 nil,
+		`""`:                     nil,
+		`''`:                     nil,
+		"none":                   {"none"},
 	} {
 		var got config.Labels
 		err := got.UnmarshalText([]byte(text))
@@ -34,10 +39,10 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"a,,b":                  `"a,,b" has an empty label in it: remove the spare comma`,
-		"['']":                  "has an empty label in it: remove it",
-		"[1]":                   "1 is not a text: put every label in quotes, as in ['a', 'b']",
-		"[a]":                   "cannot be read: character 2 begins something that is no text, number, list or dict: put texts in quotes: give a list such as ['a', 'b'] or a,b",
+		"a,,b":                  `"a,,b" contains an empty label: remove the spare comma`,
+		"['']":                  "contains an empty label: remove it",
+		"[1]":                   "1 is not a text: put every text of a list in quotes, as in ['a', 'b']",
+		"[a]":                   "cannot be read: character 2 begins something other than a text, number, list or dict: put texts in quotes: give a list such as ['a', 'b'] or a,b",
 		"{'a':1}":               "{'a':1} is not a list: give a list such as ['a', 'b'] or a,b",
 		"['a'":                  "cannot be read: character 5 should be a comma or ]: give a list such as ['a', 'b'] or a,b",
 		"['a'] x":               "cannot be read: character 7 does not belong there: give a list such as ['a', 'b'] or a,b",
@@ -47,6 +52,25 @@ func TestLabels(t *testing.T) {
 		if err := got.UnmarshalText([]byte(text)); fmt.Sprint(err) != want {
 			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
 		}
+	}
+}
+
+// What the official chart wrote of imagePullSecrets, as text and as JSON, and what
+// people write by hand.
+func TestNames(t *testing.T) {
+	for text, want := range map[string]config.Names{
+		"": nil, "[]": nil, `""`: nil, "null": nil, "None": nil, `[""]`: nil, " , ": nil,
+		"a": {"a"}, `"a"`: {"a"}, `["a"]`: {"a"}, "['a', \"b\"]": {"a", "b"}, " a ,, b,": {"a", "b"},
+	} {
+		got := config.Names{"from before"}
+		err := got.UnmarshalText([]byte(text))
+		if d := cmp.Diff(want, got); d != "" || err != nil {
+			t.Errorf("%q: %v, -want +got:\n%s", text, err, d)
+		}
+	}
+	got := config.Names{"from before"}
+	if err := got.UnmarshalText([]byte("[a]")); fmt.Sprint(err) != "cannot be read: character 2 begins something other than a text, number, list or dict: put texts in quotes: give a list such as ['a', 'b'] or a,b" || got != nil {
+		t.Errorf("[a] is %v, %v", got, err)
 	}
 }
 
@@ -68,7 +92,7 @@ func TestEnvVars(t *testing.T) {
 	for text, want := range map[string]string{
 		"A":            "variable 1 has no =: give KEY=VALUE; where a value has a comma, use {'KEY': 'VALUE'}",
 		"=1":           "has a variable without a name: give KEY=VALUE",
-		"{'A': null}":  "A has no value: give a text, '' for an empty one",
+		"{'A': null}":  "A has no value: give a text, or '' for an empty one",
 		"{'A': ['b']}": "A has a list or a dict as its value: a variable is a text, put it in quotes",
 		"{1: '1'}":     "1 is not a name: put the names of variables in quotes",
 		"{'A B': '1'}": `"A B" cannot be the name of a variable: no spaces, no =, ASCII only`,

@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/scaler"
 )
 
 // server is the least that has to be set.
@@ -34,46 +36,72 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		"launcher": func(l envconfig.Lookuper) any { v, _ := config.LoadLauncher(t.Context(), l); return v },
 		"scaler":   func(l envconfig.Lookuper) any { v, _ := config.LoadScaler(t.Context(), l); return v },
 	}
-	for process, of := range map[string]any{"launcher": config.Launcher{}, "scaler": config.Scaler{}} {
-		unset := load[process](envconfig.MapLookuper(nil))
-		for _, s := range config.Settings(of) {
-			t.Run(process+"/"+s.Variable, func(t *testing.T) {
-				if s.Flag == "" || s.Help == "" || s.Example == "" || s.Group == "" {
-					t.Fatalf("needs a flag, a group, help and an example: %+v", s)
+	for _, kind := range []config.Kind{config.Prefect1, config.Prefect3} {
+		for process, of := range map[string]any{"launcher": config.Launcher{}, "scaler": config.Scaler{}} {
+			for _, s := range config.Settings(of) {
+				if s.Only == "" || s.Only == kind {
+					t.Run(fmt.Sprint(kind, " ", process, " ", s.Variable), func(t *testing.T) { hasAnEffect(t, s, of, kind, load[process]) })
 				}
-				if strings.Contains(s.Default, "$") {
-					t.Errorf("a default with a $ is expanded by go-envconfig")
-				}
-				byVariable := load[process](envconfig.MapLookuper(map[string]string{s.Variable: s.Example}))
-				if cmp.Equal(unset, byVariable) {
-					t.Errorf("%s=%s changes no field", s.Variable, s.Example)
-				}
-				fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-				for _, g := range config.Flags(of) {
-					fs.AddFlagSet(g.Flags)
-				}
-				flag := "--" + s.Flag + "=" + s.Example
-				if fs.Lookup(s.Flag).Value.Type() == "bool" {
-					flag = "--" + s.Flag
-				}
-				if s.Flag == "env" {
-					flag = "--env=A=1"
-				}
-				if err := fs.Parse([]string{flag}); err != nil {
-					t.Fatal(err)
-				}
-				byFlag := load[process](config.Override(envconfig.MapLookuper(nil), of, fs))
-				if d := cmp.Diff(byVariable, byFlag); d != "" {
-					t.Errorf("%s and %s=%s differ (-variable +flag):\n%s", flag, s.Variable, s.Example, d)
-				}
-				// And the flag wins over the variable.
-				both := load[process](config.Override(envconfig.MapLookuper(map[string]string{s.Variable: "%"}), of, fs))
-				if d := cmp.Diff(byFlag, both); d != "" {
-					t.Errorf("the flag does not override the variable:\n%s", d)
-				}
-			})
+			}
 		}
 	}
+}
+
+func hasAnEffect(t *testing.T, s config.Setting, of any, kind config.Kind, load func(envconfig.Lookuper) any) {
+	if s.Help == "" || s.Example == "" || s.Group == "" {
+		t.Fatalf("needs a group, help and an example: %+v", s)
+	}
+	if strings.Contains(s.Default+s.Default3, "$") {
+		t.Errorf("a default with a $ is expanded by go-envconfig")
+	}
+	with := func(variable, text string) envconfig.Lookuper {
+		return envconfig.MapLookuper(map[string]string{"PREFECT_KEDA_BACKEND": string(kind), variable: text})
+	}
+	unset := load(with("", ""))
+	if s.Variable == "PREFECT_KEDA_BACKEND" {
+		unset = load(envconfig.MapLookuper(nil))
+	}
+	byVariable := load(with(s.For(kind), s.Example))
+	if cmp.Equal(unset, byVariable) {
+		t.Errorf("%s=%s changes no field", s.For(kind), s.Example)
+	}
+	if s.Variable3 != "" && kind == config.Prefect3 && !cmp.Equal(byVariable, load(with(s.Variable3, s.Example))) {
+		t.Errorf("%s does not do what %s does", s.Variable3, s.For(kind))
+	}
+	if s.Flag == "" {
+		if !strings.HasPrefix(s.Variable, "PREFECT_INTEGRATIONS_") {
+			t.Error("needs a flag")
+		}
+		return
+	}
+	fs := flagsOf(of)
+	flag := "--" + s.Flag + "=" + s.Example
+	if fs.Lookup(s.Flag).Value.Type() == "bool" {
+		flag = "--" + s.Flag
+	}
+	if s.Flag == "env" {
+		flag = "--env=A=1"
+	}
+	if err := fs.Parse([]string{flag}); err != nil {
+		t.Fatal(err)
+	}
+	byFlag := load(config.Override(with("", ""), of, fs))
+	if d := cmp.Diff(byVariable, byFlag); d != "" {
+		t.Errorf("%s and %s=%s differ (-variable +flag):\n%s", flag, s.For(kind), s.Example, d)
+	}
+	// And the flag wins over the variable.
+	both := load(config.Override(with(s.For(kind), "%"), of, fs))
+	if d := cmp.Diff(byFlag, both); d != "" {
+		t.Errorf("the flag does not override the variable:\n%s", d)
+	}
+}
+
+func flagsOf(of any) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	for _, g := range config.Flags(of) {
+		fs.AddFlagSet(g.Flags)
+	}
+	return fs
 }
 
 // A duration of zero is taken as zero or refused by name: it never becomes a
@@ -99,7 +127,7 @@ func TestDurationsOfZero(t *testing.T) {
 	want := map[string]bool{
 		"launcher PREFECT__CLOUD__REQUEST_TIMEOUT": false,
 		"launcher PREFECT_KEDA_JOB_TTL":            false,
-		"launcher PREFECT_KEDA_IDLE_TIMEOUT":       false,
+		"launcher PREFECT_KEDA_IDLE_TIMEOUT":       true,
 		"launcher PREFECT_KEDA_POLL_INTERVAL":      false,
 		"launcher PREFECT_KEDA_LOOKAHEAD":          true,
 		"launcher PREFECT_KEDA_CLAIM_GRACE":        false,
@@ -143,13 +171,13 @@ func TestAgentBlock(t *testing.T) {
 	}
 	want := config.Launcher{
 		Prefect: config.Prefect{
-			Backend: config.Server, API: "http://apollo:4200", RequestTimeout: config.Seconds(15 * time.Second),
+			Kind: config.Prefect1, Backend: config.Server, API: "http://apollo:4200", CSRF: true, Announce: true, RequestTimeout: config.Seconds(15 * time.Second),
 			ServerHost: "http://localhost", ServerPort: 4200, CloudEndpoint: "https://api.prefect.io",
 		},
 		Agent: config.Agent{Name: "agent", Labels: config.Labels{"b", "a"}, AgentAddress: ":8080"},
 		Jobs: config.Jobs{
 			Namespace: "flows", EnvVars: config.EnvVars{{Name: "A", Value: "1"}}, LoggingLevel: "INFO",
-			SendFlowRunLogs: true, DeleteFinishedJobs: true, JobTTL: 10 * time.Minute,
+			SendFlowRunLogs: true, DeleteFinishedJobs: true, JobTTL: 10 * time.Minute, TemplateSecrets: config.InSecret,
 		},
 		Launching: config.Launching{
 			IdleTimeout: 15 * time.Minute, PollInterval: time.Second, Lookahead: 10 * time.Second,
@@ -187,7 +215,7 @@ func TestAddress(t *testing.T) {
 		{"http://c:1", []string{"PREFECT__SERVER__ENDPOINT", "http://b:1", "PREFECT__CLOUD__API", "http://c:1"}},
 	} {
 		got, _ := config.LoadLauncher(t.Context(), server(tc.env...))
-		if got.Address() != tc.want {
+		if got.Address().Reveal() != tc.want {
 			t.Errorf("%q: %s, want %s", tc.env, got.Address(), tc.want)
 		}
 	}
@@ -275,19 +303,57 @@ PREFECT_KEDA_OPS_LISTEN (--ops-listen): "localhost" has no port: give for exampl
 PREFECT__CLOUD__AGENT__LEVEL (--log-level): "LOUD" is not a log level: give DEBUG, INFO, WARNING, ERROR or CRITICAL
 PREFECT_KEDA_KUBE_QPS (--kube-qps): "many" is not a number
 PREFECT__CLOUD__API (--api): is not a URL: give one like http://host:4200 or https://api.prefect.io
-PREFECT__CLOUD__API_KEY (--key): is not set, and Prefect Cloud wants a key: give it, or set PREFECT__BACKEND=server
+PREFECT__CLOUD__API_KEY (--key): is not set, but Prefect Cloud needs a key: give it, or set PREFECT__BACKEND=server, or for Prefect 3 give PREFECT_API_URL
 PREFECT__CLOUD__TENANT_ID (--tenant-id): "mine" is not a UUID
 PREFECT_KEDA_PENDING_TIMEOUT (--pending-timeout): is 30s: give more than PREFECT_KEDA_POD_GRACE (1m0s), or 0 to let runs wait
 PREFECT_KEDA_FAILED_LOG_LINES (--failed-log-lines): is -1: give 0 to 1000
 NAMESPACE (--namespace): "Flows" cannot be the name of a namespace
-PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again
-PREFECT_KEDA_IDLE_TIMEOUT (--idle-timeout): is 1s: give more than PREFECT_KEDA_POLL_INTERVAL (1s), or nothing is ever found before leaving
+PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because only the name of the finished Job stops a late launcher from starting the run again
+PREFECT_KEDA_IDLE_TIMEOUT (--idle-timeout): is 1s: give more than PREFECT_KEDA_POLL_INTERVAL (1s), or the launcher leaves before its second poll; or 0 to stay
 PREFECT_KEDA_CONCURRENCY (--concurrency): is 0: give 1 to 1000`)
 	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	if _, ok := errors.AsType[config.Problem](err); !ok {
 		t.Error("the error is no Problem")
+	}
+}
+
+// Settings are taken up to their bounds, and not beyond.
+func TestBounds(t *testing.T) {
+	text := func(d time.Duration) string { return d.String() }
+	for _, tc := range []struct {
+		name             string
+		within           []string
+		beyond           []string
+		launcher, scaler bool
+	}{
+		{"poll interval", []string{"PREFECT_KEDA_POLL_INTERVAL", text(scaler.MinPollInterval)}, []string{"PREFECT_KEDA_POLL_INTERVAL", "99ms"}, true, true},
+		{"idle timeout", []string{"PREFECT_KEDA_IDLE_TIMEOUT", "1001ms"}, []string{"PREFECT_KEDA_IDLE_TIMEOUT", "1s"}, true, false},
+		{"no idle timeout", []string{"PREFECT_KEDA_IDLE_TIMEOUT", "0", "PREFECT_KEDA_POLL_INTERVAL", "20s"}, []string{"PREFECT_KEDA_IDLE_TIMEOUT", "-1s"}, true, false},
+		{"warm-up lead", []string{"PREFECT_KEDA_WARM_UP_LEAD", text(scaler.MaxWarmUpLead)}, []string{"PREFECT_KEDA_WARM_UP_LEAD", "601s"}, false, true},
+		{"staleness", []string{"PREFECT_KEDA_MAX_STALENESS", text(scaler.MinStaleness(time.Second, 15*time.Second))}, []string{"PREFECT_KEDA_MAX_STALENESS", "19s"}, false, true},
+		{"staleness and time-out", []string{"PREFECT__CLOUD__REQUEST_TIMEOUT", "1", "PREFECT_KEDA_MAX_STALENESS", "6s"}, []string{"PREFECT_KEDA_MAX_STALENESS", "5s"}, false, true},
+		{"request time-out", []string{"PREFECT__CLOUD__REQUEST_TIMEOUT", "0.1"}, []string{"PREFECT__CLOUD__REQUEST_TIMEOUT", "0.09"}, true, true},
+		{"pod grace", []string{"PREFECT_KEDA_POD_GRACE", "1s", "PREFECT_KEDA_PENDING_TIMEOUT", "1001ms"}, []string{"PREFECT_KEDA_PENDING_TIMEOUT", "1s"}, true, true},
+		{"cancel grace", []string{"PREFECT_KEDA_CANCEL_GRACE", "1m"}, []string{"PREFECT_KEDA_CANCEL_GRACE", "59s"}, true, true},
+		{"finished grace", []string{"PREFECT_KEDA_FINISHED_GRACE", "1m"}, []string{"PREFECT_KEDA_FINISHED_GRACE", "59s"}, true, true},
+		{"time to live", []string{"PREFECT_KEDA_JOB_TTL", text(job.MinTTLSeconds * time.Second)}, []string{"PREFECT_KEDA_JOB_TTL", text(job.MinTTLSeconds*time.Second - 1)}, true, false},
+		{"the longest time to live", []string{"PREFECT_KEDA_JOB_TTL", "8760h"}, []string{"PREFECT_KEDA_JOB_TTL", "8761h"}, true, false},
+		{"concurrency", []string{"PREFECT_KEDA_CONCURRENCY", "1000"}, []string{"PREFECT_KEDA_CONCURRENCY", "1001"}, true, false},
+	} {
+		load := func(env []string) (launcher, scaler error) {
+			_, launcher = config.LoadLauncher(t.Context(), server(env...))
+			_, scaler = config.LoadScaler(t.Context(), server(env...))
+			return launcher, scaler
+		}
+		if launcher, scaler := load(tc.within); launcher != nil || scaler != nil {
+			t.Errorf("%s: launcher: %v, scaler: %v", tc.name, launcher, scaler)
+		}
+		launcher, scaler := load(append(tc.within, tc.beyond...))
+		if (launcher != nil) != tc.launcher || (scaler != nil) != tc.scaler {
+			t.Errorf("%s: with %s launcher: %v, scaler: %v", tc.name, tc.beyond, launcher, scaler)
+		}
 	}
 }
 
@@ -299,7 +365,7 @@ func TestScalerProblems(t *testing.T) {
 		{"PREFECT_KEDA_MAX_STALENESS (--max-staleness): is 10s: give at least 20s, 5 times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", []string{"PREFECT_KEDA_MAX_STALENESS", "10s"}},
 		{"PREFECT_KEDA_TLS_CERT_FILE (--tls-cert-file): goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none", []string{"PREFECT_KEDA_TLS_CERT_FILE", "/c"}},
 		{"PREFECT_KEDA_TLS_CLIENT_CA_FILE (--tls-client-ca-file): asks for client certificates, which needs TLS: give PREFECT_KEDA_TLS_CERT_FILE and PREFECT_KEDA_TLS_KEY_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_CA_FILE", "/c"}},
-		{"PREFECT_KEDA_CANCEL_GRACE (--cancel-grace): is 30s: give at least 1m0s, because a flow finds out within half a minute and has things to end; or 0 to leave it alone", []string{"PREFECT_KEDA_CANCEL_GRACE", "30s"}},
+		{"PREFECT_KEDA_CANCEL_GRACE (--cancel-grace): is 30s: give at least 1m0s, because a flow needs up to half a minute to notice and then some time to end; or 0 to leave it alone", []string{"PREFECT_KEDA_CANCEL_GRACE", "30s"}},
 		{"PREFECT_KEDA_FINISHED_GRACE (--finished-grace): is -1s: give at least 1m0s, because every pod outlives its run by some seconds; or 0 to leave it alone", []string{"PREFECT_KEDA_FINISHED_GRACE", "-1s"}},
 		{"PREFECT_KEDA_LISTEN (--listen): has the same port as PREFECT_KEDA_OPS_LISTEN (:8080): give another one", []string{"PREFECT_KEDA_LISTEN", ":8080"}},
 		{"PREFECT_KEDA_TLS_CLIENT_NAMES (--tls-client-names): asks for names in client certificates: give PREFECT_KEDA_TLS_CLIENT_CA_FILE too", []string{"PREFECT_KEDA_TLS_CLIENT_NAMES", "keda", "PREFECT_KEDA_TLS_CERT_FILE", "/c", "PREFECT_KEDA_TLS_KEY_FILE", "/k"}},
@@ -307,8 +373,8 @@ func TestScalerProblems(t *testing.T) {
 		{"PREFECT_KEDA_ALLOWED_NAMESPACES (--allowed-namespaces): names no namespace: give names, or * for all", []string{"PREFECT_KEDA_ALLOWED_NAMESPACES", ","}},
 		{`PREFECT_KEDA_CONNECTION_A_ALLOWED_NAMESPACES: "?" cannot be the name of a namespace: give names, or * for all`, []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k", "PREFECT_KEDA_CONNECTION_A_ALLOWED_NAMESPACES", "?"}},
 		{`PREFECT_KEDA_CONNECTIONS (--connections): "default" cannot be the name of a further connection: use lower-case letters, digits and -, and not default`, []string{"PREFECT_KEDA_CONNECTIONS", "default", "PREFECT_KEDA_CONNECTION_DEFAULT_API_KEY", "k"}},
-		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
-		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
+		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, but Prefect Cloud needs a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
+		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server, or prefect3", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
 		{"PREFECT_KEDA_POD_GRACE (--pod-grace): is 0s: give at least 1s, or every pod is in trouble while it starts", []string{"PREFECT_KEDA_POD_GRACE", "0s"}},
 		{"PREFECT_KEDA_KUBE_BURST (--kube-burst): is 1: give at least PREFECT_KEDA_KUBE_QPS (200)", []string{"PREFECT_KEDA_KUBE_BURST", "1"}},
 	} {
@@ -328,7 +394,9 @@ func TestLauncherProblems(t *testing.T) {
 		{"PREFECT__SERVER__HOST (--server-host): is not a URL: give one like http://host, without the port", []string{"PREFECT__SERVER__HOST", "foo"}},
 		{"PREFECT__SERVER__PORT (--server-port): is 99999: give 1 to 65535", []string{"PREFECT__SERVER__PORT", "99999"}},
 		{"PREFECT__SERVER__PORT (--server-port): is 0: give 1 to 65535\nPREFECT__SERVER__HOST (--server-host): is not a URL: give one like http://host, without the port", []string{"PREFECT__SERVER__PORT", "0", "PREFECT__SERVER__HOST", "foo"}},
-		{"PREFECT__SERVER__ENDPOINT (--server-endpoint): holds a user or password: take it out and give the API key instead", []string{"PREFECT__SERVER__ENDPOINT", "http://u:p@x"}},
+		{"<nil>", []string{"PREFECT__SERVER__ENDPOINT", "http://u:p@x"}},
+		{"PREFECT__SERVER__ENDPOINT (--server-endpoint): is not a URL: give one like http://host:4200 or https://api.prefect.io; in user and password, escape all but letters and digits: %40 for @, %3A for :, %2F for /", []string{"PREFECT__SERVER__ENDPOINT", "http://u:p/q@x"}},
+		{"PREFECT_KEDA_API_HEADERS (--api-headers): line 2 has no colon: give NAME: VALUE, each on a line of its own, or {'NAME': 'VALUE'}", []string{"PREFECT_KEDA_API_HEADERS", "A: 1\ncanary"}},
 		{"PREFECT__CLOUD__ENDPOINT (--cloud-endpoint): is not a URL: give one like http://host:4200 or https://api.prefect.io", []string{"PREFECT__BACKEND", "cloud", "PREFECT__CLOUD__API_KEY", "k", "PREFECT__CLOUD__ENDPOINT", "foo"}},
 		{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS (--agent-address): is 0.0.0.0:8080, which takes the port of PREFECT_KEDA_OPS_LISTEN (127.0.0.1:8080) on all addresses: give another port, or the same address", []string{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://0.0.0.0:8080", "PREFECT_KEDA_OPS_LISTEN", "127.0.0.1:8080"}},
 		{"<nil>", []string{"PREFECT__CLOUD__AGENT__AGENT_ADDRESS", "http://0.0.0.0:8080"}},
@@ -363,10 +431,7 @@ func TestRepeatedFlags(t *testing.T) {
 		{[]string{"-e", "A=1", "-e", "", "-e", "it's, secret"}, "PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 2 has no =: give KEY=VALUE"},
 		{[]string{"-e", "=1"}, "PREFECT__CLOUD__AGENT__ENV_VARS (--env): has a variable without a name: give KEY=VALUE"},
 	} {
-		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-		for _, g := range config.Flags(config.Launcher{}) {
-			fs.AddFlagSet(g.Flags)
-		}
+		fs := flagsOf(config.Launcher{})
 		if err := fs.Parse(tc.args); err != nil {
 			t.Fatal(err)
 		}
@@ -396,10 +461,7 @@ func TestFlagProblem(t *testing.T) {
 		"--bogus":             "unknown flag: --bogus",
 		"--api":               "flag needs an argument: --api",
 	} {
-		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-		for _, g := range config.Flags(config.Launcher{}) {
-			fs.AddFlagSet(g.Flags)
-		}
+		fs := flagsOf(config.Launcher{})
 		fs.Int("n", 0, "")
 		fs.Duration("d", 0, "")
 		if d := cmp.Diff(want, fmt.Sprint(config.FlagProblem(fs.Parse([]string{flag})))); d != "" {
@@ -438,8 +500,13 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 	_, err = config.LoadLauncher(t.Context(), server("PREFECT__CLOUD__API_KEY", canary+"\n", "PREFECT__CLOUD__API", "http://u:"+canary+"@h"))
 	fmt.Fprintln(&out, err)
-	if strings.Contains(out.String(), canary) || strings.Contains(out.String(), fmt.Sprintf("%x", canary)) {
-		t.Errorf("a secret is shown:\n%s", out.String())
+	hides(t, canary, out.String())
+}
+
+func hides(t *testing.T, secret, text string) {
+	t.Helper()
+	if strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%x", secret)) {
+		t.Errorf("a secret is shown:\n%s", text)
 	}
 }
 

@@ -41,11 +41,16 @@ func document() string {
 <!-- Rendered from package config by ` + "`make generate`" + `; do not edit. -->
 
 Every setting is an environment variable and a flag; the flag wins. A variable that is set to nothing counts as not set.
-All problems are reported at once, each with its variable, and the process exits with code 2. What a launcher counts is not set here
-but in its ScaledObject (see the [README](../README.md#tune)).
+All problems are reported at once, each with its variable, and the process exits with code 2. How many launchers there are is set
+in the ScaledObject: see [tuning](tuning.md).
 
-Variables without the prefix ` + "`PREFECT_KEDA_`" + ` are those of the Prefect 1.x Kubernetes agent and mean what they meant there. In those that begin
-with ` + "`PREFECT__`" + `, a leading ` + "`~`" + `, and ` + "`$NAME`" + ` and ` + "`${NAME}`" + ` where such a variable exists, are replaced, as Prefect does.
+Variables without the prefix ` + "`PREFECT_KEDA_`" + ` mean what they mean to a Prefect 3 worker and to the Prefect 1.x Kubernetes agent, so the environment
+of either can be taken over as it is. Where the two have different variables for one setting, that of Prefect 3 comes first.
+
+` + "`PREFECT_API_URL`" + ` makes it Prefect 3; ` + "`PREFECT__BACKEND`" + ` or a variable that begins with ` + "`PREFECT__CLOUD__`" + ` makes it Prefect 1. With both, nothing starts
+before ` + "`PREFECT_KEDA_BACKEND`" + ` says ` + "`prefect3`" + ` or ` + "`prefect1`" + `; the variables of the other then do not count.
+
+In variables that begin with ` + "`PREFECT__`" + `, a leading ` + "`~`" + `, and ` + "`$NAME`" + ` and ` + "`${NAME}`" + ` where such a variable exists, are replaced, as Prefect 1 does.
 `)
 	launcher, scaler := config.Settings(config.Launcher{}), config.Settings(config.Scaler{})
 	in := func(all []config.Setting) func(config.Setting) bool {
@@ -62,15 +67,18 @@ with ` + "`PREFECT__`" + `, a leading ` + "`~`" + `, and ` + "`$NAME`" + ` and `
 
 	out.WriteString("\n## Further Prefect APIs for the scaler\n\nFor every NAME in `PREFECT_KEDA_CONNECTIONS` (for example `team-a`), under `PREFECT_KEDA_CONNECTION_<NAME>_` (for example `PREFECT_KEDA_CONNECTION_TEAM_A_`):\n\n| variable | default | as |\n|---|---|---|\n")
 	for _, s := range config.Settings(config.Connection{}) {
-		as := map[string]string{"BACKEND": "PREFECT__BACKEND", "NAMESPACE": "NAMESPACE", "ALLOWED_NAMESPACES": "PREFECT_KEDA_ALLOWED_NAMESPACES"}[s.Variable]
+		as := map[string]string{
+			"BACKEND": "`PREFECT__BACKEND`, or `prefect3`", "API_URL": "`PREFECT_API_URL`, which makes it Prefect 3", "API_AUTH_STRING": "`PREFECT_API_AUTH_STRING`",
+			"API_KEY": "`PREFECT_API_KEY`, `PREFECT__CLOUD__API_KEY`", "API_HEADERS": "`PREFECT_KEDA_API_HEADERS`", "NAMESPACE": "`NAMESPACE`, with all namespaces of the Jobs", "ALLOWED_NAMESPACES": "`PREFECT_KEDA_ALLOWED_NAMESPACES`",
+		}[s.Variable]
 		if as == "" {
-			as = "PREFECT__CLOUD__" + s.Variable
+			as = "`PREFECT__CLOUD__" + s.Variable + "`"
 		}
 		def := s.Default
 		if s.Variable == "NAMESPACE" || s.Variable == "ALLOWED_NAMESPACES" {
 			def = "that of the default connection"
 		}
-		fmt.Fprintf(&out, "| `%s` | %s | `%s` |\n", s.Variable, def, as)
+		fmt.Fprintf(&out, "| `%s` | %s | %s |\n", s.Variable, def, as)
 	}
 	out.WriteString(`
 ## Prefect's own files
@@ -80,9 +88,17 @@ Outside of a cluster, what neither a flag nor a variable says is looked up in Pr
 (written by ` + "`prefect auth login`" + `), under the API in use. They are in ` + "`~/.prefect`" + ` or where ` + "`PREFECT__HOME_DIR`, `PREFECT__USER_CONFIG_PATH`" + ` and
 ` + "`PREFECT__BACKEND_CONFIG_PATH`" + ` say.
 `)
+	everything := envconfig.LookuperFunc(func(string) (string, bool) { return "x", true })
+	out.WriteString("\n## Variables of a worker without effect\n\nThey may stay where they are; each that is set is named at start-up.\n\n| variable | why |\n|---|---|\n")
+	for _, n := range config.Notices(everything) {
+		fmt.Fprintf(&out, "| `%s` | %s |\n", n.Variable, n.Why)
+	}
+	out.WriteString(`
+Flows' pods get the launcher's variables that begin with ` + "`PREFECT_CLIENT_`, `PREFECT_CLOUD_`, `PREFECT_FLOWS_`, `PREFECT_LOGGING_`, `PREFECT_RESULTS_`, `PREFECT_RUNNER_`" + `,
+` + "`PREFECT_TASKS_` or `PREFECT_TELEMETRY_`" + `, as from a worker, and those about requests and TLS to the API. What a deployment sets wins.
+`)
 	out.WriteString("\n## Variables of the agent without effect\n\nThey may stay where they are; those that are set are named in one line at start-up. Most did nothing in the agent either.\n\n")
-	all := config.Ignored(envconfig.LookuperFunc(func(string) (string, bool) { return "x", true }))
-	out.WriteString("`" + strings.Join(all, "`, `") + "`\n")
+	out.WriteString("`" + strings.Join(config.Ignored(everything), "`, `") + "`\n")
 	return out.String()
 }
 
@@ -94,17 +110,39 @@ func section(out *strings.Builder, title string, settings []config.Setting) {
 			group = s.Group
 			fmt.Fprintf(out, "\n### %s\n\n| variable | flag | default | meaning |\n|---|---|---|---|\n", group)
 		}
-		name, def := "`--"+s.Flag+"`", ""
-		if s.Short != "" {
-			name += ", `-" + s.Short + "`"
+		variables, flag, def := "`"+s.Variable+"`", "", code(s.Default)
+		switch {
+		case s.Only == "" && s.Variable3 != "" && s.For(config.Prefect3) == s.Variable3:
+			variables = "`" + s.Variable3 + "`; Prefect 1: " + variables
+		case s.Variable3 != "":
+			variables += ", `" + s.Variable3 + "`"
 		}
-		if s.Default != "" {
-			def = "`" + s.Default + "`"
+		if s.Default3 != s.Default && s.Only == "" {
+			def = code(s.Default3) + "; Prefect 1: " + def
+		}
+		if s.Flag != "" {
+			flag = "`--" + s.Flag + "`"
+		}
+		if s.Short != "" {
+			flag += ", `-" + s.Short + "`"
+		}
+		for alias := range s.Aliases {
+			flag += ", `--" + alias + "`"
 		}
 		meaning := s.Help
 		if s.FlagHelp != s.Help {
 			meaning += ". The flag: " + s.FlagHelp
 		}
-		fmt.Fprintf(out, "| `%s` | %s | %s | %s. Example: `%s` |\n", s.Variable, name, def, strings.ReplaceAll(meaning, "|", `\|`), s.Example)
+		if s.Only != "" {
+			meaning = "(" + s.Only.String() + ") " + meaning
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s. Example: `%s` |\n", variables, flag, def, strings.ReplaceAll(meaning, "|", `\|`), s.Example)
 	}
+}
+
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + text + "`"
 }

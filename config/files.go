@@ -15,13 +15,15 @@ import (
 	"github.com/sethvargo/go-envconfig"
 )
 
-// WithFiles puts Prefect's own files in a person's home behind env, which is
-// the variables with the flags in front: what config.toml and backend.toml say,
-// and the key and tenant that `prefect auth login` left in auth.toml for this very
-// API (prefect1-spec §5.2, §7.1). The variables that say where they are mean what
-// they mean to Prefect. In a pod there are none of them. The error joins a Problem
-// for each file that cannot be read.
+// WithFiles adds Prefect's own files in a person's home behind env, unless that is for Prefect 3: config.toml,
+// backend.toml, and the key and tenant that `prefect auth login` left in auth.toml for
+// this very API (prefect1 §5.2, §7.1). The variables that move these files work as in
+// Prefect. A pod has no such files. The error joins a Problem for each file that cannot be
+// read.
 func WithFiles(ctx context.Context, env envconfig.Lookuper) (envconfig.Lookuper, error) {
+	if kind, _ := KindOf(env); kind == Prefect3 { // loading tells of settings for both
+		return env, nil
+	}
 	text := func(name string) string { t, _ := env.Lookup(name); return t }
 	home := text("PREFECT__HOME_DIR")
 	if home == "" && text("HOME") != "" {
@@ -49,19 +51,17 @@ func WithFiles(ctx context.Context, env envconfig.Lookuper) (envconfig.Lookuper,
 	all := layers{env, interpolated{append(found, env)}}
 
 	var api Prefect
-	_ = load(ctx, &api, all, "") // what is wrong is found again by whoever loads all of it
-	saved, _ := trees[2][slug(api.Address())].(map[string]any)
+	_ = load(ctx, &api, all, "", Prefect1) // the caller loads all settings and finds the same problems
+	saved, _ := trees[2][slug(api.Address().Reveal())].(map[string]any)
 	return append(all, envconfig.MapLookuper(map[string]string{
 		"PREFECT__CLOUD__API_KEY":   tomlText(saved["api_key"]),
 		"PREFECT__CLOUD__TENANT_ID": tomlText(saved["tenant_id"]),
 	})), errors.Join(problems...)
 }
 
-// layers looks in one after the other for a text; an empty one counts only where
-// no layer has more to say.
+// layers asks one after the other. An empty text counts only if no layer has another.
 type layers []envconfig.Lookuper
 
-// Lookup is that of envconfig.Lookuper.
 func (l layers) Lookup(name string) (string, bool) {
 	set := false
 	for _, layer := range l {
@@ -74,8 +74,8 @@ func (l layers) Lookup(name string) (string, bool) {
 	return "", set
 }
 
-// readTOML is nil for a file that is not there. What is wrong is told without
-// the text: it may be a key.
+// readTOML gives nil for a file that does not exist. Its errors do not quote the text,
+// which may be a key.
 func readTOML(path string) (map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if path == "" || errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +90,7 @@ func readTOML(path string) (map[string]any, error) {
 		if parse, ok := errors.AsType[toml.ParseError](err); ok {
 			line = parse.Position.Line
 		}
-		return nil, fmt.Errorf("is not TOML at line %d: mend it or move it away", line)
+		return nil, fmt.Errorf("is not TOML at line %d: fix it, or move the file away", line)
 	}
 	return tree, nil
 }
@@ -98,7 +98,6 @@ func readTOML(path string) (map[string]any, error) {
 // tomlTree finds PREFECT__CLOUD__AGENT__NAME as name in the table cloud.agent.
 type tomlTree map[string]any
 
-// Lookup is that of envconfig.Lookuper.
 func (t tomlTree) Lookup(name string) (string, bool) {
 	path, ok := strings.CutPrefix(name, "PREFECT__")
 	if !ok {
@@ -114,7 +113,7 @@ func (t tomlTree) Lookup(name string) (string, bool) {
 	return tomlText(at), true
 }
 
-// tomlText is a value as its variable would spell it.
+// tomlText writes a value as the variable would spell it.
 func tomlText(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -129,8 +128,8 @@ func tomlText(v any) string {
 	return string(text)
 }
 
-// slug is how auth.toml names an API: its host and port, with - for what is
-// neither a letter, a digit, a dot nor a dash.
+// slug is the name of an API in auth.toml: its host and port, with - for all but letters,
+// digits, dots and dashes.
 func slug(api string) string {
 	u, err := url.Parse(api)
 	if err != nil {

@@ -153,9 +153,9 @@ func TestFilesBroken(t *testing.T) {
 	dir := home(t, map[string]string{"auth.toml": "\n\napi_key = " + canary + "\n", "config.toml/x": "", "backend.toml": "a = 1\na = '" + canary + "'"})
 	_, err := config.WithFiles(t.Context(), envconfig.MapLookuper(map[string]string{"HOME": dir}))
 	want := strings.ReplaceAll(strings.TrimSpace(`
-HOME/.prefect/backend.toml: is not TOML at line 2: mend it or move it away
+HOME/.prefect/backend.toml: is not TOML at line 2: fix it, or move the file away
 HOME/.prefect/config.toml: cannot be read: is a directory
-HOME/.prefect/auth.toml: is not TOML at line 3: mend it or move it away`), "HOME", dir)
+HOME/.prefect/auth.toml: is not TOML at line 3: fix it, or move the file away`), "HOME", dir)
 	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
 )
 
-// Problem is one thing that is wrong, addressed to whoever set it.
+// Problem is one mistake in the settings, for the person who made them.
 type Problem struct {
 	// Setting is the variable, with its flag.
 	Setting string
@@ -20,25 +22,56 @@ type Problem struct {
 	Text string
 }
 
-// Error is both.
+// Error joins both.
 func (p Problem) Error() string { return p.Setting + ": " + p.Text }
 
-// LoadLauncher reads and checks the launcher's settings. The error joins every
-// Problem there is.
+// LoadLauncher reads and checks the launcher's settings. The error joins all Problems.
 func LoadLauncher(ctx context.Context, env envconfig.Lookuper) (Launcher, error) {
 	var l Launcher
-	return l, errors.Join(load(ctx, &l, env, ""), l.Validate())
+	kind, undecided := KindOf(env)
+	wrong := load(ctx, &l, env, "", kind)
+	l.Kind = kind
+	l.AuthString = cmp.Or(l.SecretAuth, l.AuthString)
+	for _, name := range l.TemplateEnv {
+		if text, set := env.Lookup(name); set {
+			l.TemplateValues = append(l.TemplateValues, EnvVar{Name: name, Value: text})
+		}
+	}
+	return l, errors.Join(undecided, wrong, l.limit(env), l.Validate())
 }
 
-// LoadScaler is as LoadLauncher, for the scaler and its further connections.
+// limit reads -l as `prefect worker start` does. A launcher's own -l is a label, which
+// Prefect 3 does not have.
+func (l *Launcher) limit(env envconfig.Lookuper) error {
+	text, given := env.Lookup("--label")
+	if l.Kind != Prefect3 || !given {
+		return nil
+	}
+	var items Labels
+	if err := items.UnmarshalText([]byte(text)); err == nil && len(items) == 1 {
+		if n, err := strconv.Atoi(items[0]); err == nil {
+			l.Concurrency = n
+			return nil
+		}
+	}
+	return Problem{Setting: "--label (-l)", Text: "is for Prefect 1: Prefect 3 has no labels, so give --pool and --work-queue; and -l is the limit of `prefect worker start`, one whole number"}
+}
+
+// LoadScaler does the same for the scaler and its further connections.
 func LoadScaler(ctx context.Context, env envconfig.Lookuper) (Scaler, error) {
 	var s Scaler
-	problems := []error{load(ctx, &s, env, "")}
+	kind, undecided := KindOf(env)
+	problems := []error{undecided, load(ctx, &s, env, "", kind)}
+	s.Kind = kind
+	s.AuthString = cmp.Or(s.SecretAuth, s.AuthString)
 	for _, name := range s.Connections {
 		c := Connection{Name: name}
-		problems = append(problems, load(ctx, &c, env, connectionPrefix(name)))
+		problems = append(problems, load(ctx, &c, env, connectionPrefix(name), kind))
+		if text, _ := env.Lookup(c.Variable("BACKEND")); text == "" && c.APIURL != "" {
+			c.Backend = OfPrefect3
+		}
 		if len(c.JobNamespaces) == 0 {
-			c.JobNamespaces = s.JobNamespaces
+			c.JobNamespaces = s.AllNamespaces()
 		}
 		if len(c.AllowedNamespaces) == 0 {
 			c.AllowedNamespaces = s.AllowedNamespaces
@@ -52,75 +85,33 @@ func connectionPrefix(name string) string {
 	return "PREFECT_KEDA_CONNECTION_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_"
 }
 
-// Variable is the full name of one of the connection's variables.
+// Variable is the full name of a variable of the connection.
 func (c Connection) Variable(name string) string { return connectionPrefix(c.Name) + name }
 
-// Setting is what is known of one setting.
-type Setting struct {
-	Variable, Default     string
-	Flag, Short, Off      string
-	Group, Help, Example  string
-	FlagHelp              string
-	field                 []int
-	repeated, emptyCounts bool
-	kind                  reflect.Type
-	tag                   reflect.StructTag
-}
-
-// Name is the variable with its flag, as errors and documents say it.
-func (s Setting) Name() string {
-	if s.Flag == "" {
-		return s.Variable
-	}
-	return s.Variable + " (--" + s.Flag + ")"
-}
-
-// Settings lists the settings of a Launcher, a Scaler or a Connection in order.
-func Settings(of any) []Setting { return settings(reflect.TypeOf(of), nil, "") }
-
-func settings(t reflect.Type, index []int, group string) []Setting {
-	var all []Setting
-	for i := range t.NumField() {
-		f := t.Field(i)
-		at := append(append([]int{}, index...), i)
-		if f.Anonymous {
-			all = append(all, settings(f.Type, at, f.Tag.Get("group"))...)
-			continue
-		}
-		variable, options, _ := strings.Cut(f.Tag.Get("env"), ",")
-		if variable == "" {
-			continue
-		}
-		_, def, _ := strings.Cut(options, "default=")
-		_, emptyCounts := reflect.TypeAssert[interface{ emptyIsAValue() }](reflect.New(f.Type))
-		all = append(all, Setting{
-			Variable: variable, Default: def, Group: group,
-			Flag: f.Tag.Get("flag"), Short: f.Tag.Get("short"), Off: f.Tag.Get("off"),
-			Help: f.Tag.Get("help"), Example: f.Tag.Get("example"), FlagHelp: cmp.Or(f.Tag.Get("flaghelp"), f.Tag.Get("help")),
-			field: at, kind: f.Type, tag: f.Tag, emptyCounts: emptyCounts,
-			repeated: f.Type == reflect.TypeFor[Labels]() || f.Type == reflect.TypeFor[EnvVars](),
-		})
-	}
-	return all
-}
-
-// load decodes field by field, because go-envconfig stops at the first error and
-// names the Go field in it; so every problem is found and names its variable.
-func load(ctx context.Context, target any, env envconfig.Lookuper, prefix string) error {
+// load decodes field by field, so that it finds every problem and can name its variable.
+// go-envconfig alone would stop at the first error and name the Go field in it.
+func load(ctx context.Context, target any, env envconfig.Lookuper, prefix string, kind Kind) error {
 	v := reflect.ValueOf(target).Elem()
 	var problems []error
 	for _, s := range Settings(v.Interface()) {
-		text, set := env.Lookup(prefix + s.Variable)
-		set = set && (text != "" || s.emptyCounts)
+		given, text, set := s.find(env, prefix, kind)
+		if other := s.Only; set && other != "" && other != kind {
+			if strings.HasPrefix(given, "--") && s.Flag != "label" {
+				problems = append(problems, Problem{Setting: given, Text: fmt.Sprintf("is for %s, but the settings are for %s: leave it out, or set %s", other, kind, s.choosing(other))})
+			}
+			set = false
+		}
 		value := map[string]string{}
 		if set {
 			value[s.Variable] = text
+		} else if def := s.DefaultFor(kind); def != s.Default {
+			value[s.Variable] = def
 		}
 		decoded, err := s.decode(ctx, value)
 		if err != nil {
-			problems = append(problems, Problem{Setting: prefix + s.Name(), Text: s.plain(text, err).Error()})
-			// The checks between settings go on as if it had not been set.
-			decoded, _ = s.decode(ctx, nil)
+			problems = append(problems, Problem{Setting: s.nameOf(prefix, given), Text: s.plain(text, err).Error()})
+			// The checks between settings take the default instead.
+			decoded, _ = s.decode(ctx, map[string]string{s.Variable: s.DefaultFor(kind)})
 		}
 		if decoded.IsValid() {
 			v.FieldByIndex(s.field).Set(decoded)
@@ -129,10 +120,10 @@ func load(ctx context.Context, target any, env envconfig.Lookuper, prefix string
 	return errors.Join(problems...)
 }
 
-// decode has go-envconfig read one setting, by the tag of its field.
+// decode lets go-envconfig read one setting, by the tag of its field.
 func (s Setting) decode(ctx context.Context, value map[string]string) (reflect.Value, error) {
 	if value[s.Variable] == "" && s.Default == "" && !s.emptyCounts {
-		return reflect.Value{}, nil // a decoder of its own would be called with ""
+		return reflect.Value{}, nil // go-envconfig would call a type's own decoder with ""
 	}
 	one := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "Value", Type: s.kind, Tag: s.tag}}))
 	err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: envconfig.MapLookuper(value)})
@@ -144,21 +135,24 @@ func (s Setting) decode(ctx context.Context, value map[string]string) (reflect.V
 
 func logValue(of any) slog.Value {
 	v := reflect.ValueOf(of)
+	kind := kindOf(of)
 	var attrs []slog.Attr
 	for _, s := range Settings(of) {
-		attrs = append(attrs, slog.String(strings.ToLower(s.Variable), fmt.Sprint(v.FieldByIndex(s.field).Interface())))
+		if s.Only != "" && s.Only != kind {
+			continue
+		}
+		attrs = append(attrs, slog.String(strings.ToLower(s.For(kind)), fmt.Sprint(v.FieldByIndex(s.field).Interface())))
 	}
 	return slog.GroupValue(attrs...)
 }
 
-// Environment is the process's environment with the interpolation Prefect does:
-// in its own variables a leading ~ and $NAME or ${NAME} stand for what they do in
-// a shell, and unknown names stay as they are (prefect1-spec §5.2).
+// Environment interpolates the process's environment as Prefect does: in Prefect's own
+// variables, a leading ~ and $NAME or ${NAME} mean the same as in a shell, and unknown
+// names stay as they are (prefect1 §5.2).
 func Environment(env envconfig.Lookuper) envconfig.Lookuper { return interpolated{env} }
 
 type interpolated struct{ env envconfig.Lookuper }
 
-// Lookup is that of envconfig.Lookuper.
 func (i interpolated) Lookup(name string) (string, bool) {
 	text, ok := i.env.Lookup(name)
 	if !ok || !strings.HasPrefix(name, "PREFECT__") {
@@ -170,33 +164,14 @@ func (i interpolated) Lookup(name string) (string, bool) {
 	return i.expand(text), true
 }
 
+// reference is a variable in a text, as os.path.expandvars of Python finds it.
+var reference = regexp.MustCompile(`\$(?:\{[^$}]*\}|[0-9A-Za-z_]+)`)
+
 func (i interpolated) expand(text string) string {
-	var out strings.Builder
-	for {
-		before, after, found := strings.Cut(text, "$")
-		out.WriteString(before)
-		if !found {
-			return out.String()
+	return reference.ReplaceAllStringFunc(text, func(found string) string {
+		if value, known := i.env.Lookup(strings.Trim(found, "${}")); known {
+			return value
 		}
-		var name, rest string
-		if strings.HasPrefix(after, "{") {
-			name, rest, found = strings.Cut(after[1:], "}")
-		} else {
-			end := strings.IndexFunc(after, func(r rune) bool {
-				return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
-			})
-			if end < 0 {
-				end = len(after)
-			}
-			name, rest = after[:end], after[end:]
-		}
-		value, known := i.env.Lookup(name)
-		if !found || name == "" || !known {
-			out.WriteByte('$')
-			text = after
-			continue
-		}
-		out.WriteString(value)
-		text = rest
-	}
+		return found
+	})
 }

@@ -5,39 +5,48 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prefect-keda/prefect-keda/literal"
+	"github.com/prefect-keda/prefect-keda/location"
 )
 
-// Backend is the kind of Prefect API.
+// Backend is the kind of Prefect API: one of Prefect 1's two, or Prefect 3's.
 type Backend string
 
-// The two kinds.
+// The kinds.
 const (
-	Cloud  Backend = "cloud"
-	Server Backend = "server"
+	Cloud      Backend = "cloud"
+	Server     Backend = "server"
+	OfPrefect3 Backend = "prefect3"
 )
 
-// UnmarshalText accepts the two kinds.
+// UnmarshalText accepts the kinds.
 func (b *Backend) UnmarshalText(text []byte) error {
-	switch v := Backend(text); v {
-	case Cloud, Server:
-		*b = v
-		return nil
-	}
-	return fmt.Errorf("%q is not a kind of Prefect API: give cloud or server", text)
+	return oneOf(b, text, "a kind of Prefect API: give cloud or server, or prefect3", Cloud, Server, OfPrefect3)
 }
 
-// Secret is a text that shows itself only when asked by Reveal.
+// oneOf takes a text that is one of a few.
+func oneOf[T ~string](into *T, text []byte, what string, known ...T) error {
+	if !slices.Contains(known, T(text)) {
+		return fmt.Errorf("%q is not %s", text, what)
+	}
+	*into = T(text)
+	return nil
+}
+
+// Secret is a text that only Reveal shows.
 type Secret string
 
 const hidden = "[hidden]"
 
-// Reveal is the secret itself; hand it to the one call that needs it.
+// Reveal gives the secret itself, for the one call that needs it.
 func (s Secret) Reveal() string { return string(s) }
 
-// String masks it, so that no log, error or dump can show it.
+// String masks it, so that no log, error or dump shows it.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -54,8 +63,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText is String, for JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes the text as it is: a key that was pasted with white space
-// is for the client to refuse, not for us to guess.
+// UnmarshalText takes the text as it is. Validate refuses a key with white space around
+// it, rather than guess.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = Secret(text)
 	return nil
@@ -74,8 +83,7 @@ func (k *SecretKey) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Seconds is a duration that may be given as a bare number, as the agent's
-// settings are.
+// Seconds is a duration that may also be a bare number, as in the agent's settings.
 type Seconds time.Duration
 
 // Duration is the ordinary form.
@@ -98,7 +106,7 @@ func (s *Seconds) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Bool is a switch as Prefect spells it: true or false in any case.
+// Bool is a switch in Prefect's spelling: true or false in any case.
 type Bool bool
 
 // UnmarshalText accepts what Prefect and Go call true and false.
@@ -112,7 +120,7 @@ func (b *Bool) UnmarshalText(text []byte) error {
 }
 
 // ExactlyTrue is the agent's oddest switch: on for the text True, off for
-// everything else, also for true, 1 and nothing (prefect1-spec §5.1).
+// everything else, also for true, 1 and nothing (prefect1 §5.1).
 type ExactlyTrue bool
 
 // UnmarshalText never fails.
@@ -121,29 +129,28 @@ func (b *ExactlyTrue) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// emptyIsAValue: for this type alone a variable that is set to nothing says something.
+// emptyIsAValue marks the only type for which an empty variable differs from an unset one.
 func (b *ExactlyTrue) emptyIsAValue() {}
 
-// PodSecurity is a level of the Pod Security Standards; empty is none.
+// PodSecurity is a level of the Pod Security Standards; empty means no check.
 type PodSecurity string
 
 // UnmarshalText accepts the levels.
 func (l *PodSecurity) UnmarshalText(text []byte) error {
-	switch v := PodSecurity(text); v {
-	case "privileged", "baseline", "restricted":
-		*l = v
-		return nil
-	}
-	return fmt.Errorf("%q is no level of the Pod Security Standards: give privileged, baseline or restricted", text)
+	return oneOf(l, text, "a level of the Pod Security Standards: give privileged, baseline or restricted", "privileged", "baseline", "restricted")
 }
 
-// Names is a list separated by commas.
+// Names is a list, in any form that labels may have.
 type Names []string
 
-// UnmarshalText trims the names and drops empty ones, as the agent did.
+// UnmarshalText drops empty names, as the agent did. It reads the forms of literal.List,
+// because the official chart wrote [] for no names.
 func (n *Names) UnmarshalText(text []byte) error {
-	*n = nil
-	for name := range strings.SplitSeq(string(text), ",") {
+	names, err := literal.List(string(text))
+	if *n = nil; err != nil {
+		return err
+	}
+	for _, name := range names {
 		if name = strings.TrimSpace(name); name != "" {
 			*n = append(*n, name)
 		}
@@ -154,10 +161,10 @@ func (n *Names) UnmarshalText(text []byte) error {
 // Level is a log level.
 type Level slog.Level
 
-// Level is slog's.
+// Level is the level for slog.
 func (l Level) Level() slog.Level { return slog.Level(l) }
 
-// String is the spelling of Python's logging.
+// String spells the level like Python's logging.
 func (l Level) String() string {
 	if slog.Level(l) == slog.LevelWarn {
 		return "WARNING"
@@ -196,19 +203,14 @@ const (
 
 // UnmarshalText accepts the formats.
 func (f *LogFormat) UnmarshalText(text []byte) error {
-	switch v := LogFormat(text); v {
-	case Auto, JSON, Text:
-		*f = v
-		return nil
-	}
-	return fmt.Errorf("%q is not a log format: give json, text or auto", text)
+	return oneOf(f, text, "a log format: give json, text or auto", Auto, JSON, Text)
 }
 
-// Address is where to listen, as net.Listen wants it; empty means nowhere.
+// Address is an address to listen on, for net.Listen; empty means none.
 type Address string
 
-// UnmarshalText reads host:port, :port, or a URL of which only host and port
-// count (prefect1-spec §1.6).
+// UnmarshalText reads host:port, :port, or a URL; of the URL only host and port count
+// (prefect1 §1.6).
 func (a *Address) UnmarshalText(text []byte) error {
 	t := string(text)
 	if strings.Contains(t, "://") {
@@ -240,8 +242,8 @@ func (a Address) Port() string {
 	return port
 }
 
-// Covers tells whether who listens at a is reached at b too: a port can be
-// listened at only once, be it on all addresses.
+// Covers reports whether a listener on a would also get connections to b, so that nobody
+// else can listen there.
 func (a Address) Covers(b Address) bool {
 	host, port, err := net.SplitHostPort(string(a))
 	other, otherPort, otherErr := net.SplitHostPort(string(b))
@@ -252,6 +254,6 @@ func (a Address) Covers(b Address) bool {
 	return host == other || host == "" || ip != nil && ip.IsUnspecified()
 }
 
-func joinHostPort(host string, port int) string {
-	return strings.TrimRight(host, "/") + ":" + strconv.Itoa(port)
+func joinHostPort(host location.Location, port int) location.Location {
+	return location.Location(strings.TrimRight(host.Reveal(), "/") + ":" + strconv.Itoa(port))
 }

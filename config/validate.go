@@ -8,28 +8,28 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/location"
+	"github.com/prefect-keda/prefect-keda/scaler"
 )
 
-// problems collects what Validate finds, each under the setting's own name.
+// problems collects the findings of Validate under the names of the settings of something.
 type problems struct {
-	names map[string]string
+	of    any
 	found []error
 }
 
-func newProblems(of any) *problems {
-	p := &problems{names: map[string]string{}}
-	for _, s := range Settings(of) {
-		p.names[s.Variable] = s.Name()
-	}
-	return p
+func (p *problems) add(variable, format string, args ...any) {
+	p.found = append(p.found, Problem{Setting: NameOf(variable, p.of), Text: fmt.Sprintf(format, args...)})
 }
 
-func (p *problems) add(variable, format string, args ...any) {
-	name := variable
-	if known, ok := p.names[variable]; ok {
-		name = known
+func (p *problems) named(variable, kind string, valid func(string) bool, names ...string) {
+	for _, name := range names {
+		if !valid(name) {
+			p.add(variable, "%q cannot be the name of a %s", name, kind)
+		}
 	}
-	p.found = append(p.found, Problem{Setting: name, Text: fmt.Sprintf(format, args...)})
 }
 
 func (p *problems) atLeast(variable string, got, least time.Duration, why string) {
@@ -38,34 +38,23 @@ func (p *problems) atLeast(variable string, got, least time.Duration, why string
 	}
 }
 
-// minJobTTL keeps a finished Job's name taken while a launcher that was stopped
-// in the middle of a launch may still come back with it.
-const minJobTTL = 5 * time.Minute
-
 const (
-	// maxJobTTL is far more than anybody waits, and far less than Kubernetes' 32
-	// bits of seconds hold.
+	// maxJobTTL is more than anybody waits, and far from overflowing Kubernetes' 32 bits
+	// of seconds.
 	maxJobTTL = 365 * 24 * time.Hour
 	// maxConcurrency: each worker holds a run and a connection.
 	maxConcurrency = 1000
-	// maxKubeRate is more than any API server takes.
+	// maxKubeRate is more than any API server handles.
 	maxKubeRate = 100_000
-	// maxWarmUpLead: who wants launchers earlier wants them always.
-	maxWarmUpLead = 10 * time.Minute
-	// maxLogLines keeps a log call small; the whole log is in the cluster's own.
+	// maxLogLines keeps a log call small; the cluster's own log has the rest.
 	maxLogLines = 1000
-	// minRequestTimeout is for an API next door.
-	minRequestTimeout = 100 * time.Millisecond
-	// minEndingGrace is what a flow needs that ends by itself.
+	// minEndingGrace is the time a flow needs to end by itself.
 	minEndingGrace = time.Minute
-	// idleFactor is by how much the scaler's interval grows while nobody asks.
-	idleFactor = 5
 )
 
-// Validate checks the settings against each other and returns everything that
-// is wrong, as joined Problems.
+// Validate checks the settings, also against each other, and returns all Problems joined.
 func (l Launcher) Validate() error {
-	p := newProblems(l)
+	p := &problems{of: l}
 	l.Prefect.validate(p)
 	l.Trouble.validate(p)
 	if l.LogLines < 0 || l.LogLines > maxLogLines {
@@ -85,53 +74,58 @@ func (l Launcher) Validate() error {
 	if l.MaxPolls < 0 {
 		p.add("PREFECT_KEDA_MAX_POLLS", "is %d: give 0 for no limit, or a number", l.MaxPolls)
 	}
-	if !dnsLabel(l.Namespace) {
-		p.add("NAMESPACE", "%q cannot be the name of a namespace", l.Namespace)
-	}
-	if l.ServiceAccountName != "" && !dnsName(l.ServiceAccountName) {
-		p.add("SERVICE_ACCOUNT_NAME", "%q cannot be the name of a service account", l.ServiceAccountName)
-	}
-	for _, name := range l.ImagePullSecrets {
-		if !dnsName(name) {
-			p.add("IMAGE_PULL_SECRETS", "%q cannot be the name of a Secret", name)
-		}
-	}
-	if s := l.APIKeySecret; s.Name != "" && !dnsName(s.Name) {
-		p.add("PREFECT_KEDA_API_KEY_SECRET", "%q cannot be the name of a Secret", s.Name)
-	}
-	p.atLeast("PREFECT_KEDA_JOB_TTL", l.JobTTL, minJobTTL, "because a finished Job's name is what stops a late launcher from starting the run again")
+	p.named("NAMESPACE", "namespace", dnsLabel, l.Namespace)
+	p.named("SERVICE_ACCOUNT_NAME", "service account", orNone(dnsName), l.ServiceAccountName)
+	p.named("IMAGE_PULL_SECRETS", "Secret", dnsName, l.ImagePullSecrets...)
+	p.named("PREFECT_KEDA_API_KEY_SECRET", "Secret", orNone(dnsName), l.APIKeySecret.Name)
+	l.validateSecrets(p)
+	p.named("PREFECT_KEDA_JOB_NAMESPACES", "namespace", dnsLabel, l.FurtherNamespaces...)
+	p.atLeast("PREFECT_KEDA_JOB_TTL", l.JobTTL, job.MinTTLSeconds*time.Second, "because only the name of the finished Job stops a late launcher from starting the run again")
 	if l.JobTTL > maxJobTTL {
 		p.add("PREFECT_KEDA_JOB_TTL", "is %s: give at most %s, or keep finished Jobs by DELETE_FINISHED_JOBS=False", l.JobTTL, maxJobTTL)
 	}
-	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", l.PollInterval, 100*time.Millisecond, "to spare the Prefect API")
-	if l.IdleTimeout <= l.PollInterval {
-		p.add("PREFECT_KEDA_IDLE_TIMEOUT", "is %s: give more than PREFECT_KEDA_POLL_INTERVAL (%s), or nothing is ever found before leaving", l.IdleTimeout, l.PollInterval)
+	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", l.PollInterval, scaler.MinPollInterval, "to spare the Prefect API")
+	if l.IdleTimeout != 0 && l.IdleTimeout <= l.PollInterval {
+		p.add("PREFECT_KEDA_IDLE_TIMEOUT", "is %s: give more than PREFECT_KEDA_POLL_INTERVAL (%s), or the launcher leaves before its second poll; or 0 to stay", l.IdleTimeout, l.PollInterval)
 	}
 	p.atLeast("PREFECT_KEDA_LOOKAHEAD", l.Lookahead, 0, "it cannot be negative")
-	p.atLeast("PREFECT_KEDA_CLAIM_GRACE", l.ClaimGrace, time.Second, "or launchers finish each other's work while it is being done")
-	p.atLeast("PREFECT_KEDA_DRAIN_TIMEOUT", l.DrainTimeout, time.Second, "to finish what is in hand")
+	p.atLeast("PREFECT_KEDA_CLAIM_GRACE", l.ClaimGrace, time.Second, "or launchers take over work that another is still doing")
+	p.atLeast("PREFECT_KEDA_DRAIN_TIMEOUT", l.DrainTimeout, time.Second, "to finish the runs in flight")
 	if l.Concurrency < 1 || l.Concurrency > maxConcurrency {
 		p.add("PREFECT_KEDA_CONCURRENCY", "is %d: give 1 to %d", l.Concurrency, maxConcurrency)
 	}
 	return errors.Join(p.found...)
 }
 
-// Validate is as for the Launcher.
+// validateSecrets wants both halves of a worker's references.
+func (l Launcher) validateSecrets(p *problems) {
+	p.named("PREFECT_KEDA_API_AUTH_STRING_SECRET", "Secret", orNone(dnsName), l.AuthStringSecret.Name)
+	for _, of := range []struct{ what, name, key string }{{"API_KEY", l.KeyName, l.KeyKey}, {"API_AUTH_STRING", l.AuthName, l.AuthKey}} {
+		variable := "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_" + of.what + "_SECRET_"
+		p.named(variable+"NAME", "Secret", orNone(dnsName), of.name)
+		if (of.name == "") != (of.key == "") {
+			p.add(variable+"NAME", "goes together with %sKEY: give both or none", variable)
+		}
+	}
+}
+
+// Validate does the same as for the Launcher.
 func (s Scaler) Validate() error {
-	p := newProblems(s)
+	p := &problems{of: s}
 	s.Prefect.validate(p)
 	s.Trouble.validate(p)
 	s.Process.validate(p)
 	s.Kubernetes.validate(p)
 	checkNamespaces(p, "NAMESPACE", s.JobNamespaces)
+	p.named("PREFECT_KEDA_JOB_NAMESPACES", "namespace", dnsLabel, s.FurtherNamespaces...)
 	checkAllowed(p, "PREFECT_KEDA_ALLOWED_NAMESPACES", s.AllowedNamespaces)
-	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", s.PollInterval, 100*time.Millisecond, "to spare the Prefect API")
+	p.atLeast("PREFECT_KEDA_POLL_INTERVAL", s.PollInterval, scaler.MinPollInterval, "to spare the Prefect API")
 	p.atLeast("PREFECT_KEDA_WARM_UP_LEAD", s.WarmUpLead, 0, "it cannot be negative")
-	if s.WarmUpLead > maxWarmUpLead {
-		p.add("PREFECT_KEDA_WARM_UP_LEAD", "is %s: give at most %s", s.WarmUpLead, maxWarmUpLead)
+	if s.WarmUpLead > scaler.MaxWarmUpLead {
+		p.add("PREFECT_KEDA_WARM_UP_LEAD", "is %s: give at most %s", s.WarmUpLead, scaler.MaxWarmUpLead)
 	}
-	if least := idleFactor*s.PollInterval + s.RequestTimeout.Duration(); s.MaxStaleness < least {
-		p.add("PREFECT_KEDA_MAX_STALENESS", "is %s: give at least %s, %d times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", s.MaxStaleness, least, idleFactor)
+	if least := scaler.MinStaleness(s.PollInterval, s.RequestTimeout.Duration()); s.MaxStaleness < least {
+		p.add("PREFECT_KEDA_MAX_STALENESS", "is %s: give at least %s, %d times PREFECT_KEDA_POLL_INTERVAL plus PREFECT__CLOUD__REQUEST_TIMEOUT, or one slow answer makes KEDA freeze", s.MaxStaleness, least, scaler.IdleFactor)
 	}
 	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
 		p.add("PREFECT_KEDA_TLS_CERT_FILE", "goes together with PREFECT_KEDA_TLS_KEY_FILE: give both or none")
@@ -156,38 +150,55 @@ func (s Scaler) Validate() error {
 			p.add("PREFECT_KEDA_CONNECTIONS", "%s and %s read the same variables: rename one", other, c.Name)
 		}
 		prefixes[prefix] = c.Name
-		checkNamespaces(p, prefix+"NAMESPACE", c.JobNamespaces)
-		checkAllowed(p, prefix+"ALLOWED_NAMESPACES", c.AllowedNamespaces)
-		checkURL(p, prefix+"API", c.API)
-		checkKey(p, c.Backend, prefix+"BACKEND", c.Key, prefix+"API_KEY")
-		checkTenant(p, prefix+"TENANT_ID", c.TenantID)
-		if c.API == "" && c.Backend == Server {
-			p.add(prefix+"API", "is not set: give the URL of that Prefect Server")
-		}
+		c.validate(p)
 	}
 	return errors.Join(p.found...)
 }
 
-func (f Prefect) validate(p *problems) {
-	address, variable := f.address()
-	switch outOfRange := f.ServerPort < 1 || f.ServerPort > 65535; {
-	case variable != serverHost:
-		checkURL(p, variable, address)
-	case outOfRange:
-		p.add("PREFECT__SERVER__PORT", "is %d: give 1 to 65535", f.ServerPort)
-		checkURL(p, variable, joinHostPort(f.ServerHost, 1))
-	default:
-		checkURL(p, variable, address)
+func (c Connection) validate(p *problems) {
+	checkNamespaces(p, c.Variable("NAMESPACE"), c.JobNamespaces)
+	checkAllowed(p, c.Variable("ALLOWED_NAMESPACES"), c.AllowedNamespaces)
+	if c.API != "" && c.APIURL != "" {
+		p.add(c.Variable("API_URL"), "is Prefect 3's, and %s is Prefect 1's: give one of them", c.Variable("API"))
+		return
 	}
-	checkKey(p, f.Backend, "PREFECT__BACKEND", f.APIKey(), "PREFECT__CLOUD__API_KEY")
-	checkTenant(p, "PREFECT__CLOUD__TENANT_ID", f.TenantID)
-	if f.RequestTimeout.Duration() < minRequestTimeout {
-		p.add("PREFECT__CLOUD__REQUEST_TIMEOUT", "is %s: give some seconds", f.RequestTimeout)
+	if c.Backend == OfPrefect3 {
+		checkAPI3(p, c.Variable("API_URL"), c.APIURL, c.Key, c.Variable("API_KEY"))
+		checkText3(p, c.Key, c.Variable("API_KEY"))
+		checkText3(p, c.AuthString, c.Variable("API_AUTH_STRING"))
+		return
+	}
+	checkURL(p, c.Variable("API"), c.API)
+	checkKey(p, c.Backend, c.Variable("BACKEND"), c.Key, c.Variable("API_KEY"))
+	checkTenant(p, c.Variable("TENANT_ID"), c.TenantID)
+	switch {
+	case c.APIURL != "":
+		p.add(c.Variable("API_URL"), "is Prefect 3's, but %s is %s: give %s, or set prefect3", c.Variable("BACKEND"), c.Backend, c.Variable("API"))
+	case c.API == "" && c.Backend == Server:
+		p.add(c.Variable("API"), "is not set: give the URL of that Prefect Server")
 	}
 }
 
+func (f Prefect) validate(p *problems) {
+	if f.RequestTimeout.Duration() < scaler.MinPollTimeout {
+		p.add("PREFECT__CLOUD__REQUEST_TIMEOUT", "is %s: give some seconds", f.RequestTimeout)
+	}
+	if f.Kind == Prefect3 {
+		f.validate3(p)
+		return
+	}
+	address, variable := f.address()
+	if variable == serverHost && (f.ServerPort < 1 || f.ServerPort > 65535) {
+		p.add("PREFECT__SERVER__PORT", "is %d: give 1 to 65535", f.ServerPort)
+		address = joinHostPort(f.ServerHost, 1)
+	}
+	checkURL(p, variable, address)
+	checkKey(p, f.Backend, "PREFECT__BACKEND", f.APIKey(), "PREFECT__CLOUD__API_KEY")
+	checkTenant(p, "PREFECT__CLOUD__TENANT_ID", f.TenantID)
+}
+
 // checkURL does not repeat the URL: it may hold a password.
-func checkURL(p *problems, variable, api string) {
+func checkURL(p *problems, variable string, api location.Location) {
 	if api == "" {
 		return
 	}
@@ -195,19 +206,33 @@ func checkURL(p *problems, variable, api string) {
 	if variable == serverHost {
 		example = "http://host, without the port"
 	}
-	if u, err := url.Parse(api); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if u, err := url.Parse(api.Reveal()); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		if strings.Contains(api.Reveal(), "@") {
+			example += "; in user and password, escape all but letters and digits: %40 for @, %3A for :, %2F for /"
+		}
 		p.add(variable, "is not a URL: give one like %s", example)
-	} else if u.User != nil {
-		p.add(variable, "holds a user or password: take it out and give the API key instead")
 	}
 }
 
 func checkKey(p *problems, backend Backend, backendVariable string, key Secret, variable string) {
 	if backend == Cloud && key == "" {
-		p.add(variable, "is not set, and Prefect Cloud wants a key: give it, or set %s=server", backendVariable)
+		p.add(variable, "is not set, but Prefect Cloud needs a key: give it, or set %s=server%s", backendVariable, orPrefect3(backendVariable))
 	}
+	checkText(p, key, variable)
+}
+
+// orPrefect3 reminds those of Prefect 3 who have set nothing.
+func orPrefect3(backendVariable string) string {
+	if backendVariable != "PREFECT__BACKEND" {
+		return ""
+	}
+	return ", or for Prefect 3 give " + apiURL
+}
+
+// checkText refuses what gets into a key by accident.
+func checkText(p *problems, key Secret, variable string) {
 	if k := key.Reveal(); strings.TrimSpace(k) != k || strings.ContainsAny(k, "\r\n\x00") {
-		p.add(variable, "has white space around it or control characters in it: paste it again (echo adds a line end; use printf or echo -n)")
+		p.add(variable, "begins or ends with white space, or contains control characters: paste it again (echo adds a line end; use printf or echo -n)")
 	}
 }
 
@@ -224,7 +249,7 @@ func (t Trouble) validate(p *problems) {
 			p.atLeast(variable, got, minEndingGrace, why+"; or 0 to leave it alone")
 		}
 	}
-	orNever("PREFECT_KEDA_CANCEL_GRACE", t.CancelGrace, "because a flow finds out within half a minute and has things to end")
+	orNever("PREFECT_KEDA_CANCEL_GRACE", t.CancelGrace, "because a flow needs up to half a minute to notice and then some time to end")
 	orNever("PREFECT_KEDA_FINISHED_GRACE", t.FinishedGrace, "because every pod outlives its run by some seconds")
 	if t.PendingTimeout != 0 && t.PendingTimeout <= t.PodGrace {
 		p.add("PREFECT_KEDA_PENDING_TIMEOUT", "is %s: give more than PREFECT_KEDA_POD_GRACE (%s), or 0 to let runs wait", t.PendingTimeout, t.PodGrace)
@@ -238,6 +263,7 @@ func (o Process) validate(p *problems) {
 }
 
 func (k Kubernetes) validate(p *problems) {
+	p.named("PREFECT_KEDA_NAMESPACE", "namespace", orNone(dnsLabel), k.Home)
 	if !(k.KubeQPS > 0 && k.KubeQPS <= maxKubeRate) { // NaN is neither
 		p.add("PREFECT_KEDA_KUBE_QPS", "is %v: give a number above 0, up to %d", k.KubeQPS, maxKubeRate)
 	} else if float32(k.KubeBurst) < k.KubeQPS {
@@ -249,11 +275,7 @@ func checkNamespaces(p *problems, variable string, names Names) {
 	if len(names) == 0 {
 		p.add(variable, "names no namespace")
 	}
-	for _, n := range names {
-		if !dnsLabel(n) {
-			p.add(variable, "%q cannot be the name of a namespace", n)
-		}
-	}
+	p.named(variable, "namespace", dnsLabel, names...)
 }
 
 func checkAllowed(p *problems, variable string, names Names) {
@@ -265,6 +287,11 @@ func checkAllowed(p *problems, variable string, names Names) {
 			p.add(variable, "%q cannot be the name of a namespace: give names, or * for all", n)
 		}
 	}
+}
+
+// orNone also takes an empty text, where a setting may be left out.
+func orNone(valid func(string) bool) func(string) bool {
+	return func(s string) bool { return s == "" || valid(s) }
 }
 
 func dnsLabel(s string) bool { return len(s) <= 63 && matches(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`, s) }

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// plain says what a parser of the standard library means about a text, in words
-// for whoever wrote it. Our own types speak for themselves.
+// plain rewrites an error of the standard library's parsers for the person who wrote the
+// text. Errors of our own types need no rewriting.
 func (s Setting) plain(text string, err error) error {
 	_, aboutNumber := errors.AsType[*strconv.NumError](err)
 	if s.kind == reflect.TypeFor[time.Duration]() {
@@ -23,7 +23,7 @@ func (s Setting) plain(text string, err error) error {
 	return err
 }
 
-// wrongText is about one that is not of a kind, as reflect and pflag name kinds.
+// wrongText says that a text is not of a kind; reflect and pflag name the kinds.
 func wrongText(text, kind string, err error) error {
 	switch {
 	case kind == "duration":
@@ -41,8 +41,7 @@ func wrongText(text, kind string, err error) error {
 	return fmt.Errorf("%q is not a number", text)
 }
 
-// FlagProblem is what a flag set finds wrong with a command line, in our words
-// where its own are Go's.
+// FlagProblem rewrites an error of a flag set in our words, where its own speak of Go.
 func FlagProblem(err error) error {
 	wrong, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/sethvargo/go-envconfig"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -32,15 +33,40 @@ func read(t *testing.T, path string) string {
 
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	texts := map[string]string{"README.md": read(t, "README.md"), "CONTRIBUTING.md": read(t, "CONTRIBUTING.md")}
-	names, err := filepath.Glob("*.md")
+	texts := map[string]string{}
+	roots, err := filepath.Glob("../*.md")
+	if err != nil || len(roots) < 2 {
+		t.Fatal("no pages in the root", err)
+	}
+	for _, path := range roots {
+		texts[filepath.Base(path)] = read(t, filepath.Base(path))
+	}
+	err = filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			texts["docs/"+path] = read(t, "docs/"+path)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range names {
-		texts["docs/"+name] = read(t, "docs/"+name)
-	}
 	return texts
+}
+
+// folders are those of the tree, without what is built into it.
+func folders(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != "bin" && e.Name() != "dist" {
+			names = append(names, regexp.QuoteMeta(e.Name()))
+		}
+	}
+	return names
 }
 
 func TestMakeTargetsExist(t *testing.T) {
@@ -57,7 +83,7 @@ func TestMakeTargetsExist(t *testing.T) {
 
 func TestLinkedAndNamedFilesExist(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	path := regexp.MustCompile("(?:`|kubectl apply -k |EDITOR )((?:manifests|docs|scaler|launcher|job|prefect|e2e|hack|config)/[a-z0-9./_-]+)")
+	path := regexp.MustCompile("(?:`|kubectl apply -k |EDITOR )((?:" + strings.Join(folders(t), "|") + ")/[a-z0-9./_-]+)")
 	for name, text := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat(filepath.Join("..", filepath.Dir(name), m[1])); err != nil {
@@ -82,18 +108,41 @@ func TestTuningTable(t *testing.T) {
 	}
 	row := regexp.MustCompile("(?m)^\\| `([a-zA-Z]+)` \\| ([0-9]+)( s)? \\| ")
 	seen := 0
-	for _, m := range row.FindAllStringSubmatch(read(t, "README.md"), -1) {
+	for _, m := range row.FindAllStringSubmatch(read(t, "docs/tuning.md"), -1) {
 		shipped, ok := so.Spec[m[1]]
 		if !ok {
 			continue
 		}
 		seen++
 		if want, err := strconv.ParseFloat(m[2], 64); err != nil || shipped != want {
-			t.Errorf("README says %s is %s, the ScaledObject has %v", m[1], m[2], shipped)
+			t.Errorf("the page says %s is %s, the ScaledObject has %v", m[1], m[2], shipped)
 		}
 	}
 	if seen < 3 {
-		t.Errorf("found only %d rows of the tuning table in the README", seen)
+		t.Errorf("found only %d rows of the tuning table", seen)
+	}
+}
+
+// The versions that the README says are tested are those of the tests.
+func TestTestedVersions(t *testing.T) {
+	tested := map[string]string{}
+	for _, row := range rows(read(t, "README.md"), 3) {
+		tested[row[0]] = row[1]
+	}
+	for name, in := range map[string]struct{ file, pattern string }{
+		"Kubernetes": {"kind-config.yaml", `kindest/node:v(1\.\d+)\.`},
+		"KEDA":       {"e2e/cluster/keda.go", `kedaVersion = "([^"]+)"`},
+		"Prefect 1":  {"e2e/python/requirements.txt", `(?m)^prefect==(.+)$`},
+		"Prefect 3":  {"e2e/python/prefect3-constraints.txt", `(?m)^prefect==(.+)$`},
+	} {
+		m := regexp.MustCompile(in.pattern).FindStringSubmatch(read(t, in.file))
+		if m == nil {
+			t.Errorf("%s names no version of %s", in.file, name)
+			continue
+		}
+		if version, _, _ := strings.Cut(tested[name], " "); version != m[1] {
+			t.Errorf("the README says %s %q is tested, %s has %s", name, version, in.file, m[1])
+		}
 	}
 }
 
@@ -114,7 +163,7 @@ func TestKubectlCommands(t *testing.T) {
 	for name, text := range documents(t) {
 		for _, m := range named.FindAllStringSubmatch(text, -1) {
 			seen++
-			if m[2] == "prefect-agent" {
+			if m[2] == "prefect-agent" || m[2] == "prefect-worker" {
 				continue // where that is, its owner knows
 			}
 			if d, found := deployments[m[2]]; !found || d.Metadata.Namespace != m[1] {
@@ -141,36 +190,27 @@ type deployment struct {
 type podSpec struct {
 	ServiceAccountName           string
 	AutomountServiceAccountToken bool
-	Containers                   []struct {
-		Args          []string
-		LivenessProbe map[string]any
-		EnvFrom       []any
-	}
+	Containers                   []struct{ EnvFrom []any }
 }
 
-// The pod that checks as a launcher takes over from its Deployment what it needs
-// and changes what would be wrong for it.
+// The check of a launcher that runs in the scaler's pod has there what config.env
+// says, and asks about the launcher's account.
 func TestCheckInACluster(t *testing.T) {
-	var d deployment
-	if err := yaml.Unmarshal([]byte(read(t, "manifests/base/launcher/deployment.yaml")), &d); err != nil {
-		t.Fatal(err)
-	}
-	pod := d.Spec.Template.Spec
-	if !pod.AutomountServiceAccountToken || pod.ServiceAccountName != d.Metadata.Name || len(pod.Containers) != 1 || len(pod.Containers[0].EnvFrom) == 0 {
-		t.Errorf("the launcher's pod does not bring what check needs: %+v", pod)
-	}
-	page := read(t, "docs/troubleshooting.md")
-	for part, there := range map[string]bool{
-		"{spec: .spec.template.spec}":                     true,
-		`.spec.containers[0].args = ["check"]`:            strings.Join(pod.Containers[0].Args, " ") == "launcher",
-		"del(.spec.containers[0].livenessProbe)":          pod.Containers[0].LivenessProbe != nil,
-		`--restart=Never`:                                 true,
-		`.spec.restartPolicy = "Never"`:                   true,
-		"get deploy " + d.Metadata.Name + " -o json | jq": true,
-	} {
-		if !strings.Contains(page, part) || !there {
-			t.Errorf("the page or the Deployment lacks what %s is about", part)
+	pods := map[string]podSpec{}
+	for _, process := range []string{"scaler", "launcher"} {
+		var d deployment
+		if err := yaml.Unmarshal([]byte(read(t, "manifests/base/"+process+"/deployment.yaml")), &d); err != nil {
+			t.Fatal(err)
 		}
+		pods[process] = d.Spec.Template.Spec
+	}
+	scaler, launcher := pods["scaler"], pods["launcher"]
+	if d := cmp.Diff(launcher.Containers[0].EnvFrom, scaler.Containers[0].EnvFrom); d != "" || !scaler.AutomountServiceAccountToken {
+		t.Errorf("the scaler's pod does not bring what check needs: -launcher +scaler:\n%s", d)
+	}
+	const asks = "exec deploy/prefect-keda-scaler -- /usr/local/bin/app check --as system:serviceaccount:prefect-keda:"
+	if !strings.Contains(read(t, "docs/troubleshooting.md"), asks+launcher.ServiceAccountName+"\n") {
+		t.Errorf("the page does not ask about the account %s", launcher.ServiceAccountName)
 	}
 }
 
@@ -196,6 +236,9 @@ func TestSettingsExist(t *testing.T) {
 	// These steer the tests, not the product.
 	tooling := []string{"PREFECT_KEDA_CACHE", "PREFECT_KEDA_IMAGES"}
 	for name, text := range documents(t) {
+		if strings.HasPrefix(name, "docs/spec/") {
+			continue // which name Prefect's own
+		}
 		for _, v := range variable.FindAllString(text, -1) {
 			if !strings.Contains(settings, v) && !strings.Contains(strings.Join(tooling, " "), v) {
 				t.Errorf("%s names %s, which is no setting", name, v)
@@ -204,8 +247,9 @@ func TestSettingsExist(t *testing.T) {
 	}
 }
 
-// agentSettings are all that the agent could be told: its flags (prefect1-spec
-// §5.1), its variables (§5.1, §5.2, §5.3), and those that its install wrote (§5.5).
+// agentSettings are all that the agent could be told: its flags (prefect1 §5.1),
+// its variables (prefect1 §5.1, §5.2, §5.3), and those that its install wrote
+// (prefect1 §5.5).
 func agentSettings() (flags, variables []string) {
 	flags = []string{
 		"--key", "--tenant-id", "--api", "--agent-config-id", "--name", "--label", "--env", "--max-polls", "--agent-address", "--no-cloud-logs",
@@ -239,7 +283,7 @@ func TestMigrationNamesEverySettingOfTheAgent(t *testing.T) {
 	everything := envconfig.LookuperFunc(func(string) (string, bool) { return "x", true })
 	variables = append(variables, config.Ignored(everything)...)
 	for _, s := range config.Settings(config.Launcher{}) {
-		if !strings.HasPrefix(s.Variable, "PREFECT_KEDA_") {
+		if !strings.HasPrefix(s.Variable, "PREFECT_KEDA_") && s.Only != config.Prefect3 {
 			variables = append(variables, s.Variable)
 		}
 	}
@@ -265,17 +309,18 @@ func TestEverySettingOfTheAgentIsKnown(t *testing.T) {
 	}
 }
 
-// The kustomization in the README is one: an overlay as users write it.
-func TestReadmeKustomization(t *testing.T) {
-	_, rest, _ := strings.Cut(read(t, "README.md"), "<!-- kustomization:begin")
+// The kustomization in docs/install.md is one: an overlay as users write it.
+func TestKustomization(t *testing.T) {
+	_, rest, _ := strings.Cut(read(t, "docs/install.md"), "<!-- kustomization:begin")
 	_, rest, _ = strings.Cut(rest, "```yaml\n")
 	text, _, found := strings.Cut(rest, "```")
-	if !found || strings.Count(text, "\n") != 3 {
-		t.Fatalf("there is no kustomization of three lines in the README: %q", text)
+	if !found || strings.Count(text, "\n") > 6 {
+		t.Fatalf("there is no kustomization of a few lines in docs/install.md: %q", text)
 	}
 	var k struct {
 		Kind                  string
 		Resources, Components []string
+		SortOptions           map[string]any `yaml:"sortOptions"`
 	}
 	if err := yaml.UnmarshalStrict([]byte(text), &k); err != nil {
 		t.Fatal(err)
@@ -291,7 +336,7 @@ func TestReadmeKustomization(t *testing.T) {
 	if err := errors.Join(err, memory.WriteFile("manifests/overlays/mine/kustomization.yaml", []byte(text))); err != nil {
 		t.Fatal(err)
 	}
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, "manifests/overlays/mine")
+	built, err := krusty.MakeKustomizer(asKubectl()).Run(memory, "manifests/overlays/mine")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,13 +352,13 @@ func TestReadmeKustomization(t *testing.T) {
 // What deletes what is ours names every kind we install, and everything of ours has
 // the label it asks for.
 func TestUninstallNamesEveryKind(t *testing.T) {
-	m := regexp.MustCompile(`delete (scaledobject[a-z,]+) -l (\S+)`).FindStringSubmatch(read(t, "README.md"))
+	m := regexp.MustCompile(`delete (scaledobject[a-z,]+) -l (\S+)`).FindStringSubmatch(read(t, "docs/install.md"))
 	if m == nil {
-		t.Fatal("the README does not say how to uninstall")
+		t.Fatal("docs/install.md does not say how to uninstall")
 	}
 	key, value, _ := strings.Cut(m[2], "=")
-	for _, folder := range []string{"overlays/hardened", "overlays/scaledjob", "overlays/two-teams", "overlays/prefect-cloud"} {
-		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../manifests/"+folder)
+	for _, folder := range []string{"overlays/hardened", "overlays/scaledjob", "overlays/two-teams", "overlays/prefect-cloud", "overlays/always-on"} {
+		built, err := krusty.MakeKustomizer(asKubectl()).Run(filesys.MakeFsOnDisk(), "../manifests/"+folder)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,4 +369,11 @@ func TestUninstallNamesEveryKind(t *testing.T) {
 			}
 		}
 	}
+}
+
+// asKubectl are the options that kubectl builds with.
+func asKubectl() *krusty.Options {
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // legacy, unless a kustomization says another order
+	return options
 }

@@ -24,7 +24,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/check"
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
@@ -44,10 +45,10 @@ type bench struct {
 	template *page
 }
 
-// page is a template that can be mended.
+// page is a template that can be corrected.
 type page struct{ text atomic.Pointer[string] }
 
-// Read is that of job.Source.
+// Read is that of kubernetesrun.Source.
 func (p *page) Read(context.Context, string) ([]byte, error) { return []byte(*p.text.Load()), nil }
 
 func newBench(t *testing.T) *bench {
@@ -62,8 +63,8 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// waitForRole: the API server learns of a Role through a watch of its own, and a
-// launcher without its Role does not start.
+// waitForRole waits until the API server knows a Role, which it learns through a watch of its
+// own. A launcher without its Role does not start.
 func (b *bench) waitForRole() {
 	b.t.Helper()
 	client, err := kube.NewClient(b.config)
@@ -76,8 +77,8 @@ func (b *bench) waitForRole() {
 	})
 }
 
-func (b *bench) settings() job.Settings {
-	s := job.Settings{Namespace: b.Flows, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
+func (b *bench) settings() kubernetesrun.Settings {
+	s := kubernetesrun.Settings{Namespace: b.Flows, Backend: "server", API: b.url, DeleteFinishedJobs: true, TTLSeconds: 600}
 	if b.template != nil {
 		s.JobTemplate = "template.yaml"
 	}
@@ -96,13 +97,15 @@ func (b *bench) launcher(name string, idle time.Duration) *launcher.Launcher {
 		b.t.Fatal(err)
 	}
 	l, err := launcher.New(launcher.Options{
-		Name: name, Namespace: b.Flows, IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
-	}, backend, job.Renderer{Settings: b.settings(), Source: b.template}, launcher.Kubernetes{
-		Jobs: client.Jobs(b.Flows), Pods: client.Pods(b.Flows), Events: client.Events(b.Flows), Log: client.Logs(b.Flows),
-		UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, b.Flows) },
-		MayUse: func(ctx context.Context, account string) (bool, error) {
-			return kube.MayUse(ctx, client.Reviews(), b.Flows, account)
-		},
+		Name: name, Namespace: b.Flows, Marks: kubernetesrun.Marks(), IdleTimeout: idle, PollInterval: 100 * time.Millisecond, ClaimGrace: time.Second,
+	}, backend, kubernetesrun.Renderer{Settings: b.settings(), Source: b.template}, func(namespace string) jobs.Client {
+		return jobs.Client{
+			Jobs: client.Jobs(namespace), Pods: client.Pods(namespace), Events: client.Events(namespace), Log: client.Logs(namespace), Secrets: client.Secrets(namespace),
+			UID: func(ctx context.Context) (string, error) { return client.NamespaceUID(ctx, namespace) },
+			MayUse: func(ctx context.Context, account string) (bool, error) {
+				return kube.MayUse(ctx, client.Reviews(), namespace, account)
+			},
+		}
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -158,8 +161,8 @@ func (b *bench) logOf(id string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Three launchers with all the same runs before them: the API server is the
-// referee, and the Role of the manifests is all they need.
+// Three launchers launch the same runs: the API server is the referee, and the Role of the
+// manifests is all they need.
 func TestRoleOfTheManifestsSuffices(t *testing.T) {
 	b := newBench(t)
 	every := framework.NoPods()
@@ -194,18 +197,18 @@ func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
 	}
 }
 
-// The check command finds everything in order that the manifests bring, as the
-// launcher's ServiceAccount, and the one thing that is not installed.
+// The check command, as the launcher's ServiceAccount, finds all parts of the manifests in
+// order, and names the one part that is not installed.
 func TestCheckCommand(t *testing.T) {
 	b := newBench(t)
 	due := b.runs(prefecttest.Order{Count: 2, Labels: []string{"gpu"}})
-	// Of this machine; the one in the image is of Linux.
+	// A binary for this machine; the image has one for Linux.
 	binary := filepath.Join(t.TempDir(), "prefect-keda")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, "check", "-o", "json",
-		"--kubeconfig", suite.Kubeconfig, "--as", b.config.Impersonate.UserName, "--launcher-namespace", b.Namespace,
+		"--kubeconfig", suite.Cluster.Kubeconfig, "--as", b.config.Impersonate.UserName, "--install-namespace", b.Namespace,
 		"--backend", "server", "--api", b.url, "--label", "gpu",
 		"--namespace", b.Flows)
 	cmd.Env = []string{"HOME=" + t.TempDir()}
@@ -244,7 +247,7 @@ func checkAccess(ctx context.Context, cfg *rest.Config, permissions []kube.Permi
 	return kube.Check(ctx, client.Reviews(), permissions, namespace)
 }
 
-// A launcher without permission gives up at once and says whose Role lacks what.
+// A launcher without permission gives up at once and says what its Role lacks.
 func TestLauncherWithoutItsRole(t *testing.T) {
 	b := newBench(t)
 	b.config.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":default"
@@ -258,8 +261,8 @@ func TestLauncherWithoutItsRole(t *testing.T) {
 	}
 }
 
-// The Job's name is the lock: one that is there already under our name is taken
-// for ours if it is this run's, and left alone if it is not.
+// The Job's name is the lock: an existing Job under our name counts as ours if it belongs to
+// this run, and is left alone if it does not.
 func TestNameThatExistsAlready(t *testing.T) {
 	b := newBench(t)
 	runs := b.runs(prefecttest.Order{Count: 2})
@@ -268,12 +271,13 @@ func TestNameThatExistsAlready(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j, err := job.Renderer{Settings: b.settings()}.Render(t.Context(), run)
+		made, err := kubernetesrun.Renderer{Settings: b.settings()}.Render(t.Context(), run)
 		if err != nil {
 			t.Fatal(err)
 		}
+		j := made.Job
 		if id == runs[1] {
-			j.Labels[job.LabelFlowRunID] = "of-another-run"
+			j.Labels[kubernetesrun.LabelFlowRunID] = "of-another-run"
 		}
 		if _, err := b.Client.BatchV1().Jobs(b.Flows).Create(t.Context(), j, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -294,8 +298,8 @@ func (b *bench) backend() *prefect1.Client {
 	return c
 }
 
-// A full quota is not the run's fault: it waits, its log says for what, and it
-// goes on when there is room.
+// A full quota is not the run's fault: it waits, its log says why, and it goes on when there
+// is room.
 func TestFullQuota(t *testing.T) {
 	b := newBench(t)
 	quota := &corev1.ResourceQuota{
@@ -323,8 +327,8 @@ func TestFullQuota(t *testing.T) {
 	b.AssertOneJobEach(runs)
 }
 
-// Which service accounts an author may name is RBAC's to say: all by the Role of the
-// manifests, and those that the operator has named once there are resourceNames.
+// RBAC decides which service accounts an author may name: with the Role of the manifests all,
+// with resourceNames those that the operator lists.
 func TestServiceAccountsThatAuthorsName(t *testing.T) {
 	b := newBench(t)
 	with := func(account string) []string {
@@ -361,7 +365,7 @@ func TestServiceAccountsThatAuthorsName(t *testing.T) {
 	b.AssertOneJobEach(launched)
 }
 
-// What only the API server finds wrong with a Job, its run's author reads.
+// The run's author can read mistakes in a Job that only the API server finds.
 func TestJobTheAPIServerRefuses(t *testing.T) {
 	b := newBench(t)
 	bad := b.runs(prefecttest.Order{RunConfig: framework.KubernetesRun(map[string]any{
@@ -393,16 +397,15 @@ func TestEveryOverlayIsTaken(t *testing.T) {
 		t.Fatalf("overlays: %v, %v", overlays, err)
 	}
 	e := suite.Bare(t)
-	for _, dir := range append(overlays, filepath.Join(suite.Root, "manifests")) {
+	for _, dir := range append(overlays, filepath.Join(suite.Root, "manifests/base")) {
 		name, err := filepath.Rel(filepath.Join(suite.Root, "manifests"), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		objects, err := product.Render(suite.Root, name)
+		objects, err := product.Render(suite.Root, name, e.Namespace)
 		if err != nil {
 			t.Fatal(err)
 		}
-		product.Move(objects, e.Namespace)
 		if err := product.Apply(t.Context(), suite.Dynamic, suite.Mapper, objects, true); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// slowClaims make a burst last long enough for things to happen in the middle of it.
+// slowClaims make a burst long enough for events in the middle of it.
 func slowClaims(delay time.Duration) prefecttest.Fault {
 	return prefecttest.Fault{Operation: "set_flow_run_states", Delay: prefecttest.Duration(delay)}
 }
@@ -36,7 +36,7 @@ func TestBurstIsSharedByTwoLaunchers(t *testing.T) {
 	}
 }
 
-// How long one launcher takes for 200 runs, with an API that answers at once.
+// This measures how long one launcher takes for 200 runs, with an API that answers at once.
 func TestBurstOfOneLauncher(t *testing.T) {
 	e := suite.Install(t)
 	began := time.Now()
@@ -50,8 +50,8 @@ func TestBurstOfOneLauncher(t *testing.T) {
 	e.AssertOneJobEach(runs)
 }
 
-// One launcher is told to leave and one dies, both with claims in hand. Every
-// run gets its Job, and no run two.
+// One launcher has to leave and one dies, both with claims in flight. Every run gets its Job,
+// and no run gets two.
 func TestLaunchersThatDieInABurstLoseNothing(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*framework.Env, string){

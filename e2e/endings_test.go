@@ -13,9 +13,9 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// A run ends as its flow does, with the real Prefect client: whatever becomes of
-// the containers beside it, of pods that never began it, and of a cancel that it
-// does not hear. One deployment is shared, since each needs a minute or more.
+// A run ends as its flow does, with the real Prefect client, even if containers beside it
+// fail, pods never began it, or the flow does not notice a cancel. The cases share one
+// deployment, because each needs a minute or more.
 func TestRunsEndAsTheirFlowsDo(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t,
@@ -46,7 +46,7 @@ func TestRunsEndAsTheirFlowsDo(t *testing.T) {
 	crashing["restartPolicy"] = "Always"
 	secretless := script("secretless", "")
 	secretless["envFrom"] = []any{map[string]any{"secretRef": map[string]any{"name": "there-is-none"}}}
-	// Python that is born with SIGINT ignored hears of no cancel.
+	// Python does not notice a cancel if SIGINT is ignored when it starts.
 	deaf := map[string]any{"name": "flow", "command": []any{"sh", "-c", `trap "" INT; exec "$@"`, "--"}}
 	greedy := map[string]any{"name": "flow", "resources": map[string]any{"requests": map[string]any{"cpu": "1000"}}}
 	const words = `python3 -uc 'print("\n".join(["x" * 2000] * 60)); print("y" * 100000 + " the longest ends here"); raise ValueError("last words")' 2>&1`

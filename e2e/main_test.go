@@ -20,7 +20,7 @@ var suite *framework.Suite
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Scenarios wait most of the time; the number of cores says nothing about how many fit.
+	// Scenarios mostly wait, so more of them fit than there are cores.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}

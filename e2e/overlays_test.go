@@ -38,8 +38,8 @@ func TestHardenedOverlayScalesOverMutualTLS(t *testing.T) {
 	e.WaitForZero(time.Minute)
 }
 
-// Launchers as Jobs: KEDA makes one while something is due, it ends well by
-// itself, and no other follows.
+// With launchers as Jobs, KEDA makes one while something is due, the Job succeeds by itself,
+// and no other follows.
 func TestScaledJobOverlayRunsLaunchersToCompletion(t *testing.T) {
 	t.Parallel()
 	e := suite.InstallOverlay(t, "overlays/scaledjob")

@@ -13,9 +13,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// podGrace outlasts the cooldown, so that it takes a launcher from zero to see to
-// what goes wrong after it; and the time that Kubernetes takes to say why there
-// is no pod.
+// podGrace is longer than the cooldown, so that trouble after it needs a launcher from zero.
+// It is also longer than Kubernetes takes to say why there is no pod.
 func podGrace() framework.Change {
 	return framework.Variable("PREFECT_KEDA_POD_GRACE", "45s", product.Launcher, product.Scaler)
 }
@@ -35,9 +34,8 @@ func shell(image, script string, more map[string]any) map[string]any {
 	return inJob(image, map[string]any{"template": map[string]any{"spec": pod}})
 }
 
-// What goes wrong with a Job after its launcher has gone wakes one, which tells
-// the run's author and ends what cannot go on. What has been told wakes nobody
-// again.
+// A Job that gets into trouble after its launcher has gone wakes a launcher. It writes to the
+// run's log and ends a run that cannot go on. Trouble that was reported wakes nobody again.
 func TestJobsInTroubleAreSeenToFromZero(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t, podGrace())
@@ -85,9 +83,16 @@ func TestJobsInTroubleAreSeenToFromZero(t *testing.T) {
 	for _, run := range []string{fails, noImage, noSecret, cancelled} {
 		e.WaitForJobGone(run, 3*time.Minute)
 	}
-	// Who waits for a node, an account or a volume may still get it.
+	// A run that waits for a node, an account or a volume may still get it. It is shown while
+	// it waits, at zero too.
 	e.WaitForState([]string{noNode, noAccount, noVolume}, "Submitted", time.Second)
 	e.WaitForZero(time.Minute)
+	for _, kind := range []string{"unschedulable", "no_pods", "unstarted"} {
+		if n := e.ScalerMetric(`prefect_keda_scaler_runs_stuck{connection="default",kind="` + kind + `"}`); n != 1 {
+			t.Errorf("%v runs are stuck by %s, want 1", n, kind)
+		}
+	}
+	e.WaitForEvent(e.ScaledObject(product.Launcher), "PrefectRunsStuck", "PREFECT_KEDA_PENDING_TIMEOUT is not set", time.Minute)
 	for _, run := range all {
 		told := map[string]int{}
 		for _, l := range e.Runs(run)[0].Logs {
@@ -99,8 +104,8 @@ func TestJobsInTroubleAreSeenToFromZero(t *testing.T) {
 	e.AssertOneJobEach(all)
 }
 
-// A Job that somebody deletes takes its Running flow run with it, which nobody
-// would ever hear of: the run itself has ended without a word.
+// When somebody deletes a Job, its Running flow run ends without a word, so a launcher has to
+// notice and fail the run.
 func TestRunOfADeletedJobFails(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t)

@@ -13,7 +13,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/prefect-keda/prefect-keda/launcher"
+	"github.com/prefect-keda/prefect-keda/admission"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -22,8 +22,8 @@ func suspended(metadata, pod string) string {
 	return metadata + "spec: {suspend: true, template: {spec: " + pod + "}}\n"
 }
 
-// What the real API server refuses of the operator's template fails no run: it is
-// told at start, runs wait, and go on when it is mended.
+// If the real API server refuses Jobs of the operator's template, no run fails: the launcher
+// says so at start, and runs wait until the template is fixed.
 func TestTemplateTheAPIServerRefuses(t *testing.T) {
 	const pod = "{containers: [{name: flow}]}"
 	plain := map[string]any{"type": "KubernetesRun"}
@@ -38,7 +38,7 @@ func TestTemplateTheAPIServerRefuses(t *testing.T) {
 			b.template = &page{}
 			b.template.text.Store(&tc.template)
 			err := b.launcher("trying", time.Hour).Trial(t.Context())
-			refused, ok := errors.AsType[*launcher.RefusedError](err)
+			refused, ok := errors.AsType[*admission.RefusedError](err)
 			if !ok || !refused.Lasting() || !strings.Contains(err.Error(), tc.words) {
 				t.Fatalf("at start: %v, want a refusal for good of %s", err, tc.words)
 			}
@@ -71,7 +71,7 @@ func (b *bench) waitForHandBack(runs []string) {
 	}
 }
 
-// A name that the agent's rule cuts at a dot is one all the same.
+// A template's name that the agent's rule cuts at a dot still makes a valid name.
 func TestNameThatIsCutAtADot(t *testing.T) {
 	b := newBench(t)
 	b.template = &page{}
@@ -86,13 +86,13 @@ func TestNameThatIsCutAtADot(t *testing.T) {
 	b.AssertOneJobEach(runs)
 }
 
-// A policy that refuses every Job is no run's fault either, and may pass.
+// If a policy refuses every Job, that is not the runs' fault either, and it may pass.
 func TestPolicyAgainstAllJobs(t *testing.T) {
 	b := newBench(t)
 	b.template = &page{}
 	text := suspended("", "{containers: [{name: flow}]}")
 	b.template.text.Store(&text)
-	admission := b.Client.AdmissionregistrationV1()
+	policies := b.Client.AdmissionregistrationV1()
 	here := &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": b.Flows}}
 	policy := &admissionv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: b.Namespace},
@@ -113,22 +113,22 @@ func TestPolicyAgainstAllJobs(t *testing.T) {
 			MatchResources: &admissionv1.MatchResources{NamespaceSelector: here},
 		},
 	}
-	if _, err := admission.ValidatingAdmissionPolicies().Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
+	if _, err := policies.ValidatingAdmissionPolicies().Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	lift := func(ctx context.Context) error {
 		return errors.Join(
-			admission.ValidatingAdmissionPolicyBindings().Delete(ctx, b.Namespace, metav1.DeleteOptions{}),
-			admission.ValidatingAdmissionPolicies().Delete(ctx, b.Namespace, metav1.DeleteOptions{}))
+			policies.ValidatingAdmissionPolicyBindings().Delete(ctx, b.Namespace, metav1.DeleteOptions{}),
+			policies.ValidatingAdmissionPolicies().Delete(ctx, b.Namespace, metav1.DeleteOptions{}))
 	}
 	t.Cleanup(func() { _ = lift(context.Background()) }) // it is of the whole cluster
-	if _, err := admission.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+	if _, err := policies.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	trying := b.launcher("trying", time.Hour)
 	b.Eventually(time.Minute, "the policy is in force", func(ctx context.Context) (string, bool) {
 		err := trying.Trial(ctx)
-		refused, ok := errors.AsType[*launcher.RefusedError](err)
+		refused, ok := errors.AsType[*admission.RefusedError](err)
 		if ok && refused.Lasting() {
 			t.Errorf("a policy is taken for a refusal for good: %v", err)
 		}
@@ -144,8 +144,8 @@ func TestPolicyAgainstAllJobs(t *testing.T) {
 	b.AssertOneJobEach(runs)
 }
 
-// What etcd does not take is its author's at once, and so is what does not get as
-// far, whatever the real ones say of it.
+// A Job that is too large for etcd, or for a limit before it, fails its run at once, whatever
+// words the real ones use.
 func TestJobTooLargeForEtcd(t *testing.T) {
 	b := newBench(t)
 	b.template = &page{}

@@ -12,8 +12,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// A scaler that restarts in the middle of a burst, however it is ended, scales
-// nothing to zero and forgets nothing.
+// A scaler that restarts in the middle of a burst, after any kind of end, scales nothing to
+// zero and forgets nothing.
 func TestScalerRestartsMidway(t *testing.T) {
 	t.Parallel()
 	for name, restart := range map[string]func(*framework.Env){
@@ -26,7 +26,7 @@ func TestScalerRestartsMidway(t *testing.T) {
 			e := suite.Install(t, framework.PushOnly())
 			e.WaitForStream()
 			e.Break(slowClaims(time.Second))
-			// Fewer than a second launcher would come for.
+			// Too few for a second launcher.
 			runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 80})
 			e.WaitForJobCount(20, time.Minute)
 			restart(e)
@@ -48,8 +48,8 @@ func TestScalerRestartsMidway(t *testing.T) {
 	}
 }
 
-// Without KEDA nothing is scaled: the launcher that is there does its work and
-// stays, and when there is none, what is due waits until KEDA is back.
+// Without KEDA nothing is scaled: a launcher that is up does its work and stays, and without
+// one, due runs wait until KEDA is back.
 func TestKEDAIsAway(t *testing.T) {
 	e := suite.Install(t)
 	e.Break(slowClaims(time.Second))
@@ -72,8 +72,8 @@ func TestKEDAIsAway(t *testing.T) {
 	e.WaitForZero(time.Minute)
 }
 
-// An error is not "nothing is due": while the Prefect API is away, in whichever
-// way, launchers stay; when it is back, what waited is launched.
+// An error does not mean "nothing is due": while the Prefect API is away, in any way,
+// launchers stay; when it is back, they launch the runs that waited.
 func TestPrefectIsAwayForAMinute(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]func(*framework.Env){
@@ -105,8 +105,8 @@ func TestPrefectIsAwayForAMinute(t *testing.T) {
 	}
 }
 
-// When Prefect is away for longer than the scaler stands by its last answer, KEDA
-// is answered errors, and leaves everything as it is.
+// When Prefect is away for longer than the scaler uses its last answer, KEDA gets errors, and
+// leaves everything as it is.
 func TestPrefectIsAwayForLongerThanAnswersAreKept(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t, framework.Variable("PREFECT_KEDA_MAX_STALENESS", "20s", product.Scaler))
@@ -126,8 +126,7 @@ func TestPrefectIsAwayForLongerThanAnswersAreKept(t *testing.T) {
 	e.WaitForZero(time.Minute)
 }
 
-// Without KEDA nobody takes an idle launcher away: it leaves by itself, and
-// calls that a good end.
+// Without KEDA nobody takes an idle launcher away: it leaves by itself, with exit code 0.
 func TestIdleLauncherLeavesByItself(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t, framework.Variable("PREFECT_KEDA_IDLE_TIMEOUT", "8s", product.Launcher))
@@ -143,8 +142,8 @@ func TestIdleLauncherLeavesByItself(t *testing.T) {
 	e.WaitForZero(time.Minute)
 }
 
-// What a run's author got wrong fails that run, in words for its author, and
-// holds up no other.
+// A mistake of a run's author fails that run, with words for the author, and holds up no
+// other.
 func TestBrokenTemplateFailsItsRunOnly(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t)

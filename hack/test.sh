@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything, cheapest first, so that what is wrong shows early. Each part says what it does.
+# Runs all tests, the cheapest first, so that mistakes show early. Each part says what it does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
@@ -9,6 +9,6 @@ part() {
   printf '    %s took %d s\n' "$*" $((SECONDS - began))
 }
 parts=(unit verify conformance cluster e2e demo-small)
-echo "==> every test there is, in ${#parts[@]} parts: ${parts[*]}"
+echo "==> all tests, in ${#parts[@]} parts: ${parts[*]}"
 for name in "${parts[@]}"; do part make "$name"; done
 printf '==> every test passed, in %d min\n' $(((SECONDS - start + 59) / 60))

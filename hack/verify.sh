@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check runs to its end; then the failures are reported together.
+# Runs every check to its end, and then reports all failures together.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=()
@@ -37,14 +37,18 @@ formatted() {
   [ -z "$bad" ] || { echo "not formatted, run 'make fmt':"; echo "$bad"; return 1; }
 }
 
-# The tools have a module of their own, so that theirs never decide the versions of ours.
-tidy() { go mod tidy -diff && (cd hack/tools && go mod tidy -diff) && (cd job/source/servers && go mod tidy -diff); }
+# The tools have modules of their own, so that their dependencies never decide the versions of ours.
+tidy() {
+  local folder
+  for folder in . hack/tools hack/tools/actionlint job/kubernetesrun/source/servers; do (cd "$folder" && go mod tidy -diff) || return; done
+}
 
-echo "==> checks: vet, format, generated, tidy, lint (with nothing cached the linter alone takes minutes)"
-check vet go vet -tags e2e,conformance ./...
+echo "==> checks: vet, format, generated, tidy, workflows, lint (with nothing cached the linter alone takes minutes)"
+check vet go vet -tags e2e,conformance,pools,numbers ./...
 check format formatted
 check generated generated
 check tidy tidy
+check workflows go tool -modfile=hack/tools/actionlint/go.mod actionlint
 check lint go tool -modfile=hack/tools/go.mod golangci-lint run --build-tags e2e,conformance ./...
 
 if [ ${#failed[@]} -gt 0 ]; then

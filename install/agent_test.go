@@ -10,7 +10,7 @@ import (
 )
 
 // agentDeployment is what `kubectl get deployment -o yaml` prints of what
-// `prefect agent kubernetes install` made (prefect1-spec §5.5).
+// `prefect agent kubernetes install` made (prefect1 §5.5).
 func agentDeployment(command, args, env string) string {
 	return `
 apiVersion: apps/v1
@@ -119,11 +119,11 @@ func TestReadAgentMounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mount, volume, found := agent.Mounted("/etc/templates/job.yaml")
+	mount, volume, found := agent.Pod.Mounted("/etc/templates/job.yaml")
 	if d := cmp.Diff([]any{"/etc/templates", map[string]any{"name": "job-templates"}, true}, []any{mount["mountPath"], volume["configMap"], found}); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
-	if _, _, found := agent.Mounted("/etc/templates-2/job.yaml"); found {
+	if _, _, found := agent.Pod.Mounted("/etc/templates-2/job.yaml"); found {
 		t.Error("found what is not mounted")
 	}
 }
@@ -131,12 +131,12 @@ func TestReadAgentMounted(t *testing.T) {
 func TestReadAgentFailures(t *testing.T) {
 	deployment := agentDeployment(`[]`, `[prefect agent kubernetes start]`, `[]`)
 	for text, want := range map[string]string{
-		"":                              "has no container in it",
-		"hello":                         "has no container in it",
+		"":                              "has no container that runs",
+		"hello":                         "has no container that runs",
 		"{":                             "is neither YAML nor JSON",
 		"kind: Deployment\nspec: 1":     "has a Deployment that cannot be read",
-		deployment + "---" + deployment: "has 2 agents in it",
-		agentDeployment(`[]`, `[prefect agent docker start]`, `[]`):                 "has no container in it",
+		deployment + "---" + deployment: "has 2 agents",
+		agentDeployment(`[]`, `[prefect agent docker start]`, `[]`):                 "has no container that runs",
 		agentDeployment(`[]`, `[prefect agent kubernetes start]`, `[{value: "1"}]`): "has a variable without a name",
 	} {
 		if _, err := install.ReadAgent([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -1,18 +1,21 @@
 package install
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// manifests are objects under change. The first thing that is not where it is
-// expected is kept as the error, and all that follows does nothing.
+// manifests are objects that are being changed. They keep the first error, for example
+// about a missing field; the changes after it do no harm.
 type manifests struct {
 	objects []spot
 	notes   []string
@@ -31,7 +34,7 @@ func (m *manifests) fail(err error) {
 	}
 }
 
-// note says once where a flag went.
+// note records once what a flag has set.
 func (m *manifests) note(flag, place string) {
 	if line := fmt.Sprintf("%-24s %s", flag, place); flag != "" && !slices.Contains(m.notes, line) {
 		m.notes = append(m.notes, line)
@@ -51,13 +54,9 @@ func (m *manifests) remove(kinds ...string) {
 	m.objects = slices.DeleteFunc(m.objects, func(o spot) bool { return slices.Contains(kinds, o.kind()) })
 }
 
-func (m *manifests) insert(at int, text string) spot {
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		m.fail(err)
-		return spot{m, &yaml.Node{Kind: yaml.MappingNode}}
-	}
-	o := spot{m, document.Content[0]}
+func (m *manifests) insert(at int, object any) spot {
+	o := spot{m, &yaml.Node{}}
+	m.fail(o.node.Encode(object))
 	m.objects = slices.Insert(m.objects, at, o)
 	return o
 }
@@ -65,17 +64,17 @@ func (m *manifests) insert(at int, text string) spot {
 func (s spot) kind() string { return s.field("kind").node.Value }
 
 func (s spot) container() spot {
-	return s.field("spec", "template", "spec", "containers").item(0)
+	return s.field("spec", "template", "spec", "containers").first()
 }
 
-// field goes down a path of keys. What is not there comes to be.
+// field goes down a path of keys and adds those that are missing.
 func (s spot) field(path ...string) spot {
 	for _, key := range path {
 		if s.node.Kind == 0 || s.node.Tag == "!!null" {
 			*s.node = yaml.Node{Kind: yaml.MappingNode}
 		}
 		if s.node.Kind != yaml.MappingNode {
-			s.of.fail(fmt.Errorf("%s: %s is beneath something that has no fields", strings.Join(path, "."), key))
+			s.of.fail(fmt.Errorf("%s: cannot add %s, because its parent is not a mapping", strings.Join(path, "."), key))
 			return spot{s.of, &yaml.Node{}}
 		}
 		i := s.index(key)
@@ -97,15 +96,14 @@ func (s spot) index(key string) int {
 	return -1
 }
 
-func (s spot) item(i int) spot {
-	if s.node.Kind != yaml.SequenceNode || i >= len(s.node.Content) {
-		s.of.fail(fmt.Errorf("a list has no item %d", i))
+func (s spot) first() spot {
+	if s.node.Kind != yaml.SequenceNode || len(s.node.Content) == 0 {
+		s.of.fail(fmt.Errorf("a list is empty"))
 		return spot{s.of, &yaml.Node{}}
 	}
-	return spot{s.of, s.node.Content[i]}
+	return spot{s.of, s.node.Content[0]}
 }
 
-// named is the item of a list that has a name.
 func (s spot) named(list, name string) spot {
 	for _, n := range s.field(list).node.Content {
 		if item := (spot{s.of, n}); item.field("name").node.Value == name {
@@ -114,6 +112,21 @@ func (s spot) named(list, name string) spot {
 	}
 	s.of.fail(fmt.Errorf("%s has no %s", list, name))
 	return spot{s.of, &yaml.Node{}}
+}
+
+// documents are those of a stream that say anything.
+func documents(text []byte) (all []*yaml.Node, err error) {
+	for decoder := yaml.NewDecoder(bytes.NewReader(text)); ; {
+		var document yaml.Node
+		switch err := decoder.Decode(&document); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, err
+		case len(document.Content) > 0:
+			all = append(all, document.Content[0])
+		}
+	}
 }
 
 // set gives a field a value, and the flag as its comment.
@@ -125,7 +138,6 @@ func (s spot) set(value any, flag string, path ...string) {
 	}
 }
 
-// add appends to a list.
 func (s spot) add(value any, flag string) {
 	if s.node.Kind == 0 {
 		*s.node = yaml.Node{Kind: yaml.SequenceNode}
@@ -149,14 +161,14 @@ func (s spot) sort() {
 	s.node.Content = slices.Concat(pairs...)
 }
 
-// contentHash is kustomize's suffix for a ConfigMap, so that both give one
-// content one name. (It means to hash the name too, and looks for it in vain.)
+// contentHash is kustomize's suffix for a ConfigMap, so that both give the same content
+// the same name. (Kustomize tries to hash the name too, but does not find it.)
 func contentHash(data map[string]string) string {
 	text, err := json.Marshal(map[string]any{"kind": "ConfigMap", "name": "", "data": data})
 	if err != nil {
 		return ""
 	}
 	sum := sha256.Sum256(text)
-	// Without vowels and what looks like them, so that it spells nothing.
+	// Kustomize avoids vowels and digits that look like them, so that no words appear.
 	return strings.NewReplacer("0", "g", "1", "h", "3", "k", "a", "m", "e", "t").Replace(hex.EncodeToString(sum[:])[:10])
 }

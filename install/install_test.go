@@ -41,7 +41,7 @@ func kustomize(t *testing.T, folder string, overlay map[string]string) string {
 			t.Fatal(err)
 		}
 	}
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, filepath.Join("manifests", folder))
+	built, err := krusty.MakeKustomizer(asKubectl()).Run(memory, filepath.Join("manifests", folder))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestRenderIsKustomize(t *testing.T) {
 		{
 			name: "cloud", folder: "overlays/prefect-cloud",
 			options: install.Options{
-				KeyRequired: true,
+				Key: install.Credential{Required: true},
 				Settings: []install.Setting{
 					{Variable: "PREFECT__BACKEND", Value: "cloud", Flag: "--backend"},
 					{Variable: "PREFECT__CLOUD__API", Value: "https://api.prefect.io", Flag: "--api"},
@@ -114,10 +114,32 @@ func TestRenderIsKustomize(t *testing.T) {
 		{name: "the flows beside what is ours", folder: "overlays/test", options: install.Options{JobNamespace: "prefect-keda"}, overlay: map[string]string{"kustomization.yaml": `
 resources: [../../base]
 configMapGenerator: [{name: prefect-keda, namespace: prefect-keda, behavior: merge, literals: [NAMESPACE=prefect-keda]}]
-components: [../../components/job-namespace]
+components: [../../components/namespaces]
 patches:
   - {target: {kind: Namespace, name: prefect-flows}, patch: "{$patch: delete, kind: Namespace, metadata: {name: x}}"}
 `}},
+		{
+			name: "elsewhere", folder: "overlays/test",
+			options: install.Options{Namespace: "etl", JobNamespace: "etl-flows", Key: install.Credential{Value: "k"}},
+			overlay: map[string]string{
+				"secret.yaml": `
+apiVersion: v1
+kind: Secret
+metadata: {name: prefect-api-key, namespace: etl}
+stringData: {api-key: "k"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: prefect-api-key, namespace: etl-flows}
+stringData: {api-key: "k"}
+`,
+				"kustomization.yaml": `
+resources: [../../base, secret.yaml]
+configMapGenerator: [{name: prefect-keda, namespace: prefect-keda, behavior: merge, literals: [PREFECT_KEDA_NAMESPACE=etl, NAMESPACE=etl-flows]}]
+components: [../../components/own-namespaces]
+`,
+			},
+		},
 		{name: "server", folder: "overlays/prefect-server", options: install.Options{Settings: []install.Setting{{Variable: "PREFECT__BACKEND", Value: "server", Flag: "--backend"}}}},
 		{
 			name: "everything", folder: "overlays/test",
@@ -127,7 +149,7 @@ patches:
 					{Variable: "PREFECT__CLOUD__AGENT__ENV_VARS", Value: `{"A": "<1> # 'x' & \"y\""}`, Flag: "--env"},
 					{Variable: "A_FIRST", Value: "true", Flag: "--a"},
 				},
-				Key: "012: 'k'", JobNamespace: "flows", ImagePullSecrets: []string{"one", "two"},
+				Key: install.Credential{Value: "012: 'k'"}, JobNamespace: "flows", ImagePullSecrets: []string{"one", "two"},
 				Image: "registry:5000/keda:1", RunsPerLauncher: 20, MaxLaunchers: 3,
 			},
 			overlay: map[string]string{
@@ -153,7 +175,7 @@ configMapGenerator:
       - 'PREFECT__CLOUD__AGENT__ENV_VARS={"A": "<1> # ''x'' & \"y\""}'
       - A_FIRST=true
       - NAMESPACE=flows
-components: [../../components/job-namespace]
+components: [../../components/namespaces]
 images: [{name: ghcr.io/prefect-keda/prefect-keda, newName: "registry:5000/keda", newTag: "1"}]
 patches:
   - {target: {kind: Namespace, name: prefect-flows}, patch: "{$patch: delete, kind: Namespace, metadata: {name: x}}"}
@@ -170,14 +192,14 @@ patches:
 		{
 			name: "a key elsewhere, and what else an agent had", folder: "overlays/test",
 			options: install.Options{
-				Without: []string{"PREFECT__CLOUD__API"}, KeySecret: install.Secret{Name: "own", Key: "k"},
+				Without: []string{"PREFECT__CLOUD__API"}, Key: install.Credential{Secret: install.Secret{Name: "own", Key: "k"}},
 				Env:     []install.Field{{Item: map[string]any{"name": "HTTP_PROXY", "value": "http://p"}, Flag: "agent's env"}},
 				EnvFrom: []install.Field{{Item: map[string]any{"secretRef": map[string]any{"name": "more"}}, Flag: "agent's env"}},
 				Volumes: []install.Field{{Item: map[string]any{"name": "t", "configMap": map[string]any{"name": "templates"}}, Flag: "x"}},
 				Mounts:  []install.Field{{Item: map[string]any{"name": "t", "mountPath": "/t"}, Flag: "x"}},
 			},
 			overlay: map[string]string{
-				"config.env": "PREFECT__BACKEND=server\nPREFECT__CLOUD__AGENT__LABELS=[]\nNAMESPACE=prefect-flows\n",
+				"config.env": "PREFECT_KEDA_NAMESPACE=prefect-keda\nPREFECT__BACKEND=server\nPREFECT__CLOUD__AGENT__LABELS=[]\nNAMESPACE=prefect-flows\n",
 				"kustomization.yaml": `
 resources: [../../base]
 configMapGenerator: [{name: prefect-keda, namespace: prefect-keda, behavior: replace, envs: [config.env]}]
@@ -198,6 +220,54 @@ patches:
 			},
 		},
 		{
+			name: "further namespaces", folder: "overlays/test",
+			options: install.Options{
+				FurtherNamespaces: []string{"prefect-flows-2"},
+				Env:               []install.Field{{Item: map[string]any{"name": "PREFECT_KEDA_JOB_NAMESPACES", "value": "prefect-flows-2"}, Flag: "x"}},
+			},
+			overlay: map[string]string{"kustomization.yaml": "resources: [../../base]\ncomponents: [../../components/further-namespaces]\n"},
+		},
+		{
+			name: "Prefect 3", folder: "overlays/prefect3-server",
+			options: install.Options{
+				Without:  []string{"PREFECT__BACKEND", "PREFECT__CLOUD__API", "PREFECT__CLOUD__AGENT__LABELS"},
+				Settings: []install.Setting{{Variable: "PREFECT_API_URL", Value: "http://prefect-server.prefect:4200/api", Flag: "--api"}},
+			},
+		},
+		{
+			name: "an auth string", folder: "overlays/test",
+			options: install.Options{Auth: install.Credential{Value: "admin:a", Flag: "--auth-string"}, Key: install.Credential{Value: "k"}},
+			overlay: map[string]string{
+				"secret.yaml": `
+apiVersion: v1
+kind: Secret
+metadata: {name: prefect-api-key, namespace: prefect-keda}
+stringData: {api-key: k, auth-string: "admin:a"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: prefect-api-key, namespace: prefect-flows}
+stringData: {api-key: k, auth-string: "admin:a"}
+`,
+				"kustomization.yaml": "resources: [../../base, secret.yaml]\n",
+			},
+		},
+		{
+			name: "an auth string elsewhere", folder: "overlays/test",
+			options: install.Options{Auth: install.Credential{Secret: install.Secret{Name: "server-auth", Key: "auth-string"}, Flag: "worker's env"}},
+			overlay: map[string]string{"kustomization.yaml": `
+resources: [../../base]
+patches:
+  - target: {kind: Deployment, name: prefect-keda-launcher}
+    patch: |-
+      - {op: replace, path: /spec/template/spec/containers/0/env/2/valueFrom/secretKeyRef, value: {name: server-auth, key: auth-string, optional: false}}
+      - {op: replace, path: /spec/template/spec/containers/0/env/3/value, value: server-auth/auth-string}
+  - target: {kind: Deployment, name: prefect-keda-scaler}
+    patch: |-
+      - {op: replace, path: /spec/template/spec/containers/0/env/1/valueFrom/secretKeyRef, value: {name: server-auth, key: auth-string, optional: false}}
+`},
+		},
+		{
 			name: "without RBAC, the latest", folder: "overlays/test",
 			options: install.Options{WithoutRBAC: true, Latest: true},
 			overlay: map[string]string{"kustomization.yaml": `
@@ -207,10 +277,10 @@ patches:
   - target: {kind: Deployment}
     patch: |-
       - {op: replace, path: /spec/template/spec/containers/0/imagePullPolicy, value: Always}
-  - {target: {kind: Role, name: prefect-keda-scaler}, patch: "{$patch: delete, kind: Role, metadata: {name: x}}"}
-  - {target: {kind: Role, name: prefect-keda-launcher}, patch: "{$patch: delete, kind: Role, metadata: {name: x}}"}
-  - {target: {kind: RoleBinding, name: prefect-keda-scaler}, patch: "{$patch: delete, kind: RoleBinding, metadata: {name: x}}"}
-  - {target: {kind: RoleBinding, name: prefect-keda-launcher}, patch: "{$patch: delete, kind: RoleBinding, metadata: {name: x}}"}
+  - {target: {kind: Role, name: "prefect-keda-scaler(-own)?"}, patch: "{$patch: delete, kind: Role, metadata: {name: x}}"}
+  - {target: {kind: Role, name: "prefect-keda-launcher(-own)?"}, patch: "{$patch: delete, kind: Role, metadata: {name: x}}"}
+  - {target: {kind: RoleBinding, name: "prefect-keda-scaler(-own)?"}, patch: "{$patch: delete, kind: RoleBinding, metadata: {name: x}}"}
+  - {target: {kind: RoleBinding, name: "prefect-keda-launcher(-own)?"}, patch: "{$patch: delete, kind: RoleBinding, metadata: {name: x}}"}
 `},
 		},
 	} {
@@ -230,17 +300,17 @@ patches:
 func TestComments(t *testing.T) {
 	got, err := install.Render(install.Options{
 		Settings:     []install.Setting{{Variable: "PREFECT__CLOUD__API", Value: "http://h:1", Flag: "--api"}},
-		JobNamespace: "flows", Key: "k", Image: "r:5000/i", MaxLaunchers: 2, Notes: []string{"--x  nowhere"},
+		JobNamespace: "flows", Key: install.Credential{Value: "k"}, Image: "r:5000/i", MaxLaunchers: 2, Notes: []string{"--x  nowhere"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, rest, _ := bytes.Cut(got, []byte("---\n"))
-	want := `# Printed by prefect-keda install, for kubectl apply -f -; KEDA has to be there first.
+	want := `# Printed by prefect-keda install, for kubectl apply -f -; install KEDA first.
 # Where the flags went:
 #   --namespace              NAMESPACE in the ConfigMap
 #   --api                    PREFECT__CLOUD__API in the ConfigMap
-#   --namespace              and where the Roles are; the namespace itself is not made
+#   --namespace              also the namespace of the Roles; you make the namespace yourself
 #   --key                    Secret prefect-api-key in prefect-keda and flows: keep this text as you keep the key
 #   --image                  image of both Deployments
 #   --max-launchers          maxReplicaCount of the ScaledObject
@@ -264,4 +334,11 @@ func TestDefaults(t *testing.T) {
 	if err != nil || got["PREFECT__BACKEND"] != "server" || got["PREFECT__CLOUD__API"] == "" {
 		t.Errorf("%v, %v", got, err)
 	}
+}
+
+// asKubectl are the options that kubectl builds with.
+func asKubectl() *krusty.Options {
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // legacy, unless a kustomization says another order
+	return options
 }

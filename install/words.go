@@ -1,13 +1,18 @@
 package install
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
-// unknown stands in a word for what only a running shell or pod can know.
+// unknown stands in a word for a value that only a running shell or pod knows.
 const unknown = "\x00"
 
-// words takes a shell script apart into its commands and their words, as far as
-// manifests of agents go: quotes, backslashes, variables of the block, comments.
-// What is not understood is unknown.
+var shellName = regexp.MustCompile(`^\w*`)
+
+// words splits a shell script into its commands and their words. It understands the part
+// of the language that agents' manifests use: quotes, backslashes, variables of the block
+// and comments. Anything else becomes unknown.
 func words(script string, lookup func(string) (string, bool)) [][]string {
 	s := shell{rest: script, lookup: lookup}
 	for s.rest != "" {
@@ -22,7 +27,7 @@ type shell struct {
 	lookup  func(string) (string, bool)
 	word    strings.Builder
 	started bool
-	// redirected is true when the next word is a file and no argument.
+	// redirected is true when the next word is a file name of a redirection.
 	redirected bool
 	command    []string
 	commands   [][]string
@@ -123,7 +128,7 @@ func (s *shell) quoted() {
 	}
 }
 
-// expand puts a variable's value; outside of quotes white space in it ends words.
+// expand puts a variable's value. Outside of quotes, white space in the value ends words.
 func (s *shell) expand(quoted bool) {
 	var name string
 	switch {
@@ -134,7 +139,7 @@ func (s *shell) expand(quoted bool) {
 		s.put(unknown)
 		return
 	default:
-		name = s.take(nameLength(s.rest))
+		name = s.take(len(shellName.FindString(s.rest)))
 	}
 	if name == "" {
 		s.put("$")
@@ -154,14 +159,4 @@ func (s *shell) expand(quoted bool) {
 			s.put(field)
 		}
 	}
-}
-
-func nameLength(text string) int {
-	for i := range len(text) {
-		c := text[i]
-		if c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return i
-		}
-	}
-	return len(text)
 }

@@ -1,8 +1,6 @@
-// Package job turns a flow run into the Kubernetes Job that executes it.
+// Package job holds what the Jobs of all flow runs have in common: their names, which
+// are the lock, their labels, the fields they must not have, and how long they stay.
 //
-// Rendering is a pure function of the run, the launcher's settings and the
-// template: no clock, no randomness, no Kubernetes client, no Prefect API. What
-// a flow's author got wrong comes back as a *prefect.AuthorError in words for
-// them. The rules are those of the Prefect 1.x agent (prefect1-spec §3 and §4);
-// where the agent has a bug, the comment beside the code says what we do.
+// It is pure: no clock, no randomness, no Kubernetes client, no Prefect API. A renderer,
+// one for each kind of backend (job/kubernetesrun today), makes the Jobs.
 package job

@@ -6,25 +6,14 @@ import (
 	"regexp"
 	"strconv"
 
-	batchv1 "k8s.io/api/batch/v1"
-
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// Labels on every Job and its pods. The first three are the agent's own, byte
-// for byte; the last is ours.
-const (
-	LabelIdentifier = "prefect.io/identifier"
-	LabelFlowRunID  = "prefect.io/flow_run_id"
-	LabelFlowID     = "prefect.io/flow_id"
-	LabelAttempt    = "prefect-keda.io/attempt"
-)
-
-// prefixLength is how much of a template's name the agent keeps (prefect1-spec §4.2).
+// prefixLength is how much of a template's name the agent keeps (prefect1 §4.2).
 const prefixLength = 48
 
-// defaultPrefix is the name of Jobs whose template gives none.
-const defaultPrefix = "prefect-job"
+// DefaultPrefix is the name of Jobs whose template gives none.
+const DefaultPrefix = "prefect-job"
 
 // Name is the Job's name for an attempt at a run, and the identifier in it.
 //
@@ -48,20 +37,9 @@ func Name(prefix, runID string, attempt prefect.Attempt, n int) (name, identifie
 	// fall. (The agent's Jobs of such a template were refused.)
 	prefix = unfinished.ReplaceAllString(prefix, "")
 	if prefix == "" {
-		prefix = defaultPrefix
+		prefix = DefaultPrefix
 	}
 	return prefix + "-" + identifier, identifier
-}
-
-// WithName renames a rendered Job for try n, when the name of try n-1 belongs to
-// another run's Job.
-func WithName(j *batchv1.Job, runID string, attempt prefect.Attempt, n int) *batchv1.Job {
-	j = j.DeepCopy()
-	name, identifier := Name(PrefixOf(j.Name), runID, attempt, n)
-	j.Name = name
-	j.Labels[LabelIdentifier] = identifier
-	j.Spec.Template.Labels[LabelIdentifier] = identifier
-	return j
 }
 
 // PrefixOf is a Job's name without the identifier that Name put to it; empty when
@@ -71,17 +49,6 @@ func PrefixOf(name string) string {
 		return name[:i]
 	}
 	return ""
-}
-
-// NameVaries reports whether launchers may give a run's Job different names: the
-// prefix is from a template that they read each for itself, and which may be edited
-// between. The default is the same for all, and so is the run's inline template.
-func NameVaries(run prefect.FlowRun, name string) bool {
-	if PrefixOf(name) == defaultPrefix {
-		return false
-	}
-	rc, err := DecodeRunConfig(run.ID, run.RunConfig)
-	return err != nil || !rc.JobTemplate.isGiven()
 }
 
 var unfinished = regexp.MustCompile(`(\.-*)+$`) //nolint:gochecknoglobals // compiled once, never changed

@@ -1,10 +1,14 @@
 package job_test
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"pgregory.net/rapid"
+
 	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 func TestPrefixOf(t *testing.T) {
@@ -20,22 +24,31 @@ func TestPrefixOf(t *testing.T) {
 	}
 }
 
-// Launchers agree on names that come from nothing that each reads for itself.
-func TestNameVaries(t *testing.T) {
-	for _, tc := range []struct {
-		runConfig, prefix string
-		want              bool
-	}{
-		{``, "prefect-job", false},
-		{``, "etl", true},
-		{`{"type":"KubernetesRun","job_template_path":"https://a/b.yaml"}`, "etl", true},
-		{`{"type":"KubernetesRun","job_template_path":"https://a/b.yaml"}`, "prefect-job", false},
-		{`{"type":"KubernetesRun","job_template":{"metadata":{"name":"etl"}}}`, "etl", false},
-		{`{"type":"DockerRun"}`, "etl", true}, // wrong, and told so
+// A valid name gives valid names of Jobs, wherever the agent's rule cuts it, and
+// the agent's own where that is one.
+func TestNamesAreMendedWhereTheyAreCut(t *testing.T) {
+	forty7 := strings.Repeat("a", 47)
+	for prefix, want := range map[string]string{
+		forty7 + ".b":        forty7,
+		forty7[1:] + ".-b":   forty7[1:],
+		forty7[2:] + ".-.-b": forty7[2:], // invalid before the cut, and mended all the same
+		forty7 + "-b":        forty7 + "-",
+		forty7 + "b.c":       forty7 + "b",
+		"a.b":                "a.b",
+		"a-":                 "a-",
+		"...":                "prefect-job",
+		"":                   "prefect-job",
 	} {
-		name, _ := job.Name(tc.prefix, "r", "v1", 0)
-		if got := job.NameVaries(prefect.FlowRun{ID: "r", RunConfig: []byte(tc.runConfig)}, name); got != tc.want {
-			t.Errorf("%s with the run config %s: %v, want %v", name, tc.runConfig, got, tc.want)
+		name, identifier := job.Name(prefix, "r", "v1", 0)
+		if diff := cmp.Diff(want+"-"+identifier, name); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", prefix, diff)
 		}
 	}
+	rapid.Check(t, func(t *rapid.T) {
+		prefix := rapid.StringMatching(`[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?){0,5}`).Draw(t, "name")
+		name, _ := job.Name(prefix, "r", "v1", 0)
+		if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+			t.Fatalf("%s: %v", name, problems)
+		}
+	})
 }

@@ -8,13 +8,8 @@ import "strings"
 // path is everything else, which is the template's.
 type Origins map[string]string
 
-const (
-	podPath       = "spec.template.spec."
-	containerPath = podPath + "containers[0]."
-
-	byDefault = "by default"
-	always    = "always"
-)
+// Always is the origin of what nobody can change.
+const Always = "always"
 
 // Of is the origin of the field at a path: its own, or that of what it is part of.
 func (o Origins) Of(path string) string {

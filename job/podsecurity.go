@@ -12,24 +12,23 @@ import (
 // evaluator knows the Pod Security Standards as the linked library has them.
 var evaluator = sync.OnceValues(func() (policy.Evaluator, error) { return policy.NewEvaluator(policy.DefaultChecks(), nil) }) //nolint:gochecknoglobals // built once, never changed
 
-// secure holds a pod against the settings' Pod Security level, as the API server
-// does where the namespace has it: here its author is told at once, and a namespace
-// that others share need not have it.
-func (s Settings) secure(pod corev1.PodTemplateSpec, origin string) error {
-	if s.PodSecurity == "" {
-		return nil
+// Forbidden says what in a pod a level of the Pod Security Standards does not allow;
+// empty if it allows the pod, or the level is empty.
+func Forbidden(pod corev1.PodTemplateSpec, level string) (string, error) {
+	if level == "" {
+		return "", nil
 	}
 	evaluator, err := evaluator()
 	if err != nil {
-		return fmt.Errorf("set up the Pod Security checks: %w", err)
+		return "", fmt.Errorf("set up the Pod Security checks: %w", err)
 	}
-	level, err := api.ParseLevel(s.PodSecurity)
+	parsed, err := api.ParseLevel(level)
 	if err != nil {
-		return fmt.Errorf("the Pod Security level %q: %w", s.PodSecurity, err)
+		return "", fmt.Errorf("the Pod Security level %q: %w", level, err)
 	}
-	found := policy.AggregateCheckResults(evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
+	found := policy.AggregateCheckResults(evaluator.EvaluatePod(api.LevelVersion{Level: parsed, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
 	if found.Allowed {
-		return nil
+		return "", nil
 	}
-	return authorError("%s makes a pod that the Pod Security level %s, which flows are held to here, does not allow: %s", origin, level, found.ForbiddenDetail())
+	return found.ForbiddenDetail(), nil
 }

@@ -14,7 +14,7 @@ import (
 // spell it (pods/log).
 type Permission struct {
 	Verb, Group, Resource string
-	// For says what fails without it.
+	// For says what we need it for.
 	For string
 }
 
@@ -22,15 +22,15 @@ type Permission struct {
 func LauncherPermissions() []Permission {
 	return []Permission{
 		{"create", "batch", "jobs", "to launch flow runs"},
-		{"get", "batch", "jobs", "to see whose a Job is that exists already"},
+		{"get", "batch", "jobs", "to see which run an existing Job belongs to"},
 		{"list", "batch", "jobs", "to know which runs have a Job"},
 		{"watch", "batch", "jobs", "to know which runs have a Job"},
-		{"patch", "batch", "jobs", "to note which Jobs' trouble was seen to"},
+		{"patch", "batch", "jobs", "to note on Jobs in trouble what was done"},
 		{"delete", "batch", "jobs", "to remove failed Jobs and stop cancelled ones"},
 		{"list", "", "pods", "to tell runs what became of their pods"},
 		{"watch", "", "pods", "to tell runs what became of their pods"},
 		{"get", "", "pods/log", "to tell runs the last lines of their pods"},
-		{"list", "", "events", "to tell runs what hinders their pods"},
+		{"list", "", "events", "to tell runs what holds their pods up"},
 		{"get", "", "namespaces", "to tell this cluster's claims from another's"},
 	}
 }
@@ -52,24 +52,74 @@ type Reviewer interface {
 	Create(ctx context.Context, review *authorizationv1.SelfSubjectAccessReview, o metav1.CreateOptions) (*authorizationv1.SelfSubjectAccessReview, error)
 }
 
-// MissingError names what we may not do.
+// ReviewsOf asks what another user may do in a namespace, without impersonating them.
+func (c *Client) ReviewsOf(user string) Reviewer { return reviewsOf{c, user} }
+
+type reviewsOf struct {
+	client *Client
+	user   string
+}
+
+// Create asks about the user and answers as if we had asked about ourselves.
+func (r reviewsOf) Create(ctx context.Context, review *authorizationv1.SelfSubjectAccessReview, o metav1.CreateOptions) (*authorizationv1.SelfSubjectAccessReview, error) {
+	at := review.Spec.ResourceAttributes
+	asked := &authorizationv1.LocalSubjectAccessReview{
+		ObjectMeta: metav1.ObjectMeta{Namespace: at.Namespace},
+		Spec:       authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: at, User: r.user, Groups: groupsOf(r.user)},
+	}
+	answer, err := r.client.localReviews(at.Namespace).Create(ctx, asked, o)
+	if err != nil {
+		return nil, err
+	}
+	review = review.DeepCopy()
+	review.Status = answer.Status
+	return review, nil
+}
+
+// groupsOf are the groups that Kubernetes itself puts a user into.
+func groupsOf(user string) []string {
+	groups := []string{"system:authenticated"}
+	if account, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
+		namespace, _, _ := strings.Cut(account, ":")
+		groups = append(groups, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
+	}
+	return groups
+}
+
+// MissingError names the permissions that we lack.
 type MissingError struct {
 	// Missing are the permissions by namespace, in the order asked for.
 	Missing map[string][]Permission
+	// Asked is how many were asked for in each.
+	Asked int
 }
 
-// Error is one sentence for whoever writes Roles.
+// Error is for the operator, who writes the Roles. We cannot tell a missing namespace
+// from one without our RoleBinding: both refuse everything.
 func (e *MissingError) Error() string {
-	var parts []string
+	var some, none []string
 	for namespace, missing := range e.Missing {
+		if len(missing) == e.Asked {
+			none = append(none, namespace)
+			continue
+		}
 		var verbs []string
 		for _, m := range missing {
 			verbs = append(verbs, fmt.Sprintf("%s %s (%s)", m.Verb, resource(m), m.For))
 		}
-		parts = append(parts, fmt.Sprintf("in namespace %s: %s", namespace, strings.Join(verbs, ", ")))
+		some = append(some, fmt.Sprintf("in namespace %s: %s", namespace, strings.Join(verbs, ", ")))
 	}
-	slices.Sort(parts)
-	return "the service account lacks permissions " + strings.Join(parts, "; ") + ". Add them to its Role"
+	slices.Sort(none)
+	slices.Sort(some)
+	var parts []string
+	if len(none) > 0 {
+		parts = append(parts, "the service account may do nothing in namespace "+strings.Join(none, ", ")+
+			": check that the namespace exists and is spelled right, and apply the manifests again, which bind the Role in it")
+	}
+	if len(some) > 0 {
+		parts = append(parts, "the service account lacks permissions "+strings.Join(some, "; ")+". Add them to its Role")
+	}
+	return strings.Join(parts, "; ")
 }
 
 func resource(p Permission) string {
@@ -80,7 +130,8 @@ func resource(p Permission) string {
 }
 
 // MayUse asks whether we may use a service account of a namespace for a pod that
-// somebody else describes; an empty name is any. Kubernetes itself never asks that.
+// somebody else describes; an empty name asks about all. Kubernetes itself never asks
+// this.
 func MayUse(ctx context.Context, client Reviewer, namespace, account string) (bool, error) {
 	allowed, err := ask(ctx, client, &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "use", Resource: "serviceaccounts", Name: account})
 	if err != nil {
@@ -98,8 +149,7 @@ func ask(ctx context.Context, client Reviewer, what *authorizationv1.ResourceAtt
 }
 
 // Check asks for every permission in every namespace and returns a MissingError
-// with all that are refused. Another error means that the question could not be
-// asked.
+// with all that are refused. Any other error means that the API server did not answer.
 func Check(ctx context.Context, client Reviewer, permissions []Permission, namespaces ...string) error {
 	missing := map[string][]Permission{}
 	for _, namespace := range namespaces {
@@ -107,7 +157,7 @@ func Check(ctx context.Context, client Reviewer, permissions []Permission, names
 			kind, sub, _ := strings.Cut(p.Resource, "/")
 			name := ""
 			if kind == "namespaces" {
-				name = namespace // of which no other can be read within it
+				name = namespace // a Role in a namespace can allow reading that one only
 			}
 			allowed, err := ask(ctx, client, &authorizationv1.ResourceAttributes{
 				Namespace: namespace, Verb: p.Verb, Group: p.Group, Resource: kind, Subresource: sub, Name: name,
@@ -121,7 +171,7 @@ func Check(ctx context.Context, client Reviewer, permissions []Permission, names
 		}
 	}
 	if len(missing) > 0 {
-		return &MissingError{missing}
+		return &MissingError{missing, len(permissions)}
 	}
 	return nil
 }

@@ -56,9 +56,9 @@ func NewClient(config *rest.Config) (*Client, error) {
 	return c, nil
 }
 
-// addCore knows of the core group's many kinds those that are asked for.
+// addCore registers only the kinds of the core group that we use.
 func addCore(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.PodLogOptions{}, &corev1.Event{}, &corev1.EventList{})
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.PodLogOptions{}, &corev1.Event{}, &corev1.EventList{}, &corev1.Secret{})
 	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
 	return nil
 }
@@ -87,8 +87,15 @@ func (c *Client) Events(namespace string) *gentype.ClientWithList[*corev1.Event,
 		gentype.PrefersProtobuf[*corev1.Event]())
 }
 
-// Logs opens what a container of a pod in the namespace has written; ctx bounds
-// reading it too.
+// Secrets are those of one namespace. Nothing here lists them.
+func (c *Client) Secrets(namespace string) *gentype.Client[*corev1.Secret] {
+	return gentype.NewClient("secrets", c.core, c.parameters, namespace,
+		func() *corev1.Secret { return &corev1.Secret{} },
+		gentype.PrefersProtobuf[*corev1.Secret]())
+}
+
+// Logs opens the log of a container of a pod in the namespace; ctx also bounds
+// reading it.
 func (c *Client) Logs(namespace string) func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {
 	return func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {
 		return c.core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("log").VersionedParams(&o, c.parameters).Stream(ctx)
@@ -100,4 +107,11 @@ func (c *Client) Reviews() *gentype.Client[*authorizationv1.SelfSubjectAccessRev
 	return gentype.NewClient("selfsubjectaccessreviews", c.authorization, c.parameters, "",
 		func() *authorizationv1.SelfSubjectAccessReview { return &authorizationv1.SelfSubjectAccessReview{} },
 		gentype.PrefersProtobuf[*authorizationv1.SelfSubjectAccessReview]())
+}
+
+// localReviews ask what others may do in one namespace.
+func (c *Client) localReviews(namespace string) *gentype.Client[*authorizationv1.LocalSubjectAccessReview] {
+	return gentype.NewClient("localsubjectaccessreviews", c.authorization, c.parameters, namespace,
+		func() *authorizationv1.LocalSubjectAccessReview { return &authorizationv1.LocalSubjectAccessReview{} },
+		gentype.PrefersProtobuf[*authorizationv1.LocalSubjectAccessReview]())
 }

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Options say which API server, and how hard to press it.
+// Options say which API server to use, and how many requests it may get.
 type Options struct {
 	// Kubeconfig is a file, or a list of them as KUBECONFIG has it. Empty means
 	// the pod's service account, and outside of pods the default file.
@@ -26,10 +26,10 @@ type Options struct {
 	// would create five Jobs a second.
 	QPS   float32
 	Burst int
-	// UserAgent is what the API server's audit log shows.
+	// UserAgent names us in the API server's audit log.
 	UserAgent string
-	// KeepAlive probes idle connections as the Prefect agent did on demand
-	// (prefect1-spec §5.3).
+	// KeepAlive probes idle connections, which the Prefect agent did on demand
+	// (prefect1 §5.3).
 	KeepAlive bool
 }
 
@@ -39,7 +39,7 @@ const (
 	callTimeout = 30 * time.Second
 )
 
-// Config is how to reach the API server, and in words where that came from.
+// Config says how to reach the API server, and in words where it was read from.
 func Config(o Options) (config *rest.Config, source string, err error) {
 	if o.Kubeconfig == "" && o.Context == "" {
 		config, err = rest.InClusterConfig()
@@ -55,8 +55,8 @@ func Config(o Options) (config *rest.Config, source string, err error) {
 		}
 	}
 	config.QPS, config.Burst, config.UserAgent = o.QPS, o.Burst, o.UserAgent
-	// Jobs cost half the bytes and a third of the CPU in protobuf; what has no
-	// protobuf form comes as JSON.
+	// In protobuf, Jobs cost half the bytes and a third of the CPU. Kinds without a
+	// protobuf form come as JSON.
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	dialer := &net.Dialer{Timeout: dialTimeout}
@@ -79,18 +79,17 @@ func fromKubeconfig(o Options) (*rest.Config, string, error) {
 	config, err := loader.ClientConfig()
 	if err != nil {
 		if clientcmd.IsEmptyConfig(err) {
-			return nil, "", fmt.Errorf("no way to Kubernetes: this is not a pod with a service account token, and %s is not there or empty; set KUBECONFIG or --kubeconfig", source)
+			return nil, "", fmt.Errorf("cannot reach Kubernetes: this is not a pod with a service account token, and %s is missing or empty; set KUBECONFIG or --kubeconfig", source)
 		}
 		return nil, "", fmt.Errorf("read %s: %w", source, err)
 	}
 	return config, source, nil
 }
 
-// bounded gives a call without a deadline one. Watches are left alone: they are
-// meant to last, and HTTP/2 pings find out when their connection is dead.
+// bounded gives a deadline to calls without one, but not to watches: those are meant
+// to last, and HTTP/2 pings find out when their connection is dead.
 type bounded struct{ next http.RoundTripper }
 
-// RoundTrip is that of http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if _, has := r.Context().Deadline(); has || r.URL.Query().Get("watch") != "" {
 		return b.next.RoundTrip(r)
@@ -101,7 +100,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel()
 		return nil, err
 	}
-	// The deadline holds for reading the body too, and is dropped with it.
+	// The deadline also holds for reading the body; closing the body ends it.
 	response.Body = &untilClosed{response.Body, cancel}
 	return response, nil
 }
@@ -111,7 +110,6 @@ type untilClosed struct {
 	cancel context.CancelFunc
 }
 
-// Close is that of io.Closer.
 func (u *untilClosed) Close() error {
 	defer u.cancel()
 	return u.ReadCloser.Close()

@@ -1,7 +1,7 @@
 // Package kube reaches the Kubernetes API: from inside a pod or through a
-// kubeconfig, at a rate that was chosen, with a deadline on every call, and after
-// asking whether we may do what we are going to do.
+// kubeconfig, at a chosen rate and with a deadline on every call. It also asks the
+// API server beforehand whether we have the permissions we need.
 //
-// It knows nothing of Prefect and nothing of what its callers do; the permissions
-// listed here are theirs, and the manifests are compared with them.
+// It knows nothing of Prefect and does not know its callers. The permissions listed
+// here are what they need; a test compares the manifests with them.
 package kube

@@ -12,7 +12,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/kube"
 )
 
-// What the setting is for is on the sockets to the API server (prefect1-spec §5.3).
+// What the setting is for is on the sockets to the API server (prefect1 §5.3).
 func TestKeepAlive(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -142,11 +142,9 @@ func TestCheck(t *testing.T) {
 	if err := kube.Check(t.Context(), all, permissions, "a"); err != nil {
 		t.Error(err)
 	}
-	err := kube.Check(t.Context(), all, permissions, "a", "b", "c")
-	want := "the service account lacks permissions " +
-		"in namespace b: create jobs.batch (to launch), get pods/log (to tell), get namespaces (to tell apart); " +
-		"in namespace c: create jobs.batch (to launch), list jobs.batch (to know), get pods/log (to tell), get namespaces (to tell apart)" +
-		". Add them to its Role"
+	err := kube.Check(t.Context(), all, permissions, "a", "d", "b", "c")
+	want := "the service account may do nothing in namespace c, d: check that the namespace exists and is spelled right, and apply the manifests again, which bind the Role in it; " +
+		"the service account lacks permissions in namespace b: create jobs.batch (to launch), get pods/log (to tell), get namespaces (to tell apart). Add them to its Role"
 	if d := cmp.Diff(want, fmt.Sprint(err)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -174,6 +172,44 @@ func TestMayUse(t *testing.T) {
 	defer cancel()
 	if got, err := kube.MayUse(ctx, rules, "flows", "data"); got || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("an API server that is away: %v, %v", got, err)
+	}
+}
+
+// What somebody else may do is asked with the groups that Kubernetes puts them in,
+// in the namespace alone, and nobody is impersonated.
+func TestReviewsOf(t *testing.T) {
+	asked := map[string][]string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review authorizationv1.LocalSubjectAccessReview
+		body, err := io.ReadAll(r.Body)
+		if err != nil || json.Unmarshal(body, &review) != nil {
+			t.Errorf("%v of %s", err, body)
+		}
+		if want := "POST /apis/authorization.k8s.io/v1/namespaces/flows/localsubjectaccessreviews"; r.Method+" "+r.URL.RequestURI() != want || r.Header.Get("Impersonate-User") != "" {
+			t.Errorf("%s %s as %s, want %s", r.Method, r.URL.RequestURI(), r.Header.Get("Impersonate-User"), want)
+		}
+		asked[review.Spec.User] = append(review.Spec.Groups, review.Namespace, review.Spec.ResourceAttributes.Namespace)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"apiVersion":"authorization.k8s.io/v1","kind":"LocalSubjectAccessReview","status":{"allowed":%t}}`, review.Spec.ResourceAttributes.Verb != "delete")
+	}))
+	defer server.Close()
+	client, err := kube.NewClient(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const account = "system:serviceaccount:prefect-keda:prefect-keda-launcher"
+	for _, user := range []string{account, "jane"} {
+		err = kube.Check(t.Context(), client.ReviewsOf(user), kube.LauncherPermissions(), "flows")
+		if missing, ok := errors.AsType[*kube.MissingError](err); !ok || len(missing.Missing["flows"]) != 1 {
+			t.Errorf("%s: %v; want delete alone to be missing", user, err)
+		}
+	}
+	want := map[string][]string{
+		account: {"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:prefect-keda", "flows", "flows"},
+		"jane":  {"system:authenticated", "flows", "flows"},
+	}
+	if d := cmp.Diff(want, asked); d != "" {
+		t.Errorf("-want +got:\n%s", d)
 	}
 }
 

@@ -4,13 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"strings"
 )
 
-// Read decodes what is at a path of the API, for kinds that are too seldom asked
-// for to be known by type.
+// Read decodes the object at a path of the API. It serves kinds that we read too
+// seldom to register their types.
 func (c *Client) Read(ctx context.Context, path string, into any) error {
-	result := c.core.Get().AbsPath(path).SetHeader("Accept", "application/json").Do(ctx)
-	if err := result.Error(); err != nil { // Raw's own leaves out what the API server says
+	path, query, _ := strings.Cut(path, "?")
+	request := c.core.Get().AbsPath(path).SetHeader("Accept", "application/json")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return fmt.Errorf("get %s: %w", path, err)
+	}
+	for name := range values {
+		request = request.Param(name, values.Get(name))
+	}
+	result := request.Do(ctx)
+	if err := result.Error(); err != nil { // Raw's own error leaves out the API server's message
 		return fmt.Errorf("get %s: %w", path, err)
 	}
 	body, err := result.Raw()
@@ -18,12 +29,12 @@ func (c *Client) Read(ctx context.Context, path string, into any) error {
 		return fmt.Errorf("get %s: %w", path, err)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("get %s: the answer is not what it should be: %w", path, err)
+		return fmt.Errorf("get %s: the answer has another form than expected: %w", path, err)
 	}
 	return nil
 }
 
-// NamespaceUID tells a namespace from those of the same name in other clusters.
+// NamespaceUID tells a namespace from namespaces of the same name in other clusters.
 func (c *Client) NamespaceUID(ctx context.Context, name string) (string, error) {
 	var found struct{ Metadata struct{ UID string } }
 	if err := c.Read(ctx, "/api/v1/namespaces/"+name, &found); err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 // slowAgents is an API that takes its time to register agents.
@@ -14,12 +16,12 @@ type slowAgents struct {
 	takes time.Duration
 }
 
-func (s slowAgents) Announce(ctx context.Context, labels []string) error {
+func (s slowAgents) Announce(ctx context.Context, scope prefect.Scope) error {
 	select {
 	case <-time.After(s.takes):
 	case <-ctx.Done():
 	}
-	return s.memory.Announce(ctx, labels)
+	return s.memory.Announce(ctx, scope)
 }
 
 // What is claimed before the agent is registered belongs to no agent in the UI.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -31,7 +32,7 @@ func TestClaimThatShowsAmongTheClaimsIsNotAwaitedAnyLonger(t *testing.T) {
 		after time.Duration
 	}{
 		"ours":      {"me", claimedInterval},
-		"another's": {"other", answerWithin + claimedInterval}, // and then repaired
+		"another's": {"other", claims.AnswerWithin + claimedInterval}, // and then repaired
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -47,13 +48,13 @@ func TestClaimThatShowsAmongTheClaimsIsNotAwaitedAnyLonger(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				r := m.get("r")
 				if r.Claim == nil {
-					t.Fatalf("it is %s a second after it was due, want it claimed", r.State.Type)
+					t.Fatalf("it is %s a second after it was due, want it claimed", r.State.Name)
 				}
 				claim := *r.Claim
 				claim.Launcher = tc.by
 				r.Claim = &claim
 				m.set(&runBuilder{r})
-				time.Sleep(2 * answerWithin)
+				time.Sleep(2 * claims.AnswerWithin)
 				stop()
 				if err := <-ended; err != nil {
 					t.Error(err)

@@ -25,11 +25,11 @@ func TestRunsWhoseTemplateIsAwayFailAfterAWhile(t *testing.T) {
 				m.queue = queue
 				for i := range 30 {
 					r := run(fmt.Sprintf("r%02d", i)).due(began.Add(-time.Hour))
-					r.RunConfig = []byte("away since " + began.Format(time.RFC3339))
+					r.runConfig("away since " + began.Format(time.RFC3339))
 					m.set(r)
 				}
 				retry := run("retry").retrying("t", 4, began.Add(-time.Hour))
-				retry.RunConfig = []byte("away since " + began.Format(time.RFC3339))
+				retry.runConfig("away since " + began.Format(time.RFC3339))
 				m.set(retry)
 				m.set(run("younger").due(began.Add(-time.Minute)))
 				b := start(t, m, func(o *Options, _ *fake.Clientset) { o.RetryFor = 5 * time.Minute })
@@ -38,14 +38,14 @@ func TestRunsWhoseTemplateIsAwayFailAfterAWhile(t *testing.T) {
 				if n := m.count("fail"); n > 0 {
 					t.Errorf("%d runs failed though they may wait for longer", n)
 				}
-				time.Sleep(2*maxHold + 5*time.Second)
+				time.Sleep(2*maxBackoff + 5*time.Second)
 				synctest.Wait()
 				if diff := cmp.Diff(map[string]int{"younger": 1}, jobsByRun(t, b.client)); diff != "" {
 					t.Errorf("Jobs by run (-want +got):\n%s", diff)
 				}
 				for _, id := range []string{"r00", "r29", "retry"} {
 					const want = "The job template of this run cannot be read for more than 5m0s: its server does not answer"
-					if s := m.get(id).State; s.Type != prefect.Failed || !strings.HasPrefix(s.Message, want) || !strings.Contains(strings.Join(m.linesOf(id), ""), want) {
+					if s := m.get(id).State; s.Name != "Failed" || !strings.HasPrefix(s.Message, want) || !strings.Contains(strings.Join(m.linesOf(id), ""), want) {
 						t.Errorf("run %s: %+v, lines %q", id, s, m.linesOf(id))
 					}
 				}

@@ -15,6 +15,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/prefect-keda/prefect-keda/admission"
+	"github.com/prefect-keda/prefect-keda/claims"
+	"github.com/prefect-keda/prefect-keda/trouble/resolve"
 )
 
 // What the operator has to see to is neither written to the runs again and again nor
@@ -29,8 +33,8 @@ func TestWhatIsForbiddenIsNotTriedWithOneRunAfterAnother(t *testing.T) {
 		handBacks int
 		within    time.Duration
 	}{
-		"a permission":                        {forbidden, true, 1, handBackDelay + 10*time.Second},
-		"the namespace":                       {missing, true, 1, handBackDelay + 10*time.Second},
+		"a permission":                        {forbidden, true, 1, claims.HandBackDelay + 10*time.Second},
+		"the namespace":                       {missing, true, 1, claims.HandBackDelay + 10*time.Second},
 		"something that dry runs do not meet": {forbidden, false, 15, maxHandBack + 10*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,8 +76,8 @@ func TestWhatIsForbiddenIsNotTriedWithOneRunAfterAnother(t *testing.T) {
 						t.Errorf("run %s has the lines %q, want one", id, lines)
 					}
 				}
-				if n := b.logs.count("level=WARN"); n != 1 {
-					t.Errorf("%d WARN lines, want one:\n%s", n, b.logs)
+				if n, again := b.logs.count("level=WARN"), b.logs.count(`level=WARN msg="upstream is still failing`); n != 6 || again != 5 {
+					t.Errorf("%d WARN lines in an hour, %d of them again, want one and five again:\n%s", n, again, b.logs)
 				}
 				time.Sleep(tc.within)
 				synctest.Wait()
@@ -101,7 +105,7 @@ func TestWhatIsForbiddenFromTheStart(t *testing.T) {
 		o := options("me")
 		o.IdleTimeout = time.Hour
 		l := mustNew(t, o, m, client)
-		if err := l.Trial(t.Context()); addresseeOf(err) != operator {
+		if err := l.Trial(t.Context()); admission.AddresseeOf(err) != admission.Operator {
 			t.Fatalf("the trial says %v", err)
 		}
 		due := func(id string) { m.set(run(id).due(time.Now())); time.Sleep(time.Minute); synctest.Wait() }
@@ -130,29 +134,29 @@ func TestWhatIsForbiddenFromTheStart(t *testing.T) {
 }
 
 func TestReturnsAreCountedInARow(t *testing.T) {
-	h, a, cause := newHolds(), Action{Kind: Launch, Run: run("r").FlowRun}, errors.New("forbidden")
+	h, a, cause := newBackoffs(), Action{Kind: Launch, Run: run("r").FlowRun}, errors.New("forbidden")
 	now := time.Now()
 	for i, step := range []struct {
 		result string
 		err    error
 		want   int
 	}{
-		{returned, cause, 1},
+		{handedBack, cause, 1},
 		{overtaken, nil, 1},
-		{returned, cause, 2},
-		{returned, nil, 2}, // for a full quota, or because we left
+		{handedBack, cause, 2},
+		{handedBack, nil, 2}, // for a full quota, or because we left
 		{done, nil, 0},
-		{returned, cause, 1},
+		{handedBack, cause, 1},
 		{adopted, nil, 0},
 	} {
-		h.settle(now, outcome{errand: &errand{Action: a}, result: step.result, err: step.err})
-		h.forget(now.Add(maxRefused))
-		if n := h.failures[a.returnKey()]; n != step.want {
+		h.apply(now, outcome{Action: a, result: step.result, err: step.err})
+		h.forget(now.Add(resolve.MaxRefused))
+		if n := h.failures[a.handedBackKey()]; n != step.want {
 			t.Errorf("step %d, %s: %d in a row, want %d", i, step.result, n, step.want)
 		}
 	}
-	h.settle(now, outcome{errand: &errand{Action: a}, result: returned, err: cause})
-	if h.forget(now.Add(maxRefused + time.Second)); len(h.failures) > 0 {
+	h.apply(now, outcome{Action: a, result: handedBack, err: cause})
+	if h.forget(now.Add(resolve.MaxRefused + time.Second)); len(h.failures) > 0 {
 		t.Errorf("remembers %v for ever", h.failures)
 	}
 }

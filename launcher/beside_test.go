@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -34,12 +35,12 @@ func TestNothingIsLaunchedBesideAPodThatLives(t *testing.T) {
 			m, st := newMemory(tc.run), emptyStore()
 			st.pods = []*corev1.Pod{podOf("r", corev1.PodStatus{Phase: tc.phase})}
 			y := &eyes{memory: m, store: st, actor: "me", blind: tc.blind}
-			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: tc.kind, Run: tc.run.readAt(time.Now()).FlowRun}})
+			l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), y, template{}, y)
+			o := carriedOut(t, l, Action{Kind: tc.kind, Run: tc.run.readAt(time.Now()).FlowRun})
 			if launched := len(st.created) > 0; o.result != tc.want || launched != (tc.want == done) {
 				t.Errorf("%s: %s, want %s; created %q, wrote %q", tc.name, o.result, tc.want, st.created, m.writes)
 			}
-			if o.result == later && !o.hold.After(time.Now()) {
+			if o.result == later && !o.backoff.After(time.Now()) {
 				t.Errorf("%s: it is to be looked at again at once", tc.name)
 			}
 		}
@@ -56,8 +57,8 @@ func TestRetryIsNotRelaunchedOnceTheRunIsAnotherClusters(t *testing.T) {
 		for uid, want := range map[string]string{"here": done, "there": overtaken} {
 			m, st := newMemory(retry(uid)), emptyStore()
 			y := &eyes{memory: m, store: st, actor: "me", uid: "here"}
-			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: Relaunch, Run: retry("here").FlowRun}})
+			l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), y, template{}, y)
+			o := carriedOut(t, l, Action{Kind: Relaunch, Run: retry("here").FlowRun})
 			if o.result != want || len(st.created) > 0 != (want == done) {
 				t.Errorf("read again as submitted from %s: %s, want %s; created %q", uid, o.result, want, st.created)
 			}

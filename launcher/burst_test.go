@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"sync"
 	"testing"
@@ -12,67 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedbatchv1 "k8s.io/client-go/kubernetes/typed/batch/v1"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
-
-func options(name string) Options {
-	return Options{Name: name, Namespace: "flows", IdleTimeout: time.Minute, Lookahead: 10 * time.Second}
-}
-
-func mustNew(t *testing.T, o Options, b Backend, client *fake.Clientset) *Launcher {
-	t.Helper()
-	l, err := New(o, b, template{}, kubernetes(client, o.Namespace))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// fakeJobs and fakePods say, as the fake Clientset does, that they cannot stream
-// their lists.
-type (
-	fakeJobs struct{ typedbatchv1.JobInterface }
-	fakePods struct{ typedcorev1.PodInterface }
-)
-
-func (fakeJobs) IsWatchListSemanticsUnSupported() bool { return true }
-func (fakePods) IsWatchListSemanticsUnSupported() bool { return true }
-
-func kubernetes(client *fake.Clientset, namespace string) Kubernetes {
-	keepsNoDryRuns(client)
-	return Kubernetes{
-		Jobs: fakeJobs{client.BatchV1().Jobs(namespace)}, Pods: fakePods{client.CoreV1().Pods(namespace)}, Events: client.CoreV1().Events(namespace),
-		Log: func(ctx context.Context, pod string, o corev1.PodLogOptions) (io.ReadCloser, error) {
-			return client.CoreV1().Pods(namespace).GetLogs(pod, &o).Stream(ctx)
-		},
-		UID:    func(ctx context.Context) (string, error) { return "here", ctx.Err() },
-		MayUse: func(ctx context.Context, account string) (bool, error) { return account == "allowed", ctx.Err() },
-	}
-}
-
-// jobsByRun counts the Jobs of each run.
-func jobsByRun(tb testing.TB, client *fake.Clientset) map[string]int {
-	tb.Helper()
-	list, err := client.BatchV1().Jobs("flows").List(tb.Context(), metav1.ListOptions{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	count := map[string]int{}
-	for _, j := range list.Items {
-		count[j.Labels[job.LabelFlowRunID]]++
-	}
-	return count
-}
 
 func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 	for _, replicated := range []bool{false, true} {
@@ -93,6 +35,7 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 				var all sync.WaitGroup
 				for i := range 3 {
 					o := options(fmt.Sprintf("launcher-%d", i))
+					o.Jitter = nil // they do not stay in step
 					o.IdleTimeout = 20 * time.Second
 					l := mustNew(t, o, m, client)
 					all.Go(func() {
@@ -108,7 +51,7 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 					t.Errorf("Jobs by run (-want +got):\n%s", diff)
 				}
 				for id := range want {
-					if s := m.get(id).State.Type; s != prefect.Submitted {
+					if s := m.get(id).State.Name; s != "Submitted" {
 						t.Errorf("run %s is %s", id, s)
 					}
 				}
@@ -117,19 +60,26 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 	}
 }
 
-// What a burst costs Prefect: little but the claims. The slower it answers, the
-// more of what was fetched has to be fetched again before its turn comes.
+// What a burst costs Prefect: little but the claims, as long as one poll brings many runs
+// and brings them fresh. Where a poll takes longer than the read before a claim may be old,
+// each run costs a read of its own.
+//
+// Of 60 repetitions on one and on eight processors none needed more than 1.04, 1.06, 1.12
+// and 2.19 requests a run. Without polling again for all at once it is 1.12 at 200 ms and
+// 1.7 at 700 ms. If a launcher polls again however long that takes, it launches no run at
+// 1.2 s.
 func TestBurstAsksForLittleMoreThanItLaunches(t *testing.T) {
 	for latency, most := range map[time.Duration]struct{ rows, requests float64 }{
-		20 * time.Millisecond:  {1.1, 1.1},
-		200 * time.Millisecond: {4, 1.4},
-		time.Second:            {8, 1.8},
+		20 * time.Millisecond:   {1.1, 1.1},
+		200 * time.Millisecond:  {4, 1.09},
+		700 * time.Millisecond:  {5, 1.3},
+		1200 * time.Millisecond: {10, 2.3},
 	} {
 		t.Run(latency.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				const runs = 1000
 				m := newMemory()
-				m.slow(latency)
+				m.slow(latency).uneven = true
 				for i := range runs {
 					m.set(run(fmt.Sprintf("run-%04d", i)).due(time.Now().Add(-time.Minute)))
 				}
@@ -156,19 +106,6 @@ func TestBurstAsksForLittleMoreThanItLaunches(t *testing.T) {
 	}
 }
 
-// plainCluster is a fake without field management, which costs the fake more
-// than everything else here together.
-func plainCluster() *fake.Clientset {
-	tracker := clienttesting.NewObjectTracker(scheme.Scheme, scheme.Codecs.UniversalDecoder())
-	client := fake.NewClientset()
-	client.PrependReactor("*", "jobs", clienttesting.ObjectReaction(tracker))
-	client.PrependWatchReactor("jobs", func(a clienttesting.Action) (bool, watch.Interface, error) {
-		w, err := tracker.Watch(a.GetResource(), a.GetNamespace())
-		return true, w, err
-	})
-	return client
-}
-
 // BenchmarkLaunch is a launcher's own work per run, Prefect and Kubernetes
 // answering at once, as a multiple of bare goroutines that claim, render and
 // create the same.
@@ -188,14 +125,14 @@ func BenchmarkLaunch(b *testing.B) {
 	bare.SetLimit(o.Concurrency)
 	for _, r := range maps.Clone(m.runs) {
 		bare.Go(func() error {
-			if _, err := y.Claim(b.Context(), r, prefect.Claim{Attempt: r.Attempt()}); err != nil {
+			if _, err := y.Claim(b.Context(), r, prefect.Claim{Attempt: r.Attempt}); err != nil {
 				return err
 			}
-			j, err := template{}.Render(b.Context(), r)
+			made, err := template{}.Render(b.Context(), r)
 			if err != nil {
 				return err
 			}
-			return y.create(b.Context(), j)
+			return y.Create(b.Context(), made.Job, nil)
 		})
 	}
 	if err := bare.Wait(); err != nil {

@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -23,7 +22,7 @@ import (
 // pod's further events.
 func TestEventsAfterTroubleAreTold(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("r").in(prefect.Submitted))
+		m := newMemory(run("r").in("Submitted"))
 		pod := podOf("r", noNode())
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
 			o.IdleTimeout = time.Hour
@@ -43,30 +42,18 @@ func TestEventsAfterTroubleAreTold(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		want := []string{
 			"DEBUG Event: 'FailedScheduling' on pod 'pod-r'\n\tMessage: no",
-			"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+			"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available. The run waits for that to change, for ever: PREFECT_KEDA_PENDING_TIMEOUT is not set",
 			"DEBUG Event: 'TriggeredScaleUp' on pod 'pod-r'\n\tMessage: one more node",
 			"DEBUG Event: 'Pulling' on pod 'pod-r'\n\tMessage: image",
 		}
 		if d := cmp.Diff(want, m.infraLines("r")); d != "" {
 			t.Errorf("-want +got:\n%s\n%s", d, b.logs)
 		}
-		if got, fate := m.get("r").State.Type, b.fate("job-r"); got != prefect.Submitted || fate != "as it was" {
+		if got, fate := m.get("r").State.Name, b.fate("job-r"); got != "Submitted" || fate != "as it was" {
 			t.Errorf("the run is %s, its Job is %s", got, fate)
 		}
 		b.stop()
 	})
-}
-
-// refuse makes every request of one kind fail from now on.
-func (m *memory) refuse(op string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.fault = func(asked, _ string, _ bool) error {
-		if asked == op {
-			return errors.New("not now")
-		}
-		return nil
-	}
 }
 
 // Jobs that completed and were made without a time to live are given one, by a
@@ -74,24 +61,24 @@ func (m *memory) refuse(op string) {
 func TestCompletedJobsGetATimeToLive(t *testing.T) {
 	forever := func(j *batchv1.Job) { completed(j); j.Spec.TTLSecondsAfterFinished = nil }
 	for name, tc := range map[string]struct {
-		state   prefect.StateType
+		state   string
 		job     func(*batchv1.Job)
 		options func(*Options)
 		want    string
 	}{
-		"made by the agent":                    {prefect.Success, forever, nil, "ttl 1200"},
-		"its flow failed, in a pod that ended": {prefect.Failed, forever, nil, "ttl 1200"},
-		"with a short time to live":            {prefect.Success, forever, func(o *Options) { o.JobTTL = time.Second }, "ttl 300"},
-		"that has one":                         {prefect.Success, completed, nil, "ttl 600"},
-		"finished Jobs are to stay":            {prefect.Success, forever, func(o *Options) { o.DeleteFinished = false }, "no ttl"},
-		"that was kept": {prefect.Success, func(j *batchv1.Job) {
+		"made by the agent":                    {"Success", forever, nil, "ttl 1200"},
+		"its flow failed, in a pod that ended": {"Failed", forever, nil, "ttl 1200"},
+		"with a short time to live":            {"Success", forever, func(o *Options) { o.JobTTL = time.Second }, "ttl 300"},
+		"that has one":                         {"Success", completed, nil, "ttl 600"},
+		"finished Jobs are to stay":            {"Success", forever, func(o *Options) { o.DeleteFinished = false }, "no ttl"},
+		"that was kept": {"Success", func(j *batchv1.Job) {
 			forever(j)
 			j.Annotations = map[string]string{trouble.Annotation: `{"done":true}`}
 		}, nil, "no ttl"},
-		"of a run for others":            {prefect.Success, forever, func(o *Options) { o.Labels = []string{"gpu"} }, "no ttl"},
-		"of a run that is still Running": {prefect.Running, forever, nil, "no ttl"},
+		"of a run for others":            {"Success", forever, func(o *Options) { o.Scope.Labels = []string{"gpu"} }, "no ttl"},
+		"of a run that is still Running": {"Running", forever, nil, "no ttl"},
 		"of a run that does not exist":   {"", forever, nil, "no ttl"},
-		"that is not done":               {prefect.Running, func(j *batchv1.Job) { j.Spec.TTLSecondsAfterFinished = nil }, nil, "no ttl"},
+		"that is not done":               {"Running", func(j *batchv1.Job) { j.Spec.TTLSecondsAfterFinished = nil }, nil, "no ttl"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -124,7 +111,7 @@ func TestCompletedJobsGetATimeToLive(t *testing.T) {
 // A chore that cannot be done is no reason to stay.
 func TestChoresKeepNoLauncher(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("r").in(prefect.Success))
+		m := newMemory(run("r").in("Success"))
 		patches := 0
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
 			o.PollInterval, o.IdleTimeout, o.DeleteFinished = time.Minute, 15*time.Minute, true

@@ -1,102 +1,17 @@
 package launcher
 
 import (
-	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
-	batchv1 "k8s.io/api/batch/v1"
 
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
-
-// meanwhile is a launcher's world in which something happens right before a call
-// takes effect, or before its answer arrives.
-type meanwhile struct {
-	*eyes
-	// before and after by the call's name; each is called once for each such call.
-	before, after map[string]func()
-	// createBy is the deadline that creating last had, handBackBy by when handing back
-	// had to be sent, confirmed when the last request was sent that told whose the run
-	// is.
-	createBy, handBackBy, confirmed time.Time
-}
-
-func happens(at map[string]func(), op string) {
-	if do := at[op]; do != nil {
-		do()
-	}
-}
-
-func (m *meanwhile) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error) {
-	m.confirmed = time.Now()
-	happens(m.before, "read")
-	defer happens(m.after, "read")
-	return m.eyes.FlowRun(ctx, id)
-}
-
-func (m *meanwhile) History(ctx context.Context, id string, attempt prefect.Attempt) (prefect.History, error) {
-	m.confirmed = time.Now()
-	happens(m.before, "read")
-	defer happens(m.after, "read")
-	return m.eyes.History(ctx, id, attempt)
-}
-
-func (m *meanwhile) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (prefect.ClaimResult, error) {
-	m.confirmed = time.Now()
-	happens(m.before, "claim")
-	defer happens(m.after, "claim")
-	return m.eyes.Claim(ctx, run, c)
-}
-
-func (m *meanwhile) list(ctx context.Context, run string) (Presence, error) {
-	happens(m.before, "list")
-	return m.eyes.list(ctx, run)
-}
-
-func (m *meanwhile) create(ctx context.Context, j *batchv1.Job) error {
-	happens(m.before, "create")
-	defer happens(m.after, "create")
-	m.createBy, _ = ctx.Deadline()
-	return m.eyes.create(ctx, j)
-}
-
-func (m *meanwhile) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	m.handBackBy, _ = prefect.SendBy(ctx)
-	return m.eyes.HandBack(ctx, run, at, message)
-}
-
-// alone is a launcher that acts on what is in the memory, in an empty cluster of
-// which its watch tells nothing.
-func alone(m *memory) (*Launcher, *meanwhile) {
-	world := &meanwhile{
-		eyes:   &eyes{memory: m, store: emptyStore(), actor: "me", uid: "here", blind: true},
-		before: map[string]func(){}, after: map[string]func(){},
-	}
-	return newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), world, template{}, world), world
-}
-
-// ours is a claim of an attempt from here.
-func ours(attempt prefect.Attempt) *prefect.Claim {
-	name, _ := job.Name("prefect-job", "r", attempt, 0)
-	return &prefect.Claim{Launcher: "me", Namespace: "flows", NamespaceUID: "here", Attempt: attempt, Job: name}
-}
-
-// submitted is a run with a claim.
-func submitted(version int, claim *prefect.Claim) *runBuilder {
-	b := run("r").version(version).in(prefect.Submitted)
-	b.Claim = claim
-	return b
-}
-
-// inHand is a run that was claimed as ours, that long ago.
-func inHand(since time.Duration) *errand {
-	return &errand{Action: Action{Kind: Launch, Run: run("r").FlowRun}, claim: *ours("v1"), claimed: true, confirmed: time.Now().Add(-since), tries: 1}
-}
 
 func TestNothingIsClaimedWhileStopping(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -109,10 +24,10 @@ func TestNothingIsClaimedWhileStopping(t *testing.T) {
 			l, world := alone(m)
 			l.stopping.Store(true)
 			kind := Launch
-			if r.State.Type.IsRunning() {
+			if r.State.Phase.IsRunning() {
 				kind = Relaunch
 			}
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: kind, Run: r.readAt(time.Now()).FlowRun}})
+			o := carriedOut(t, l, Action{Kind: kind, Run: r.readAt(time.Now()).FlowRun})
 			if o.result != left || len(m.asked) > 0 || len(world.store.created) > 0 {
 				t.Errorf("%s: %s, asked %v, created %q; want it left alone", name, o.result, m.asked, world.store.created)
 			}
@@ -127,11 +42,11 @@ func TestRunIsNotClaimedFromAReadThatTookLong(t *testing.T) {
 		for _, tc := range []struct {
 			took time.Duration
 			want string
-		}{{claimWithin - time.Second, done}, {claimWithin + time.Second, overtaken}} {
+		}{{claims.SendWithin - time.Second, done}, {claims.SendWithin + time.Second, overtaken}} {
 			m := newMemory(run("r"))
 			l, world := alone(m)
 			world.after["read"] = func() { time.Sleep(tc.took) }
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now().Add(-2 * fresh)).FlowRun}})
+			o := carriedOut(t, l, Action{Kind: Launch, Run: run("r").readAt(time.Now().Add(-2 * claims.MaxAge)).FlowRun})
 			if claims := m.count("claim"); o.result != tc.want || claims > 0 != (tc.want == done) {
 				t.Errorf("read for %s: %s after %d claims, want %s", tc.took, o.result, claims, tc.want)
 			}
@@ -148,15 +63,15 @@ func TestAnswerToAClaimIsAwaited(t *testing.T) {
 			took time.Duration
 			want map[string]int
 		}{
-			{claimWithin, map[string]int{"claim": 1}},
-			{claimWithin + time.Second, map[string]int{"claim": 1, "read": 1}}, // before the Job is created
+			{claims.SendWithin, map[string]int{"claim": 1}},
+			{claims.SendWithin + time.Second, map[string]int{"claim": 1, "read": 1}}, // before the Job is created
 			{confirmedFor + time.Second, map[string]int{"claim": 1, "read": 1}},
 		} {
 			m := newMemory(run("r"))
 			l, world := alone(m)
 			world.before["claim"] = func() { m.slow(tc.took) }
 			world.after["claim"] = func() { m.slow(0) }
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now()).FlowRun}})
+			o := carriedOut(t, l, Action{Kind: Launch, Run: run("r").readAt(time.Now()).FlowRun})
 			if diff := cmp.Diff(tc.want, m.asked); diff != "" || o.result != done {
 				t.Errorf("answered after %s: %s (%v), requests (-want +got):\n%s", tc.took, o.result, o.err, diff)
 			}
@@ -167,16 +82,16 @@ func TestAnswerToAClaimIsAwaited(t *testing.T) {
 // A launcher that is stopped between the read and the write does not send it.
 func TestStateIsNotSetLate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("r").in(prefect.Success))
+		m := newMemory(run("r").in("Success"))
 		l, _ := alone(m)
-		e := inHand(0)
-		call, cancel := e.setting(t.Context())
+		run, read := inFlight(l, 0), time.Now()
+		call, cancel := claims.Writing(t.Context(), read)
 		defer cancel()
-		time.Sleep(claimWithin + time.Second)
-		if r, err := m.Claim(call, e.Run, e.claim); err != nil || r.Answer != prefect.NotNow {
+		time.Sleep(claims.SendWithin + time.Second)
+		if r, err := m.Claim(call, run.run, run.claim); err != nil || r.Answer != prefect.NotNow {
 			t.Errorf("the claim is %s (%v)", r.Answer, err)
 		}
-		if err := l.failNow(t.Context(), e, "no"); !errors.Is(err, errUnsent) {
+		if err := m.Fail(call, run.run, prefect.Failure{}); !errors.Is(err, errUnsent) {
 			t.Errorf("failing: %v", err)
 		}
 		if len(m.writes) > 0 {
@@ -188,30 +103,30 @@ func TestStateIsNotSetLate(t *testing.T) {
 // The Job of a run may have come and gone when its creation is this old, so the
 // request ends then, however long the answer before it took.
 func TestCreationEndsByWhenTheRunWasConfirmed(t *testing.T) {
-	for name, e := range map[string]func() *errand{
-		"after a claim": func() *errand {
-			return &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now()).FlowRun}}
-		},
-		"after the claim was read again": func() *errand { return inHand(confirmedFor + time.Second) },
-		"of a repair": func() *errand {
-			return &errand{Action: Action{Kind: Repair, Run: submitted(2, ours("v1")).FlowRun}}
-		},
+	for name, tc := range map[string]struct {
+		run    *runBuilder
+		launch func(*testing.T, *Launcher) outcome
+	}{
+		"after a claim": {run("r"), func(t *testing.T, l *Launcher) outcome {
+			return carriedOut(t, l, Action{Kind: Launch, Run: run("r").readAt(time.Now()).FlowRun})
+		}},
+		"after the claim was read again": {submitted(2, ours("v1")), func(t *testing.T, l *Launcher) outcome {
+			return inFlight(l, confirmedFor+time.Second).finish(t.Context())
+		}},
+		"of a repair": {submitted(2, ours("v1")), func(t *testing.T, l *Launcher) outcome {
+			return carriedOut(t, l, repairOf(ours("v1")))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				e := e()
-				m := newMemory(run("r"))
-				if e.claimed || e.Kind == Repair {
-					m.set(submitted(2, ours("v1")))
-				}
-				l, world := alone(m)
+				l, world := alone(newMemory(tc.run))
 				late := func() { time.Sleep(2 * time.Second) }
 				world.after["read"], world.after["claim"] = late, late
-				if o := l.perform(t.Context(), e); o.result != done {
+				if o := tc.launch(t, l); o.result != done {
 					t.Fatalf("%s (%v), want %s", o.result, o.err, done)
 				}
-				if want := world.confirmed.Add(createWithin); !world.createBy.Equal(want) {
-					t.Errorf("creation may last %s after the run was confirmed, want %s", world.createBy.Sub(world.confirmed), createWithin)
+				if want := world.confirmed.Add(claims.CreateWithin); !world.createBy.Equal(want) {
+					t.Errorf("creation may last %s after the run was confirmed, want %s", world.createBy.Sub(world.confirmed), claims.CreateWithin)
 				}
 			})
 		})
@@ -234,20 +149,18 @@ func TestClaimThatIsNotOursAnyMoreIsLeftAlone(t *testing.T) {
 		{"claimed from a namespace of that name in another cluster", submitted(4, abroad), false},
 		{"submitted by an agent", submitted(4, nil), false},
 		{"handed back", run("r").version(3), false},
-		{"at work", submitted(3, ours("v1")).in(prefect.Running), false},
-		{"finished", submitted(4, ours("v1")).in(prefect.Success), false},
+		{"at work", submitted(3, ours("v1")).in("Running"), false},
+		{"finished", submitted(4, ours("v1")).in("Success"), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				m := newMemory(tc.now)
 				l, world := alone(m)
-				create := l.perform(t.Context(), inHand(confirmedFor+time.Second))
+				create := inFlight(l, confirmedFor+time.Second).finish(t.Context())
 				if want := tc.ours; create.result == done != want || len(world.store.created) > 0 != want {
 					t.Errorf("to create: %s, created %q", create.result, world.store.created)
 				}
-				e := inHand(confirmedFor + time.Second)
-				e.failure = "no such image"
-				fail := l.perform(t.Context(), e)
+				fail := failing(l, confirmedFor+time.Second, "no such image").finish(t.Context())
 				if want := tc.ours; fail.result == failed != want || len(m.writes) > 0 != want {
 					t.Errorf("to fail: %s, wrote %q", fail.result, m.writes)
 				}
@@ -267,21 +180,19 @@ func TestRunIsFailedRightAfterItWasRead(t *testing.T) {
 	for name, tc := range map[string]struct {
 		now     *runBuilder
 		stopped time.Duration // between reading and writing
-		want    prefect.StateType
+		want    string
 	}{
-		"as it was":                    {submitted(2, ours("v1")), time.Second, prefect.Failed},
-		"cancelled meanwhile":          {submitted(3, ours("v1")).in(prefect.Cancelled), 0, prefect.Cancelled},
-		"stopped again after the read": {submitted(2, ours("v1")), claimWithin + 1, prefect.Submitted},
+		"as it was":                    {submitted(2, ours("v1")), time.Second, "Failed"},
+		"cancelled meanwhile":          {submitted(3, ours("v1")).in("Cancelled"), 0, "Cancelled"},
+		"stopped again after the read": {submitted(2, ours("v1")), claims.SendWithin + 1, "Submitted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				m := newMemory(tc.now)
 				l, world := alone(m)
 				world.after["read"] = func() { time.Sleep(tc.stopped) }
-				e := inHand(fresh + 1)
-				e.failure = "it is wrong"
-				l.perform(t.Context(), e)
-				if s := m.get("r").State.Type; s != tc.want {
+				failing(l, claims.MaxAge+1, "it is wrong").finish(t.Context())
+				if s := m.get("r").State.Name; s != tc.want {
 					t.Errorf("the run is %s, want %s", s, tc.want)
 				}
 			})
@@ -294,8 +205,8 @@ func TestRunIsHandedBackRightAfterItWasRead(t *testing.T) {
 		now  *runBuilder
 		want string
 	}{
-		"as it was":                     {submitted(2, ours("v1")), returned},
-		"taken by a Job and its pod":    {submitted(3, ours("v1")).in(prefect.Running), overtaken},
+		"as it was":                     {submitted(2, ours("v1")), handedBack},
+		"taken by a Job and its pod":    {submitted(3, ours("v1")).in("Running"), overtaken},
 		"claimed again, from elsewhere": {submitted(4, &prefect.Claim{Launcher: "other", Namespace: "flows", NamespaceUID: "there", Attempt: "v3"}), overtaken},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -303,19 +214,17 @@ func TestRunIsHandedBackRightAfterItWasRead(t *testing.T) {
 				m := newMemory(tc.now)
 				l, world := alone(m)
 				world.after["read"] = func() { time.Sleep(time.Second) }
-				e := inHand(fresh)
-				e.handBack = "a quota is full"
-				if o := l.perform(t.Context(), e); o.result != tc.want {
+				if o := inFlight(l, claims.MaxAge).handItBack(t.Context(), "a quota is full"); o.result != tc.want {
 					t.Fatalf("%s (%v), want %s", o.result, o.err, tc.want)
 				}
-				if tc.want != returned {
+				if tc.want != handedBack {
 					if len(m.writes) > 0 {
 						t.Errorf("wrote %q", m.writes)
 					}
 					return
 				}
-				if want := world.confirmed.Add(claimWithin); !world.handBackBy.Equal(want) {
-					t.Errorf("handing back may be sent %s after the run was read, want %s", world.handBackBy.Sub(world.confirmed), claimWithin)
+				if want := world.confirmed.Add(claims.SendWithin); !world.handBackBy.Equal(want) {
+					t.Errorf("handing back may be sent %s after the run was read, want %s", world.handBackBy.Sub(world.confirmed), claims.SendWithin)
 				}
 			})
 		})
@@ -351,7 +260,7 @@ func TestAgeTakesTheLongerOfTwoClocks(t *testing.T) {
 		"the machine slept":           {time.Second, time.Hour, time.Hour},
 		"the wall clock was set back": {time.Minute, -time.Hour, time.Minute},
 	} {
-		if got := age(setWall(t, now.Add(-tc.monotonic), tc.monotonic-tc.wall), now); got != tc.want {
+		if got := claims.Age(setWall(t, now.Add(-tc.monotonic), tc.monotonic-tc.wall), now); got != tc.want {
 			t.Errorf("%s: age %s, want %s", name, got, tc.want)
 		}
 	}
@@ -362,13 +271,30 @@ func TestAgeTakesTheLongerOfTwoClocks(t *testing.T) {
 func TestNothingIsWrittenAfterTheMachineSlept(t *testing.T) {
 	m := newMemory(run("r"))
 	l, world := alone(m)
-	e := inHand(time.Second)
+	e := inFlight(l, time.Second)
 	e.confirmed = setWall(t, e.confirmed, -time.Hour)
-	e.job = jobOfRun("r")
-	if err := l.create(t.Context(), e); err == nil || len(world.store.created) > 0 {
+	e.made.Job = jobOfRun("r")
+	if err := e.sendJob(t.Context()); err == nil || len(world.store.created) > 0 {
 		t.Errorf("created %q, err %v", world.store.created, err)
 	}
-	if o, ok := l.claim(t.Context(), e); ok || o.result != overtaken || m.count("claim") > 0 { // and is decided on anew at once
+	if o := e.unclaimed(e.sendClaim(t.Context())); o.result != overtaken || m.count("claim") > 0 { // and is decided on anew at once
 		t.Errorf("sent %d claims: %s", m.count("claim"), o.result)
 	}
+}
+
+func TestRefusedClaimIsNotNowAndNotNever(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r").due(time.Now()))
+		m.locks["r"] = time.Now() // submitted and rescheduled within the server's 30 s
+		b := start(t, m)
+		time.Sleep(40 * time.Second)
+		synctest.Wait()
+		if len(b.jobs()) != 1 {
+			t.Errorf("%d Jobs after the lock was gone, want 1", len(b.jobs()))
+		}
+		if claims := m.count("claim"); claims > 9 {
+			t.Errorf("claimed %d times in 30 s, want about every 5 s", claims)
+		}
+		b.stop()
+	})
 }

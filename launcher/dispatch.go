@@ -3,101 +3,157 @@ package launcher
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// dispatch gives free workers what is to be done: first what is claimed already.
+const (
+	// maxWaiting launches per slot may wait for Kubernetes; then nothing more is claimed.
+	// With a full quota an unclaimed run is better off in the queue.
+	maxWaiting = 4
+	// maxRepairs of other launchers' claims per slot are in flight at once, besides.
+	// Their launchers may be alive and wait for the same quota.
+	maxRepairs = 1
+	// heldUp is the age at which a launch before its claim no longer counts as claiming:
+	// it waits for a template's server or for Kubernetes, not for Prefect.
+	heldUp = 500 * time.Millisecond
+)
+
+// flight is an action that has begun and is not over. The loop fills it; afterwards
+// only the action's goroutine writes stage and awaited, and the loop reads them.
+type flight struct {
+	Action
+	began time.Time
+	// handedBack counts how often in a row the run was handed back for the operator's fault.
+	handedBack int
+	stage      atomic.Int32
+	// awaited is the claim under way.
+	awaited atomic.Pointer[awaited]
+}
+
+// The stages of a launch.
+const (
+	beforeClaim int32 = iota // renders the Job and asks Kubernetes, without Prefect
+	atClaim                  // reads and claims the run
+	afterClaim               // knows the answer
+	retrying                 // waits for its next try, without a slot
+)
+
+// dispatch begins actions while there are slots. Claimed runs come first: nothing
+// begins while one of them waits for a slot.
 func (s *loop) dispatch(now time.Time) {
-	s.ready = append(s.ready, s.waiting.take(now)...)
-	if due := s.ahead.take(now); len(due) > 0 {
-		// Their time is now; what is late is late anyway.
-		s.pending = append(due, s.pending...)
+	due := 0
+	for due < len(s.ahead) && !s.ahead[due].Run.Due.After(now) {
+		due++
 	}
-	for s.working < s.Concurrency {
-		switch {
-		case len(s.ready) > 0:
-			e := s.ready[0]
-			s.ready = s.ready[1:]
-			s.begin(e)
-		case now.Before(s.quietUntil):
-			return
-		case len(s.beats) > 0 && !now.Before(s.beatsFrom) && (s.beating == 0 || len(s.pending) == 0 && s.beating < max(1, s.Concurrency/4)):
-			a := s.beats[0]
-			s.beats = s.beats[1:]
-			s.beginNew(a)
-		case s.beginPending(now):
-		default:
-			if s.full && len(s.pending) == 0 {
-				s.full, s.next[whatIsDue] = false, now // there is more where that came from
-			}
+	if due > 0 {
+		// They are due now; the others are late already.
+		s.pending = slices.Concat(s.ahead[:due], s.pending)
+		s.ahead = s.ahead[due:]
+	}
+	for s.slots.TryAcquire(1) {
+		a, ok := s.nextAction(now)
+		if !ok {
+			s.slots.Release(1)
 			return
 		}
+		s.begin(a)
 	}
 }
 
-// beginPending begins the first action that may begin. What waits for Kubernetes
-// holds up neither those that see to Jobs in trouble, which may be what fills the
-// quota, nor those behind it.
-func (s *loop) beginPending(now time.Time) bool {
-	if len(s.pending) == 0 {
+// nextAction removes the next action to begin; false when none may begin.
+func (s *loop) nextAction(now time.Time) (Action, bool) {
+	if now.Before(s.quietUntil) {
+		return Action{}, false
+	}
+	if s.heartbeatMayBegin(now) {
+		a := s.heartbeats[0]
+		s.heartbeats = s.heartbeats[1:]
+		return a, true
+	}
+	if i := s.nextPending(now); i >= 0 {
+		a := s.pending[i]
+		s.begun++
+		if i == 0 {
+			s.pending = s.pending[1:] // thousands may follow
+		} else {
+			s.pending = slices.Delete(s.pending, i, i+1)
+		}
+		return a, true
+	}
+	if s.full && len(s.pending) == 0 {
+		s.full, s.next[whatIsDue] = false, now // Prefect has more
+	}
+	return Action{}, false
+}
+
+// heartbeatMayBegin allows one heartbeat at a time beside other actions, and more when
+// nothing else is pending.
+func (s *loop) heartbeatMayBegin(now time.Time) bool {
+	if len(s.heartbeats) == 0 || now.Before(s.heartbeatsFrom) {
 		return false
 	}
-	waiting := s.waiting.len() + len(s.ready)
-	for _, waits := range s.repairing {
-		if waits {
-			waiting--
-		}
+	sending := s.sendingHeartbeats()
+	return sending == 0 || len(s.pending) == 0 && sending < max(1, s.Concurrency/4)
+}
+
+// nextPending is the index of the first action that may begin, or -1. Runs that wait
+// for Kubernetes do not hold up the Jobs in trouble, which may fill the quota.
+func (s *loop) nextPending(now time.Time) int {
+	if len(s.pending) == 0 {
+		return -1
 	}
+	waiting, repairing, claiming := s.inFlightNow(now)
 	creates, again := !now.Before(s.claimsFrom), false
 	i := slices.IndexFunc(s.pending, func(a Action) bool {
 		switch {
 		case a.Kind == Resolve, a.Kind == Review:
 			return true
 		case s.repairsAnother(a):
-			return creates && len(s.repairing) < maxRepairs*s.Concurrency
+			return creates && repairing < maxRepairs*s.Concurrency
 		case a.Kind == Repair:
 			return creates
 		}
-		claims := creates && waiting < maxWaiting*s.Concurrency && s.pace.allows(s.claiming(now), now)
-		stale := claims && s.looksAgain(a, now)
+		claims := creates && waiting < maxWaiting*s.Concurrency && s.pace.allows(claiming, now)
+		stale := claims && s.pollsAgain(a, now)
 		again = again || stale
 		return claims && !stale
 	})
 	if again && !s.asking[whatIsDue] {
 		s.next[whatIsDue] = now
 	}
-	if i < 0 {
-		return false
-	}
-	a := s.pending[i]
-	s.begun++
-	if i == 0 {
-		s.pending = s.pending[1:] // thousands may follow
-	} else {
-		s.pending = slices.Delete(s.pending, i, i+1)
-	}
-	s.beginNew(a)
-	return true
+	return i
 }
 
-// looksAgain: the run was read too long ago to be claimed as it was, and others wait
-// with it. Another look tells of all of them at the price of one, if it comes back
-// while what it tells is fresh.
-func (s *loop) looksAgain(a Action, now time.Time) bool {
-	return age(a.Run.ReadAt, now) > fresh && len(s.pending) > 1 && s.dueTook < dueInTime && !s.polledEnough()
+// pollsAgain reports whether to poll instead of reading the run alone: it was read too
+// long ago, others wait with it, and one poll refreshes all of them if it is quick.
+func (s *loop) pollsAgain(a Action, now time.Time) bool {
+	return claims.Age(a.Run.ReadAt, now) > claims.MaxAge && len(s.pending) > 1 && s.dueTook < dueInTime && !s.polledEnough()
 }
 
-// heldUp is when a try that has not come to its claim is held up by others than
-// Prefect: its template's server, or Kubernetes.
-const heldUp = 500 * time.Millisecond
+// inFlightNow counts the launches that wait for their next try, the repairs of other
+// launchers' claims, and the launches that claim or are about to.
+func (s *loop) inFlightNow(now time.Time) (waiting, repairing, claiming int) {
+	for _, f := range s.inFlight {
+		stage, another := f.stage.Load(), s.repairsAnother(f.Action)
+		switch {
+		case another:
+			repairing++
+		case stage == retrying:
+			waiting++
+		case f.isDue() && (stage == atClaim || stage == beforeClaim && now.Sub(f.began) < heldUp):
+			claiming++
+		}
+	}
+	return waiting, repairing, claiming
+}
 
-// claiming is how many tries claim a run or are about to.
-func (s *loop) claiming(now time.Time) (n int) {
-	for _, e := range s.hand {
-		if stage := e.stage.Load(); e.claims && (stage == atClaim || stage == beforeClaim && now.Sub(e.began) < heldUp) {
+func (s *loop) sendingHeartbeats() (n int) {
+	for _, f := range s.inFlight {
+		if f.Kind == Heartbeat {
 			n++
 		}
 	}
@@ -108,89 +164,83 @@ func (s *loop) repairsAnother(a Action) bool {
 	return a.Kind == Repair && a.Run.Claim != nil && a.Run.Claim.Launcher != s.Name
 }
 
-// beginNew begins an action unless its run is in hand. A plan never says so, but
-// an action of the calendar may be older than the errand.
-func (s *loop) beginNew(a Action) {
-	if s.hand[a.Run.ID] == nil {
-		if s.repairsAnother(a) {
-			s.repairing[a.Run.ID] = false
-		}
-		s.begin(&errand{Action: a, returns: s.holds.failures[a.returnKey()]})
+// begin starts the goroutine of an action; its slot is acquired.
+func (s *loop) begin(a Action) {
+	if s.inFlight[a.Run.ID] != nil {
+		s.slots.Release(1) // an action from ahead may be older than the flight
+		return
 	}
-}
-
-func (s *loop) begin(e *errand) {
-	s.working++
-	if e.Kind == Heartbeat {
-		s.beating++
-	}
-	e.claims = e.isDue() && !e.claimed
-	e.stage.Store(beforeClaim)
-	if s.repairing[e.Run.ID] {
-		s.repairing[e.Run.ID] = false
-	}
-	e.began = time.Now()
-	s.hand[e.Run.ID] = e
-	s.metrics.inHand.Set(float64(len(s.hand)))
+	f := &flight{Action: a, began: time.Now(), handedBack: s.backoffs.failures[a.handedBackKey()]}
+	s.inFlight[a.Run.ID] = f
+	s.metrics.inFlight.Set(float64(len(s.inFlight)))
 	s.workers.Go(func() error {
-		s.outcomes <- s.perform(s.work, e)
+		s.outcomes <- s.carryOut(s.work, f, func(ctx context.Context, failed outcome) { s.pause(ctx, f, failed) })
 		return nil
 	})
 }
 
-// settle takes in what came of a try.
-func (s *loop) settle(ctx context.Context, o outcome) {
-	now := time.Now()
-	s.working--
+// pause waits between two tries of a launch. It reports the failed one, with which the
+// loop takes the slot back, and acquires another.
+func (s *loop) pause(ctx context.Context, f *flight, failed outcome) {
+	f.stage.Store(retrying)
+	s.outcomes <- failed
+	timer := time.NewTimer(time.Until(failed.again))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.leaving:
+	case <-ctx.Done():
+	}
+	// All slot holders share ctx, so a slot comes free when it ends.
+	_ = s.slots.Acquire(context.WithoutCancel(ctx), 1)
+	f.stage.Store(afterClaim)
+	signal(s.freed)
+}
+
+// apply takes the outcome of an action, or of one try.
+func (s *loop) apply(ctx context.Context, o outcome) {
+	now, id := time.Now(), o.Run.ID
+	s.slots.Release(1)
 	if o.Kind == Heartbeat {
-		s.beating--
-		s.beatsFrom = o.began.Add(s.pace.stretch(now.Sub(o.began)))
+		began := s.inFlight[id].began
+		s.heartbeatsFrom = began.Add(s.pace.stretch(now.Sub(began)))
 	}
-	o.claims = false
-	if !o.sent.IsZero() {
-		s.pace.learn(o.sent, o.heard, o.answered)
+	if !o.request.sent.IsZero() {
+		s.pace.apply(o.request.sent, o.request.heard, o.request.answered)
 	}
-	s.report(ctx, now, o)
+	s.logOutcome(ctx, now, o)
 	s.leaveAlone(ctx, now, max(o.quiet, prefect.RetryAfter(o.err)))
 	switch {
 	case o.blame == kubernetesAPI:
 		s.kube.fail(ctx, now, o.err)
-		s.claimsFrom = now.Add(backoff(s.kube.failures))
+		s.claimsFrom = now.Add(s.pauseAfter(s.kube.inARow))
 	case o.result == done && o.Kind != Heartbeat:
 		s.kube.succeed(ctx, now)
 		s.claimsFrom = time.Time{}
 	}
-	id := o.Run.ID
-	if _, repairs := s.repairing[id]; repairs {
-		s.repairing[id] = true
-	}
 	switch {
 	case o.blame == jobTemplate:
 		s.template.fail(ctx, now, o.err)
-	case s.template.failures > 0 && o.job != nil && o.tries == 1 && !job.BringsTemplate(o.Run) && !s.trial.wary(false):
+	case s.template.inARow > 0 && o.rendered && !s.trial.Wary(false):
 		s.template.succeed(ctx, now)
 	}
-	switch {
-	case o.again.IsZero():
-	case s.draining:
-		o.last = true
-		s.ready = append(s.ready, o.errand)
-		return
-	default:
-		s.waiting.put(o.again, o.errand)
+	if !o.again.IsZero() {
 		return
 	}
-	delete(s.hand, id)
-	delete(s.repairing, id)
-	s.metrics.inHand.Set(float64(len(s.hand)))
+	delete(s.inFlight, id)
+	s.metrics.inFlight.Set(float64(len(s.inFlight)))
 	switch {
 	case o.Kind != Heartbeat:
 		s.settled[id] = now
 	case o.result == done:
-		s.beatAt[id] = now
+		s.keepBy[id] = o.Run.KeepBy
 	}
-	s.holds.settle(now, o)
-	if o.result == left && o.errand.claimed {
+	s.backoffs.apply(now, o)
+	if o.result == left && o.claimed {
 		s.left++
 	}
+	if o.orphan {
+		s.orphans = append(s.orphans, o.Job)
+	}
+	s.sayOrphans(ctx)
 }

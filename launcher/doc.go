@@ -10,6 +10,6 @@
 //
 // The package knows neither a backend's wire format nor how a Job is rendered, and
 // package trouble judges the pods. Prefect 1.x agent behaviour it keeps is in
-// prefect1-spec §1.4; what the server does and does not guarantee, and why a
-// state is read again right before it is written, is in prefect1-server-facts a–c.
+// prefect1 §1.4; what the server does and does not guarantee, and why a
+// state is read again right before it is written, is in prefect1-server §a–§c.
 package launcher

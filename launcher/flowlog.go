@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// linesPerBatch: a batch is one request, and one unknown run in it makes the
-	// backend send the rest again, so batches stay small.
+	// linesPerBatch is small, because one unknown run in a request makes the backend send
+	// the rest again.
 	linesPerBatch = 50
-	// lineDelay is how long a line may wait for company; where Prefect is slow, lineShare
-	// times what the last batch took, up to maxLineDelay.
+	// lineDelay is how long a line waits for others; with a slow Prefect, lineShare times as
+	// long as the last batch took, up to maxLineDelay.
 	lineDelay    = 200 * time.Millisecond
 	lineShare    = 4
 	maxLineDelay = 5 * time.Second
@@ -24,8 +24,8 @@ const (
 	logTimeout   = 15 * time.Second
 )
 
-// flowLog writes to flow runs' logs, best effort and beside the work: a line that
-// cannot be written never holds up a run, let alone fails it.
+// flowLog writes to flow runs' logs, best effort and beside the work: a lost line never
+// holds up a run.
 type flowLog struct {
 	backend Backend
 	agent   string
@@ -56,8 +56,7 @@ func (f *flowLog) addAs(name, run string, level prefect.LogLevel, message string
 	f.metrics.linesDropped.Inc()
 }
 
-// write owns the lines until stop is closed; then it writes what is left and
-// returns. ctx must outlive stop.
+// write writes the lines until stop is closed, then the rest. ctx must outlive stop.
 func (f *flowLog) write(ctx context.Context, stop <-chan struct{}) {
 	var batch []prefect.LogEntry
 	delay := lineDelay

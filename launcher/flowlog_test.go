@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,28 @@ func TestLinesThatWaitAreBounded(t *testing.T) {
 		<-ended
 		if lines := m.linesOf("r"); len(lines) != bytesWaiting>>20+1 || l.lines.bytes.Load() != 0 {
 			t.Errorf("%d lines were written, and %d bytes are thought to wait", len(lines), l.lines.bytes.Load())
+		}
+	})
+}
+
+func TestLostLogLineIsNoMatter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r"))
+		m.fault = func(op, _ string, _ bool) error {
+			if op == "log" {
+				return errors.New("no logs today")
+			}
+			return nil
+		}
+		b := start(t, m)
+		if err := b.leave(); err != nil {
+			t.Error(err)
+		}
+		if len(b.jobs()) != 1 || m.get("r").State.Name != "Submitted" {
+			t.Errorf("%d Jobs, state %s", len(b.jobs()), m.get("r").State.Name)
+		}
+		if got := counter(t, b.metrics.linesDropped); got != 1 {
+			t.Errorf("%v lines counted as dropped, want 1", got)
 		}
 	})
 }

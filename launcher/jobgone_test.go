@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -48,8 +49,8 @@ func TestRunWhoseJobIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				m := newMemory(run("r").in(prefect.Running))
-				m.silent = map[string]prefect.Claim{"r": tc.claim}
+				m := newMemory()
+				m.setSilent("r", tc.claim)
 				client := fake.NewClientset()
 				if tc.objects != nil {
 					add(t, client, tc.objects()...)
@@ -61,7 +62,7 @@ func TestRunWhoseJobIsGone(t *testing.T) {
 				}
 				time.Sleep(3 * time.Minute)
 				synctest.Wait()
-				if got := fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message); got != tc.want {
+				if got := fmt.Sprintf("%s %s", m.get("r").State.Name, m.get("r").State.Message); got != tc.want {
 					t.Errorf("the run is %q, want %q", got, tc.want)
 				}
 				if n := len(m.infraLines("r")); strings.HasPrefix(tc.want, "Failed") != (n == 1) {
@@ -79,29 +80,29 @@ type sluggish struct {
 	meanwhile func()
 }
 
-func (s sluggish) inspect(ctx context.Context, run string) ([]*batchv1.Job, []*corev1.Pod, error) {
-	time.Sleep(claimWithin + time.Second)
+func (s sluggish) Inspect(ctx context.Context, run string) ([]*batchv1.Job, []*corev1.Pod, error) {
+	time.Sleep(claims.SendWithin + time.Second)
 	s.meanwhile()
-	return s.eyes.inspect(ctx, run)
+	return s.eyes.Inspect(ctx, run)
 }
 
 // Slow lists neither keep a run whose Job is gone from being failed nor have one
 // failed that has finished meanwhile.
 func TestRunWhoseJobIsGoneIsReadRightBeforeItIsFailed(t *testing.T) {
-	for meanwhile, want := range map[prefect.StateType]prefect.StateType{prefect.Running: prefect.Failed, prefect.Success: prefect.Success} {
+	for meanwhile, want := range map[string]string{"Running": "Failed", "Success": "Success"} {
 		t.Run("meanwhile "+string(meanwhile), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newMemory(run("r").in(prefect.Running))
+				m := newMemory(run("r").in("Running"))
 				cluster := sluggish{&eyes{memory: m, store: emptyStore()}, func() {
-					if meanwhile != prefect.Running {
-						_ = m.setState(t.Context(), "pod", "r", prefect.State{Type: meanwhile})
+					if meanwhile != "Running" {
+						_ = m.setState(t.Context(), "pod", "r", inState(meanwhile))
 					}
 				}}
 				l := newLauncher(options("me").withDefaults(), m, template{}, cluster)
-				l.perform(t.Context(), &errand{Action: Action{
+				carriedOut(t, l, Action{
 					Kind: Resolve, Run: prefect.FlowRun{ID: "r"}, Job: "job-r", Finding: trouble.Finding{Kind: trouble.JobGone, Final: true},
-				}})
-				if got := m.get("r").State.Type; got != want {
+				})
+				if got := m.get("r").State.Name; got != want {
 					t.Errorf("the run is %s, want %s", got, want)
 				}
 			})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,30 +19,9 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
-
-func isDryRun(a clienttesting.Action) bool {
-	create, ok := a.(clienttesting.CreateActionImpl)
-	return ok && len(create.CreateOptions.DryRun) > 0
-}
-
-// keepsNoDryRuns has a fake, which knows nothing of them, answer dry runs right
-// before it would keep the Job.
-func keepsNoDryRuns(client *fake.Clientset) {
-	client.Lock()
-	defer client.Unlock()
-	at := len(client.ReactionChain) - 1
-	client.ReactionChain = slices.Insert(client.ReactionChain, at, clienttesting.Reactor(&clienttesting.SimpleReactor{
-		Verb: "create", Resource: "jobs", Reaction: func(a clienttesting.Action) (bool, runtime.Object, error) {
-			if !isDryRun(a) {
-				return false, nil, nil
-			}
-			return true, a.(clienttesting.CreateAction).GetObject(), nil
-		},
-	}))
-}
 
 // dryRuns are how many were asked for.
 func dryRuns(client *fake.Clientset) (n int) {
@@ -101,7 +79,7 @@ type page struct {
 	text string
 }
 
-// Read is that of job.Source.
+// Read is that of kubernetesrun.Source.
 func (p *page) Read(context.Context, string) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,8 +97,7 @@ const wellTemplate = "spec: {template: {spec: {containers: [{name: flow}]}}}"
 // realRun is one that the real renderer renders.
 func realRun(id, runConfig string) *runBuilder {
 	r := run(id).due(time.Now())
-	r.Flow = prefect.Flow{ID: "flow", Name: "flow", CoreVersion: "1.4.1", Storage: json.RawMessage(`{"type":"Local"}`)}
-	r.RunConfig = json.RawMessage(runConfig)
+	r.Recipe = recipe.Recipe{FlowID: "flow", CoreVersion: "1.4.1", Storage: json.RawMessage(`{"type":"Local"}`), RunConfig: json.RawMessage(runConfig)}
 	return r
 }
 
@@ -135,7 +112,7 @@ func startRendering(t *testing.T, m *memory, p *page, judge func(j *batchv1.Job,
 	o.Logger = slog.New(slog.NewTextHandler(b.logs, nil))
 	judging(b.client, judge)
 	var err error
-	b.Launcher, err = New(o, m, job.Renderer{Settings: job.Settings{Namespace: "flows", JobTemplate: "template.yaml"}, Source: p}, kubernetes(b.client, "flows"))
+	b.Launcher, err = New(o, m, kubernetesrun.Renderer{Settings: kubernetesrun.Settings{Namespace: "flows", JobTemplate: "template.yaml"}, Source: p}, kubernetes(b.client))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,12 +120,4 @@ func startRendering(t *testing.T, m *memory, p *page, judge func(j *batchv1.Job,
 	b.cancel = cancel
 	go func() { b.ended <- b.Run(ctx) }()
 	return b
-}
-
-func (m *memory) states(ids ...string) map[string]prefect.StateType {
-	states := map[string]prefect.StateType{}
-	for _, id := range ids {
-		states[id] = m.get(id).State.Type
-	}
-	return states
 }

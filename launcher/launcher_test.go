@@ -9,37 +9,52 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	dto "github.com/prometheus/client_model/go"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/admission"
+	"github.com/prefect-keda/prefect-keda/claims"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/jobs"
 )
 
-func counter(t testing.TB, m prometheus.Metric) float64 {
-	t.Helper()
-	var d dto.Metric
-	if err := m.Write(&d); err != nil {
-		t.Fatal(err)
-	}
-	return d.GetCounter().GetValue()
-}
-
 func TestNewNamesAllProblems(t *testing.T) {
-	_, err := New(Options{Namespace: "Flows!", DrainTimeout: -1, Concurrency: -2, MaxPolls: -1, PollInterval: time.Hour}, nil, nil, Kubernetes{})
+	_, err := New(Options{Namespace: "Flows!", DrainTimeout: -1, Concurrency: -2, MaxPolls: -1, PollInterval: time.Hour}, nil, nil, func(string) jobs.Client { return jobs.Client{} })
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"no name", `namespace "Flows!"`, "drain timeout -1ns", "concurrency -2", "maximum of polls -1",
-		"poll interval 1h0m0s must be shorter than the idle timeout 15m0s", "no backend", "no renderer", "no Kubernetes client", "no Kubernetes client for pods",
+		"poll interval 1h0m0s must be shorter than the idle timeout 15m0s", "no label", "no backend", "no renderer", "no Kubernetes client", "no Kubernetes client for pods",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
 		}
+	}
+}
+
+// Who stays never leaves for idleness, and any interval between two looks will do.
+func TestLauncherStays(t *testing.T) {
+	for _, interval := range []time.Duration{time.Second, time.Hour} {
+		bubble(t, func(t *testing.T) {
+			b := start(t, newMemory(), func(o *Options, _ *fake.Clientset) { o.Stays, o.PollInterval = true, interval })
+			const day = 24 * time.Hour
+			select {
+			case err := <-b.ended:
+				t.Fatalf("left after %s: %v", time.Since(b.began), err)
+			case <-time.After(day):
+			}
+			if got, least := b.m.count("due"), int(day/interval); got < least {
+				t.Errorf("looked %d times in a day, want at least %d", got, least)
+			}
+			b.stop()
+			if !strings.Contains(b.logs.String(), "stays=true") || !strings.Contains(b.logs.String(), "reason=drained") {
+				t.Errorf("the log does not say that it stays until it is stopped:\n%s", b.logs)
+			}
+		})
 	}
 }
 
@@ -48,7 +63,7 @@ func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		due := time.Now().Add(3 * time.Second)
 		wrong := run("wrong")
-		wrong.RunConfig = []byte("wrong")
+		wrong.runConfig("wrong")
 		o := options("me")
 		o.Registerer = registry
 		l := mustNew(t, o, newMemory(run("r").due(due), wrong), fake.NewClientset())
@@ -113,7 +128,7 @@ func TestLive(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		l.turned.Store(time.Now().Add(-time.Minute).UnixNano())
+		l.ticked.Store(time.Now().Add(-time.Minute).UnixNano())
 		if err := l.Live(); err == nil {
 			t.Error("a loop that has not turned for a minute is called live")
 		}
@@ -128,19 +143,19 @@ func TestStaleReadIsReadAgain(t *testing.T) {
 			age  time.Duration
 			want string
 		}{
-			{"cancelled since", stateOf(run("r").version(2), prefect.Cancelled), 1100 * time.Millisecond, overtaken},
+			{"cancelled since", stateOf(run("r").version(2), "Cancelled"), 1100 * time.Millisecond, overtaken},
 			{"rescheduled since", run("r").version(2), 1100 * time.Millisecond, overtaken},
 			{"the same", run("r"), 1100 * time.Millisecond, done},
 			{"read just now", run("r"), 900 * time.Millisecond, done},
 		} {
 			m, st := newMemory(tc.now), emptyStore()
 			y := &eyes{memory: m, store: st, actor: "me"}
-			l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), y, template{}, y)
-			o := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: run("r").readAt(time.Now().Add(-tc.age)).FlowRun}})
+			l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), y, template{}, y)
+			o := carriedOut(t, l, Action{Kind: Launch, Run: run("r").readAt(time.Now().Add(-tc.age)).FlowRun})
 			if o.result != tc.want {
 				t.Errorf("%s: %s, want %s", tc.name, o.result, tc.want)
 			}
-			if reads, want := m.count("read") > 0, tc.age > fresh; reads != want {
+			if reads, want := m.count("read") > 0, tc.age > claims.MaxAge; reads != want {
 				t.Errorf("%s: read again: %v, want %v", tc.name, reads, want)
 			}
 			if tc.want != done && (len(m.writes) > 0 || len(st.created) > 0) {
@@ -150,8 +165,8 @@ func TestStaleReadIsReadAgain(t *testing.T) {
 	})
 }
 
-func stateOf(r *runBuilder, s prefect.StateType) *runBuilder {
-	r.State.Type = s
+func stateOf(r *runBuilder, s string) *runBuilder {
+	r.State = inState(s)
 	return r
 }
 
@@ -164,10 +179,11 @@ func TestSecretsAreHiddenInTheAuthorsYAML(t *testing.T) {
 			{Name: "DATABASE_URL", Value: "canary-2"},
 			{Name: "PREFECT__CONTEXT__SECRETS__X", Value: "canary-4"},
 			{Name: "PREFECT__LOGGING__LEVEL", Value: "shown"},
+			{Name: "PREFECT__CLOUD__API", Value: "http://user:canary-5@proxy"},
 		},
 	}}
 	j.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "init", Env: []corev1.EnvVar{{Name: "aws_secret", Value: "canary-3"}}}}
-	text := asYAML(j)
+	text := admission.AsYAML(j)
 	if strings.Contains(text, "canary") || !strings.Contains(text, "shown") || !strings.Contains(text, "[hidden]") {
 		t.Errorf("the YAML:\n%s", text)
 	}
@@ -175,3 +191,5 @@ func TestSecretsAreHiddenInTheAuthorsYAML(t *testing.T) {
 		t.Error("the Job itself was changed")
 	}
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

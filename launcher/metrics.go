@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/prefect-keda/prefect-keda/trouble/resolve"
 )
 
 // metrics of a launcher. It may be gone before it is scraped, so what matters is
@@ -16,45 +18,44 @@ type metrics struct {
 	claims       *prometheus.CounterVec
 	troubles     *prometheus.CounterVec
 	failures     *prometheus.GaugeVec
-	inHand       prometheus.Gauge
+	inFlight     prometheus.Gauge
 	linesDropped prometheus.Counter
 
-	totals struct{ launched, adopted, failed, handedBack atomic.Int64 }
+	totals totals
+}
+
+// totals of a launcher's life.
+type totals struct{ launched, adopted, failed, handedBack atomic.Int64 }
+
+func (t *totals) count(what resolve.What) {
+	switch what {
+	case resolve.Failed:
+		t.failed.Add(1)
+	case resolve.HandedBack:
+		t.handedBack.Add(1)
+	}
 }
 
 func newMetrics() *metrics {
-	const ns, part = "prefect_keda", "launcher"
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "prefect_keda", Subsystem: "launcher", Name: name, Help: help}
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), labels)
+	}
+	delay := opts("start_delay_seconds", "Time from a flow run's being due to its Job's creation.")
 	return &metrics{
 		startDelay: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: ns, Subsystem: part, Name: "start_delay_seconds",
-			Help: "Time from a flow run's being due to its Job's creation.",
+			Namespace: delay.Namespace, Subsystem: delay.Subsystem, Name: delay.Name, Help: delay.Help,
 			// Fine where a schedule is kept, coarse where a backlog is worked off.
 			Buckets: []float64{.025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600},
 		}),
-		actions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: ns, Subsystem: part, Name: "actions_total",
-			Help: "Actions finished, by what was to be done and what came of it.",
-		}, []string{"action", "result"}),
-		claims: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: ns, Subsystem: part, Name: "claims_total",
-			Help: "Claims sent, by the backend's answer.",
-		}, []string{"answer"}),
-		troubles: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: ns, Subsystem: part, Name: "troubles_total",
-			Help: "Troubles of Jobs that flow runs were told of, by what was wrong.",
-		}, []string{"kind"}),
-		failures: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: ns, Subsystem: part, Name: "consecutive_failures",
-			Help: "Failures in a row when talking to the upstream; 0 while it is well.",
-		}, []string{"upstream"}),
-		inHand: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: ns, Subsystem: part, Name: "in_hand_runs",
-			Help: "Flow runs being worked on or waiting for another try.",
-		}),
-		linesDropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: ns, Subsystem: part, Name: "log_lines_dropped_total",
-			Help: "Lines of flow runs' logs that could not be written.",
-		}),
+		actions:      counters("actions_total", "Actions finished, by what was to be done and what came of it.", "action", "result"),
+		claims:       counters("claims_total", "Claims sent, by the backend's answer.", "answer"),
+		troubles:     counters("troubles_total", "Troubles of Jobs that flow runs were told of, by what was wrong.", "kind"),
+		failures:     prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("consecutive_failures", "Failures in a row when talking to the upstream; 0 while it is well.")), []string{"upstream"}),
+		inFlight:     prometheus.NewGauge(prometheus.GaugeOpts(opts("in_hand_runs", "Flow runs being worked on or waiting for another try."))),
+		linesDropped: prometheus.NewCounter(prometheus.CounterOpts(opts("log_lines_dropped_total", "Lines of flow runs' logs that could not be written."))),
 	}
 }
 
@@ -63,7 +64,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.startDelay, m.actions, m.claims, m.troubles, m.failures, m.inHand, m.linesDropped} {
+	for _, c := range []prometheus.Collector{m.startDelay, m.actions, m.claims, m.troubles, m.failures, m.inFlight, m.linesDropped} {
 		errs = append(errs, r.Register(c))
 	}
 	return errors.Join(errs...)

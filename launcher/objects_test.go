@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 )
 
 // jobOfRun is a Job of the run's first attempt that has been there for long.
@@ -19,7 +19,7 @@ func jobOfRun(id string, change ...func(*batchv1.Job)) *batchv1.Job {
 	j := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "job-" + id, Namespace: "flows", UID: types.UID("uid of job-" + id), CreationTimestamp: metav1.NewTime(time.Now().Add(-time.Hour)),
-			Labels: map[string]string{job.LabelFlowRunID: id, job.LabelAttempt: "v1"},
+			Labels: map[string]string{kubernetesrun.LabelFlowRunID: id, job.LabelAttempt: "v1"},
 		},
 		Spec:   batchv1.JobSpec{TTLSecondsAfterFinished: new(int32(600))},
 		Status: batchv1.JobStatus{Active: 1},
@@ -42,7 +42,7 @@ func podOf(id string, status corev1.PodStatus) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "pod-" + id, Namespace: "flows", UID: types.UID("uid of pod-" + id), CreationTimestamp: metav1.Now(),
-			Labels: map[string]string{job.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id, UID: types.UID("uid of job-" + id), Controller: new(true)}},
+			Labels: map[string]string{kubernetesrun.LabelFlowRunID: id}, OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-" + id, UID: types.UID("uid of job-" + id), Controller: new(true)}},
 		},
 		Spec:   corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "flow"}}},
 		Status: status,
@@ -112,11 +112,6 @@ func eventOf(kind, name, reason, message string) *corev1.Event {
 	}
 }
 
-func (b *runBuilder) in(state prefect.StateType) *runBuilder {
-	b.State, b.Version, b.StateAt = prefect.State{Type: state, StartTime: time.Now().Add(time.Hour)}, 3, time.Now()
-	return b
-}
-
 func add(t *testing.T, client *fake.Clientset, objects ...any) {
 	t.Helper()
 	for _, o := range objects {
@@ -133,17 +128,4 @@ func add(t *testing.T, client *fake.Clientset, objects ...any) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// infraLines are the run's lines of what Kubernetes says.
-func (m *memory) infraLines(id string) []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var lines []string
-	for _, e := range m.logs {
-		if e.FlowRunID == id && e.Name == "k8s-infra" {
-			lines = append(lines, string(e.Level)+" "+e.Message)
-		}
-	}
-	return lines
 }

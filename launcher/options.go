@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/prefect-keda/prefect-keda/backoff"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -19,21 +23,31 @@ type Options struct {
 	Name string
 	// AgentName is the logger's name in flow runs' logs; default "agent".
 	AgentName string
-	// Namespace is where Jobs are created.
+	// Namespace is where Jobs are created that name no namespace.
 	Namespace string
+	// JobNamespaces are further ones where Jobs are created, of runs that name them.
+	JobNamespaces []string
 	// ServiceAccountName is what the flows' pods get by the operator's word, which
 	// need not be asked of RBAC; empty for none.
 	ServiceAccountName string
-	// Labels are the agent labels: which runs are ours by Prefect's rule.
-	Labels []string
+	// Marks are the labels by which the Jobs of the backend's runs are known.
+	Marks job.Marks
+	// Scope says which runs are ours.
+	Scope prefect.Scope
+
+	// Credentials are what to check, in the operator's words, when Prefect refuses the
+	// key; default "the key and the tenant".
+	Credentials string
 
 	// IdleTimeout: Run returns when nothing was due for so long; default 15 m.
 	IdleTimeout time.Duration
-	// PollInterval between two looks at what is due; default 1 s.
+	// Stays has Run not return for that, however long nothing is due.
+	Stays bool
+	// PollInterval between two polls of due runs; default 1 s.
 	PollInterval time.Duration
 	// Lookahead is how far ahead due runs are fetched; zero fetches what is due.
 	Lookahead time.Duration
-	// DrainTimeout bounds finishing what is in hand after Run's context ended;
+	// DrainTimeout bounds finishing the actions in flight after Run's context ended;
 	// default 25 s. It must be shorter than the pod's grace period.
 	DrainTimeout time.Duration
 	// ClaimGrace is how old somebody else's claim without a Job must be before we
@@ -57,9 +71,13 @@ type Options struct {
 	KeepFailed bool
 	// LogLines of a failed container are told its run; 0 tells none.
 	LogLines int
-	// MaxPolls ends Run after so many looks; 0 means no limit.
+	// MaxPolls ends Run after so many polls; 0 means no limit.
 	MaxPolls int
 
+	// Jitter keeps launchers that began together from staying together; nil is random.
+	Jitter backoff.Jitter
+	// Operator is told what does not pass by itself, with a reason to filter by; may be nil.
+	Operator func(reason, message string)
 	// Logger gets one line per decision; nil discards.
 	Logger *slog.Logger
 	// Registerer gets the metrics; nil registers nowhere.
@@ -68,26 +86,23 @@ type Options struct {
 
 // withDefaults fills in what was left out.
 func (o Options) withDefaults() Options {
-	setDefault(&o.AgentName, "agent")
-	setDefault(&o.IdleTimeout, 15*time.Minute)
-	setDefault(&o.PollInterval, time.Second)
-	setDefault(&o.DrainTimeout, 25*time.Second)
-	setDefault(&o.ClaimGrace, 10*time.Second)
-	setDefault(&o.RetryFor, 5*time.Minute)
-	setDefault(&o.Rules.Grace, time.Minute)
-	setDefault(&o.JobTTL, 10*time.Minute)
-	setDefault(&o.Concurrency, 16)
+	o.AgentName = cmp.Or(o.AgentName, "agent")
+	o.Credentials = cmp.Or(o.Credentials, "the key and the tenant")
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 15*time.Minute)
+	o.PollInterval = cmp.Or(o.PollInterval, time.Second)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 25*time.Second)
+	o.ClaimGrace = cmp.Or(o.ClaimGrace, 10*time.Second)
+	o.RetryFor = cmp.Or(o.RetryFor, 5*time.Minute)
+	o.Rules.Grace = cmp.Or(o.Rules.Grace, time.Minute)
+	o.JobTTL = cmp.Or(o.JobTTL, 10*time.Minute)
+	o.Concurrency = cmp.Or(o.Concurrency, 16)
+	if o.Operator == nil {
+		o.Operator = func(string, string) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // validate names everything that is wrong at once.
@@ -100,6 +115,14 @@ func (o Options) validate() error {
 		errs = append(errs, errors.New("no namespace is set for Jobs"))
 	} else if bad := validation.IsDNS1123Label(o.Namespace); len(bad) > 0 {
 		errs = append(errs, fmt.Errorf("the namespace %q for Jobs is not one: %s", o.Namespace, bad[0]))
+	}
+	for _, name := range o.JobNamespaces {
+		if bad := validation.IsDNS1123Label(name); len(bad) > 0 {
+			errs = append(errs, fmt.Errorf("the further namespace %q for Jobs is not one: %s", name, bad[0]))
+		}
+	}
+	if o.Marks.Run == "" {
+		errs = append(errs, errors.New("no label is set by which Jobs are known"))
 	}
 	for _, d := range []struct {
 		name  string
@@ -127,7 +150,7 @@ func (o Options) validate() error {
 	if o.MaxPolls < 0 {
 		errs = append(errs, fmt.Errorf("the maximum of polls %d is negative; 0 means no limit", o.MaxPolls))
 	}
-	if d := o.withDefaults(); d.IdleTimeout > 0 && d.PollInterval >= d.IdleTimeout {
+	if d := o.withDefaults(); !o.Stays && d.IdleTimeout > 0 && d.PollInterval >= d.IdleTimeout {
 		errs = append(errs, fmt.Errorf("the poll interval %s must be shorter than the idle timeout %s, or the launcher leaves before it has looked twice", d.PollInterval, d.IdleTimeout))
 	}
 	return errors.Join(errs...)

@@ -1,39 +1,39 @@
 package launcher
 
-import "time"
+import (
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/claims"
+)
 
 const (
-	// easy is an answer that is no sign of a server asked for too much: a run read when
-	// the claim was sent is not much older by the time it is claimed.
-	easy = fresh / 3
-	// hard is an answer that is, however slow the server has always been: if reading a
-	// run takes much longer, it cannot be claimed in time any more.
-	hard = claimWithin / 2
-	// leastPace is one claim and then a pause of seven times what it took; slowPace, and
-	// a pause as long as it took, is all that is needed where the server has never been
-	// quicker: it may be far away, and not asked for too much.
+	// easy: an answer this quick never counts as slow.
+	easy = claims.MaxAge / 3
+	// hard: an answer this slow always counts as slow. If reading a run takes much longer,
+	// the run cannot be claimed in time.
+	hard = claims.SendWithin / 2
+	// leastPace: after a claim, a pause of seven times as long. slowPace: a pause as long,
+	// for a server that was never quicker; it may be far away and not overloaded.
 	leastPace = 1. / 8
 	slowPace  = 1. / 2
-	// otherShare times what another question took pass before the next of its kind, at a
-	// pace of one; but not more than longestPause.
+	// otherShare times the duration of another question pass before the next of its kind,
+	// at a pace of one, but at most longestPause.
 	otherShare   = 4
 	longestPause = 30 * time.Second
 )
 
-// pace is how many claims may be under way at once. A server that does several
-// things at a time answers many claims as soon as one. One that does not answers them
-// later and later, until they are given up though it goes on and applies them; asked
-// for less, it does just as much. So the number follows the answers, as it does with
-// TCP: more by one while they come soon, fewer by a part when they take too long. In
-// this way launchers that do not know of each other share what there is. Below one, a
-// claim is followed by a pause.
+// pace limits how many claims are under way at once. An overloaded server answers later
+// and later, until launchers give up claims that it still applies; asked for less, it does
+// just as much. So the limit follows the answers as in TCP: it grows by one while they are
+// quick and halves when they are slow, and launchers that do not know of each other share
+// the server. Below one, a pause follows each claim.
 type pace struct {
 	most  float64
 	limit float64
 	// least is the shortest time an answer has taken.
 	least time.Duration
-	// slowed is when the limit was last lowered, if it ever was: until then it doubles
-	// with every round of answers.
+	// slowed is when the limit was last lowered. Before the first time it doubles with every
+	// round of answers.
 	slowed time.Time
 	// from is when the pause after the last answer ends.
 	from time.Time
@@ -46,15 +46,15 @@ func (p *pace) allows(claims int, now time.Time) bool {
 	return claims < max(1, int(p.limit)) && !now.Before(p.from)
 }
 
-// learn takes in the time that a claim took, and whether it was answered at all.
-func (p *pace) learn(sent, now time.Time, answered bool) {
+// apply takes how long a claim took, and whether it was answered.
+func (p *pace) apply(sent, now time.Time, answered bool) {
 	took := now.Sub(sent)
 	if answered && (p.least == 0 || took < p.least) {
 		p.least = took
 	}
 	switch {
 	case p.isLong(took):
-		// What was sent before the last slowing down says nothing of what came of it.
+		// A claim sent before the last slowing down says nothing of its effect.
 		if sent.After(p.slowed) {
 			floor := leastPace
 			if took <= 2*p.least {
@@ -76,20 +76,19 @@ func (p *pace) learn(sent, now time.Time, answered bool) {
 	}
 }
 
-// glance takes in a look that took so long. At a pace below one there are few claims,
-// or none, to tell that the server is well again.
-func (p *pace) glance(took time.Duration) {
+// poll takes how long a poll took. At a pace below one there are few claims to tell that
+// the server is well again.
+func (p *pace) poll(took time.Duration) {
 	if p.limit < 1 && !p.isLong(took) {
 		p.limit = min(p.limit+0.1, 1)
 	}
 }
 
-// isLong: an answer that took so long is a sign of a server asked for too much.
+// isLong reports whether an answer was slow.
 func (p *pace) isLong(took time.Duration) bool { return took > max(easy, min(2*p.least, hard)) }
 
-// stretch is how long after a question that took so long the next of its kind may be
-// asked. Every launcher asks what is due and sends heartbeats, however few claims it
-// makes.
+// stretch is the pause after another question that took so long. Every launcher polls and
+// sends heartbeats, however few claims it makes.
 func (p *pace) stretch(took time.Duration) time.Duration {
 	return min(time.Duration(float64(took)*otherShare/p.limit), longestPause)
 }

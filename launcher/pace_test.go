@@ -9,9 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -51,7 +51,7 @@ func TestPace(t *testing.T) {
 		for _, took := range tc.answers {
 			sent := now
 			now = now.Add(max(took, -took))
-			p.learn(sent, now, took > 0)
+			p.apply(sent, now, took > 0)
 			now = now.Add(time.Millisecond)
 		}
 		if math.Abs(p.limit-tc.want) > .05 {
@@ -65,11 +65,11 @@ func TestPace(t *testing.T) {
 func TestPaceIsSlowedOnceARound(t *testing.T) {
 	p, sent := newPace(16), time.Now()
 	for range 15 {
-		p.learn(sent, sent.Add(20*time.Millisecond), true)
+		p.apply(sent, sent.Add(20*time.Millisecond), true)
 	}
 	sent = sent.Add(time.Minute)
 	for i := range 16 {
-		p.learn(sent, sent.Add(time.Second+time.Duration(i)), true)
+		p.apply(sent, sent.Add(time.Second+time.Duration(i)), true)
 	}
 	if p.limit != 8 {
 		t.Errorf("%v claims may be under way, want 8", p.limit)
@@ -96,12 +96,12 @@ func TestPaceAllows(t *testing.T) {
 		}
 	}
 	p := pace{limit: 1, most: 16, least: 20 * time.Millisecond}
-	p.learn(now, now.Add(time.Second), true)
+	p.apply(now, now.Add(time.Second), true)
 	if pause := p.from.Sub(now.Add(time.Second)); pause != time.Second {
 		t.Errorf("half a claim at a time pauses for %s after one that took 1s, want 1s", pause)
 	}
 	p.limit = 1
-	p.learn(now.Add(2*time.Second), now.Add(2*time.Second), true)
+	p.apply(now.Add(2*time.Second), now.Add(2*time.Second), true)
 	if !p.from.IsZero() {
 		t.Errorf("at full pace it pauses until %s", p.from)
 	}
@@ -148,13 +148,13 @@ func TestLoopTurnsWhenAPauseEnds(t *testing.T) {
 	if next := s.nextEvent(now).Sub(now); next != time.Second {
 		t.Errorf("the loop turns after %s, want 1s", next)
 	}
-	e := &errand{claims: true, began: now.Add(-heldUp + time.Millisecond)}
-	s.hand["r"] = e
+	f := &flight{Action: Action{Kind: Launch}, began: now.Add(-heldUp + time.Millisecond)}
+	s.inFlight["r"] = f
 	if next := s.nextEvent(now).Sub(now); next != time.Millisecond {
 		t.Errorf("the loop turns after %s, want when a try counts as held up", next)
 	}
-	e.stage.Store(atClaim)
-	s.pending, s.pace.from, s.beats, s.beatsFrom = nil, time.Time{}, []Action{{}}, now.Add(2*time.Second)
+	f.stage.Store(atClaim)
+	s.pending, s.pace.from, s.heartbeats, s.heartbeatsFrom = nil, time.Time{}, []Action{{}}, now.Add(2*time.Second)
 	if next := s.nextEvent(now).Sub(now); next != 2*time.Second {
 		t.Errorf("the loop turns after %s, want 2s", next)
 	}
@@ -163,38 +163,38 @@ func TestLoopTurnsWhenAPauseEnds(t *testing.T) {
 // stuck renders as a template does whose server takes connections and does not answer.
 type stuck struct{ template }
 
-func (h stuck) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
-	if string(r.RunConfig) != "hangs" {
+func (h stuck) Render(ctx context.Context, r prefect.FlowRun) (job.Rendering, error) {
+	if configOf(r) != "hangs" {
 		return h.template.Render(ctx, r)
 	}
 	select {
 	case <-time.After(10 * time.Second):
 	case <-ctx.Done():
 	}
-	return nil, errors.New("no answer")
+	return job.Rendering{}, errors.New("no answer")
 }
 
 // Whatever a try waits for before its claim, or after it, is not Prefect.
 func TestOnlyClaimsCountAsClaims(t *testing.T) {
 	now := time.Now()
 	for name, tc := range map[string]struct {
-		claims bool
-		stage  int32
-		began  time.Duration
-		want   int
+		kind  Kind
+		stage int32
+		began time.Duration
+		want  int
 	}{
-		"it is about to claim":        {true, beforeClaim, heldUp - 1, 1},
-		"its template's server hangs": {true, beforeClaim, heldUp, 0},
-		"the server is slow":          {true, atClaim, time.Minute, 1},
-		"Kubernetes is":               {true, afterClaim, 0, 0},
-		"it claims nothing":           {false, beforeClaim, 0, 0},
+		"it is about to claim":        {Launch, beforeClaim, heldUp - 1, 1},
+		"its template's server hangs": {Launch, beforeClaim, heldUp, 0},
+		"the server is slow":          {Launch, atClaim, time.Minute, 1},
+		"Kubernetes is":               {Launch, afterClaim, 0, 0},
+		"it claims nothing":           {Repair, beforeClaim, 0, 0},
 	} {
-		e := &errand{claims: tc.claims, began: now.Add(-tc.began)}
-		e.stage.Store(tc.stage)
+		f := &flight{Action: Action{Kind: tc.kind}, began: now.Add(-tc.began)}
+		f.stage.Store(tc.stage)
 		l, _ := alone(newMemory())
 		s := newLoop(t.Context(), l, nil)
-		s.hand["r"] = e
-		if got := s.claiming(now); got != tc.want {
+		s.inFlight["r"] = f
+		if _, _, got := s.inFlightNow(now); got != tc.want {
 			t.Errorf("%s: %d claims, want %d", name, got, tc.want)
 		}
 	}
@@ -209,9 +209,9 @@ func TestATryTellsThatItIsPastItsClaim(t *testing.T) {
 				t.Error("a Job is created and nobody is told that the claim is over")
 			}
 		}
-		e := &errand{Action: Action{Kind: Launch, Run: world.memory.get("r")}}
-		if o := l.perform(t.Context(), e); o.result != done || e.stage.Load() != afterClaim {
-			t.Errorf("%s (%v), at stage %d", o.result, o.err, e.stage.Load())
+		f := &flight{Action: Action{Kind: Launch, Run: world.memory.get("r")}}
+		if o := l.carryOut(t.Context(), f, sleep); o.result != done || f.stage.Load() != afterClaim {
+			t.Errorf("%s (%v), at stage %d", o.result, o.err, f.stage.Load())
 		}
 	})
 }
@@ -221,10 +221,10 @@ func TestTemplatesThatHangHoldUpNoOthers(t *testing.T) {
 		m := newMemory(run("good").due(time.Now().Add(-time.Minute)))
 		for i := range 8 {
 			r := run(fmt.Sprint("hangs-", i)).due(time.Now().Add(-time.Hour))
-			r.RunConfig = []byte("hangs")
+			r.runConfig("hangs")
 			m.set(r)
 		}
-		l, err := New(options("me"), m, stuck{}, kubernetes(fake.NewClientset(), "flows"))
+		l, err := New(options("me"), m, stuck{}, kubernetes(fake.NewClientset()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestTemplatesThatHangHoldUpNoOthers(t *testing.T) {
 		go func() { ended <- l.Run(ctx) }()
 		time.Sleep(9 * heldUp)
 		synctest.Wait()
-		if m.get("good").State.Type != prefect.Submitted {
+		if m.get("good").State.Name != "Submitted" {
 			t.Errorf("a run is not claimed %s after the beginning", 9*heldUp)
 		}
 		stop()
@@ -246,18 +246,18 @@ func TestTemplatesThatHangHoldUpNoOthers(t *testing.T) {
 // With few runs due there are few claims to tell that the server is well again.
 func TestPaceRecoversWithoutClaims(t *testing.T) {
 	p := pace{most: 16, limit: leastPace, least: 20 * time.Millisecond}
-	p.glance(easy + 1)
+	p.poll(easy + 1)
 	if p.limit != leastPace {
 		t.Errorf("a slow look makes it %v", p.limit)
 	}
 	for range 20 {
-		p.glance(easy)
+		p.poll(easy)
 	}
 	if p.limit != 1 {
 		t.Errorf("%v after 20 quick looks, want 1", p.limit)
 	}
 	p.limit = 1.5
-	if p.glance(easy); p.limit != 1.5 {
+	if p.poll(easy); p.limit != 1.5 {
 		t.Errorf("a look makes it %v, which claims would have to", p.limit)
 	}
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
 // named is the operator's template, with a service account.
@@ -26,8 +27,7 @@ func (named) Read(context.Context, string) ([]byte, error) {
 // asking is a run with a run config, of a flow that can be rendered.
 func asking(runConfig string) *runBuilder {
 	r := run("r")
-	r.RunConfig = []byte(runConfig)
-	r.Flow.CoreVersion, r.Flow.Storage = "1.4.1", []byte(`{"type":"Local"}`)
+	r.Recipe = recipe.Recipe{FlowID: "flow", CoreVersion: "1.4.1", Storage: []byte(`{"type":"Local"}`), RunConfig: []byte(runConfig)}
 	return r
 }
 
@@ -62,21 +62,21 @@ func TestServiceAccounts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, st := newMemory(asking(tc.runConfig)), emptyStore()
 				y := &eyes{memory: m, store: st, actor: "me"}
-				settings := job.Settings{Namespace: "flows", Backend: "server"}
-				o := Options{Name: "me", Namespace: "flows", ServiceAccountName: "of-the-setting"}.withDefaults()
+				settings := kubernetesrun.Settings{Namespace: "flows", Backend: "server"}
+				o := Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks(), ServiceAccountName: "of-the-setting"}.withDefaults()
 				if tc.template {
 					settings.JobTemplate, o.ServiceAccountName = "/t.yaml", ""
 				}
-				l := newLauncher(o, y, job.Renderer{Settings: settings, Source: named{}}, y)
+				l := newLauncher(o, y, kubernetesrun.Renderer{Settings: settings, Source: named{}}, y)
 				var asked []string
-				l.accounts.ask = func(_ context.Context, account string) (bool, error) {
+				l.accounts.Ask = func(_ context.Context, _, account string) (bool, error) {
 					asked = append(asked, account)
 					if account == "away" {
 						return false, errors.New("503")
 					}
 					return account == "allowed", nil
 				}
-				got := l.perform(t.Context(), &errand{Action: Action{Kind: Launch, Run: asking(tc.runConfig).readAt(time.Now()).FlowRun}})
+				got := carriedOut(t, l, Action{Kind: Launch, Run: asking(tc.runConfig).readAt(time.Now()).FlowRun})
 				if got.result != tc.result || strings.Join(asked, ",") != tc.asked {
 					t.Errorf("%s after asking for %q, want %s after %q: %v", got.result, asked, tc.result, tc.asked, got.err)
 				}
@@ -93,66 +93,23 @@ func TestServiceAccounts(t *testing.T) {
 
 // The author reads whom to turn to, and for what.
 func TestDeniedServiceAccountSaysWhatToAdd(t *testing.T) {
-	l := newLauncher(Options{Name: "me", Namespace: "flows"}.withDefaults(), nil, template{}, nil)
-	l.accounts.ask = func(context.Context, string) (bool, error) { return false, nil }
+	l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), nil, template{}, nil)
+	l.accounts.Ask = func(context.Context, string, string) (bool, error) { return false, nil }
 	r := asking(`{"type":"KubernetesRun","service_account_name":"data"}`).FlowRun
-	j, err := job.Renderer{Settings: job.Settings{Namespace: "flows"}}.Render(t.Context(), r)
+	made, err := kubernetesrun.Renderer{Settings: kubernetesrun.Settings{Namespace: "flows"}}.Render(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = l.permit(t.Context(), r, j)
+	err = l.accounts.Permit(t.Context(), "flows", made.AuthorsAccount)
 	wrong, ok := errors.AsType[*prefect.AuthorError](err)
 	if !ok {
 		t.Fatalf("%v is not for the author", err)
 	}
-	want := "the service account data is not for flows here: take service_account_name out of the run config, or serviceAccountName out of the job template, " +
-		"or ask the operator of the launcher to allow it, by adding data to the resourceNames of the rule in its Role in namespace flows that has the verb use on serviceaccounts"
+	want := "the service account data is not for flows here: change service_account_name in the run config, " +
+		"or ask the launcher's operator to add data to the resourceNames of the rule for use on serviceaccounts in the launcher's Role in namespace flows"
 	if d := cmp.Diff(want, wrong.Message); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
-}
-
-// A burst asks once; what an operator has changed counts soon, and sooner where
-// runs fail for it; an answer that did not come is not remembered, and neither are
-// more names than there may be.
-func TestAccountsAreRemembered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		asked, away := 0, false
-		a := &accounts{ask: func(_ context.Context, account string) (bool, error) {
-			asked++
-			if away {
-				return false, errors.New("503")
-			}
-			return account == "allowed", nil
-		}}
-		want := func(when, account string, allowed bool, questions int) {
-			t.Helper()
-			asked = 0
-			got, err := a.mayUse(t.Context(), account)
-			if got != allowed || asked != questions || (err != nil) != away {
-				t.Errorf("%s: %s is allowed: %v, %v, after %d questions, want %v after %d", when, account, got, err, asked, allowed, questions)
-			}
-		}
-		away = true
-		want("away", "allowed", false, 1)
-		away = false
-		want("back", "allowed", true, 1)
-		want("back", "denied", false, 1)
-		time.Sleep(deniedFor - time.Second)
-		want("soon", "allowed", true, 0)
-		want("soon", "denied", false, 0)
-		time.Sleep(time.Second)
-		want("a little later", "denied", false, 1)
-		want("a little later", "allowed", true, 0)
-		time.Sleep(allowedFor - deniedFor)
-		want("later", "allowed", true, 1)
-		for i := range 3 * maxAccounts {
-			want("one of many", fmt.Sprint("x", i), false, 1)
-			if len(a.known) > maxAccounts {
-				t.Fatalf("remembers %d names", len(a.known))
-			}
-		}
-	})
 }
 
 // New wires the question.
@@ -160,14 +117,14 @@ func TestServiceAccountOfALauncherThatRuns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o, m := options("me"), newMemory(asking(`{"type":"KubernetesRun","service_account_name":"denied"}`))
 		client := fake.NewClientset()
-		l, err := New(o, m, job.Renderer{Settings: job.Settings{Namespace: "flows"}}, kubernetes(client, "flows"))
+		l, err := New(o, m, kubernetesrun.Renderer{Settings: kubernetesrun.Settings{Namespace: "flows"}}, kubernetes(client))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Run(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := m.get("r").State.Type; got != prefect.Failed {
+		if got := m.get("r").State.Name; got != "Failed" {
 			t.Errorf("the run is %s", got)
 		}
 		if lines := strings.Join(m.linesOf("r"), "\n"); !strings.Contains(lines, "the service account denied is not for flows here") {

@@ -7,29 +7,29 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// Kind is what is to be done about a run.
+// Kind of an action on a flow run.
 type Kind int
 
 // The kinds of actions, each a row of NewPlan's table.
 const (
 	// Launch: claim the run, then create its Job.
 	Launch Kind = iota + 1
-	// Relaunch: of a Running run whose task retry is due, create the Job, then
-	// claim the tasks. Such a run has no state of its own to claim, so the Job
-	// must come first.
+	// Relaunch: create the Job of a Running run that needs its Job first, then claim.
+	// Such a run has no state of its own to claim.
 	Relaunch
 	// Adopt: claim the run with the Job it has; create none.
 	Adopt
 	// Repair: create the Job of a claim that has none.
 	Repair
-	// Resolve: see to a Job in trouble, or to a run whose Job is gone.
+	// Resolve: handle a Job in trouble, or a run whose Job is gone.
 	Resolve
-	// Review: of a claim whose Job has ended, ask whether it came late and brought
-	// back a run that had ended, or overwrote its restart; and if so, undo that.
+	// Review: ask whether a claim whose Job has ended came late, so that it brought back a
+	// finished run or overwrote a restart; if so, undo it.
 	Review
 	// Heartbeat: tell Prefect that a claimed run's Job waits for its pod.
 	Heartbeat
@@ -37,86 +37,50 @@ const (
 
 // String is the kind as logs and metrics spell it.
 func (k Kind) String() string {
-	switch k {
-	case Launch:
-		return "launch"
-	case Relaunch:
-		return "relaunch"
-	case Adopt:
-		return "adopt"
-	case Repair:
-		return "repair"
-	case Resolve:
-		return "resolve"
-	case Review:
-		return "review"
-	case Heartbeat:
-		return "heartbeat"
-	default:
+	names := []string{Launch: "launch", Relaunch: "relaunch", Adopt: "adopt", Repair: "repair", Resolve: "resolve", Review: "review", Heartbeat: "heartbeat"}
+	if k <= 0 || int(k) >= len(names) {
 		return "none"
 	}
+	return names[k]
 }
 
 // Action is one element of a plan.
 type Action struct {
 	Kind Kind
 	Run  prefect.FlowRun
-	// Job is the Job to adopt, or the one in trouble.
-	Job string
-	// Finding is what is wrong with it; of Run then only the ID is known.
+	// Job is the Job to adopt, or the one in trouble; it is in the namespace.
+	Namespace, Job string
+	// Finding is the trouble; then only the ID of Run is known.
 	Finding trouble.Finding
-}
-
-// Job is what planning needs of a Kubernetes Job.
-type Job struct {
-	Name string
-	// Attempt as its label spells it.
-	Attempt string
-	// CanTake: it has not ended, and a pod of it may yet take the run. A Job may last
-	// longer than that, by seconds or, with a sidecar that does not end, for ever.
-	CanTake bool
-	// Leaving: deleted, but its pods may still run.
-	Leaving bool
-}
-
-// Presence is what there is of a run in the cluster.
-type Presence struct {
-	Jobs []Job
-	// Alive: one of its pods executes it, or may yet, whatever became of the Job.
-	Alive bool
-}
-
-// goesOn: something of it executes the run, or may yet take it.
-func (p Presence) goesOn() bool {
-	return p.Alive || slices.ContainsFunc(p.Jobs, func(j Job) bool { return j.CanTake })
 }
 
 // World is all that a plan depends on.
 type World struct {
 	Now time.Time
-	// NamespaceUID is where our Jobs are; other claims are another cluster's.
+	// NamespaceUID is that of the home namespace, and Further are the others with our Jobs;
+	// claims from elsewhere are another launcher's.
 	NamespaceUID string
+	Further      prefect.Namespaces
 	// Due and Claimed are what the backend answered.
 	Due     []prefect.FlowRun
 	Claimed []prefect.FlowRun
 	// Present by flow run.
-	Present map[string]Presence
+	Present map[string]jobs.Presence
 	// Troubled are the Jobs in trouble, and SupervisedRead when Prefect was asked
 	// for what Kubernetes does not know of them.
-	Troubled       []Troubled
+	Troubled       []jobs.Troubled
 	SupervisedRead time.Time
 	// Busy are the runs being acted on.
 	Busy map[string]bool
-	// Settled is when we last finished an action on a run. A read begun before
-	// that does not know what we did.
+	// Settled is when we last finished an action on a run. An older answer of Prefect does
+	// not know of it.
 	Settled map[string]time.Time
-	// NotBefore is when a run, a Job in trouble, or a claim whose Job has ended may be
-	// looked at again (holdKey).
+	// NotBefore is when the subject of an action may be planned again, by backoffKey.
 	NotBefore map[string]time.Time
-	// Beats is when a run last got a heartbeat from us, by our own clock.
-	Beats map[string]time.Time
-	// Turn counts plans.
-	Turn int
+	// KeepBy is when a run needs its next heartbeat after ours, by our own clock.
+	KeepBy map[string]time.Time
+	// Rotation counts plans.
+	Rotation int
 }
 
 // Plan is what follows from a World.
@@ -127,39 +91,33 @@ type Plan struct {
 	Ahead []Action
 }
 
-// beatInterval: Prefect reschedules a run whose heartbeat is 10 minutes old
-// (prefect1-server-facts f), so one may be lost. The scaler wakes a launcher when
-// there has been none for longer.
-const beatInterval = 3 * time.Minute
-
-// reviewFor is how long after a claim was written it is reviewed. By then Prefect
-// reschedules a run that gives no sign of life.
+// reviewFor is how long after it was written a claim is reviewed. By then Prefect gives up
+// a run without a sign of life.
 const reviewFor = 10 * time.Minute
 
 // NewPlan decides. It is a pure function:
 //
-//	due run, Scheduled family  | a Job, of any attempt, that can take it    | Adopt
+//	due run, Waiting           | a Job, of any attempt, that can take it    | Adopt
 //	                           | a Job that is being deleted                | nothing yet
 //	                           | no such Job, a pod that lives              | nothing yet
 //	                           | else                                       | Launch
-//	due run, Running           | last submitted from elsewhere              | nothing: its Job is there, and who sees to it
+//	due run, Running           | last claimed from elsewhere                | nothing: its Job and its launchers are there
 //	                           | a Job of this attempt                      | Adopt
-//	                           | another Job that can take it               | nothing: its pod takes the retry itself
+//	                           | another Job that can take it               | nothing: its pod goes on by itself
 //	                           | a Job that is being deleted                | nothing yet
 //	                           | no such Job, a pod that lives              | nothing yet
 //	                           | else                                       | Relaunch
 //	run ahead                  |                                            | the same, later
-//	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, 3 minutes after the last, whoever sent it
+//	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, when the next one is due
 //	                           | no such Job, a pod that lives              | nothing yet
 //	                           | a Job of the claim's attempt               | Review; else nothing: its pod ended without the run
 //	                           | neither, claim older than grace or our own | Repair
-//	                           | neither, younger claim                     | nothing: its launcher is at it
+//	                           | neither, younger claim                     | nothing: its launcher creates it
 //	run claimed from elsewhere |                                            | nothing: another namespace or cluster
 //	Job in trouble, or chore   | whose time has come                        | Resolve
 //
-// Runs in hand, runs we have finished with since they were read and runs on hold
-// are left alone. Of claims one is reviewed at a time, and only for some minutes
-// after it was made: then Prefect itself reschedules the run.
+// Runs in flight, runs in backoff and runs that we finished with since they were read are
+// left alone. One claim is reviewed at a time, only for some minutes after it was made.
 func NewPlan(o Options, w World) Plan {
 	var p Plan
 	// A run that changed between the two reads is in both; the later read counts.
@@ -168,7 +126,7 @@ func NewPlan(o Options, w World) Plan {
 		if due, isDue := dueRead[run.ID]; w.skips(run) || isDue && !due.Before(run.ReadAt) {
 			continue
 		}
-		if a := (Action{Kind: claimedAction(o, w, run), Run: run}); a.Kind != 0 && !w.holds(a) {
+		if a := (Action{Kind: claimedAction(o, w, run), Run: run}); a.Kind != 0 && !w.backsOff(a) {
 			p.Actions = append(p.Actions, a)
 		}
 	}
@@ -184,18 +142,18 @@ func NewPlan(o Options, w World) Plan {
 
 	var due []Action
 	for _, run := range w.Due {
-		if w.skips(run) || run.ReadAt.Before(claimedRead[run.ID]) || !prefect.LabelsMatch(o.Labels, run.Labels) || !run.Claimable(run.Due()) {
+		if w.skips(run) || run.ReadAt.Before(claimedRead[run.ID]) || !o.Scope.Takes(run.Place) || !run.Claimable(run.Due) {
 			continue
 		}
 		kind, adopted := dueAction(run, w.Present[run.ID], o.Namespace, w.NamespaceUID)
 		if kind == 0 {
 			continue
 		}
-		a := Action{Kind: kind, Run: run, Job: adopted}
-		if w.holds(a) {
+		a := Action{Kind: kind, Run: run, Namespace: adopted.Namespace, Job: adopted.Name}
+		if w.backsOff(a) {
 			continue
 		}
-		if run.Due().After(w.Now) {
+		if run.Due.After(w.Now) {
 			p.Ahead = append(p.Ahead, a)
 		} else {
 			due = append(due, a)
@@ -204,7 +162,7 @@ func NewPlan(o Options, w World) Plan {
 	// What has been claimed and lacks its Job comes first, chores, reviews and signs
 	// of life last.
 	urgent, chores := troubledActions(o, w)
-	p.Actions = slices.Insert(p.Actions, reviews, slices.Concat(rotated(urgent, o.Name, w.Turn), rotated(due, o.Name, w.Turn), rotated(chores, o.Name, w.Turn))...)
+	p.Actions = slices.Insert(p.Actions, reviews, slices.Concat(rotated(urgent, o.Name, w.Rotation), rotated(due, o.Name, w.Rotation), rotated(chores, o.Name, w.Rotation))...)
 	slices.SortStableFunc(p.Ahead, byDue)
 	return p
 }
@@ -226,83 +184,80 @@ func (w World) skips(run prefect.FlowRun) bool {
 	return w.Busy[run.ID]
 }
 
-func (w World) holds(a Action) bool { return w.NotBefore[a.holdKey()].After(w.Now) }
+func (w World) backsOff(a Action) bool { return w.NotBefore[a.backoffKey()].After(w.Now) }
 
-func dueAction(run prefect.FlowRun, found Presence, namespace, uid string) (kind Kind, adopted string) {
+func dueAction(run prefect.FlowRun, found jobs.Presence, namespace, uid string) (kind Kind, adopted jobs.Job) {
 	if !run.RetriesIn(namespace, uid) {
-		return 0, ""
+		return 0, jobs.Job{}
 	}
-	attempt := job.AttemptLabel(run.Attempt())
-	var able, own string
+	attempt := job.AttemptLabel(run.Attempt)
+	var able, own jobs.Job
 	for _, j := range found.Jobs {
 		switch {
-		case j.Leaving:
+		case j.Terminating:
 			// Its pods may run until it is gone; a second Job now would run beside them.
-			return 0, ""
+			return 0, jobs.Job{}
 		case j.Attempt == attempt:
-			own = j.Name
+			own = j
 		}
 		if j.CanTake {
-			able = j.Name
+			able = j
 		}
 	}
-	isRunning := !run.State.Type.IsScheduled()
 	switch {
-	case isRunning && own != "":
+	case run.JobFirst && own.Name != "":
 		return Adopt, own
-	case isRunning && able != "":
-		return 0, ""
-	case able != "":
+	case run.JobFirst && able.Name != "":
+		return 0, jobs.Job{}
+	case able.Name != "":
 		return Adopt, able
 	case found.Alive:
 		// Its Job was deleted, or has ended, and left it behind.
-		return 0, ""
-	case isRunning:
-		return Relaunch, ""
+		return 0, jobs.Job{}
+	case run.JobFirst:
+		return Relaunch, jobs.Job{}
 	}
-	return Launch, ""
+	return Launch, jobs.Job{}
 }
 
 func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
-	if run.Claim == nil || !run.Claim.IsIn(o.Namespace, w.NamespaceUID) || !prefect.LabelsMatch(o.Labels, run.Labels) {
+	if run.Claim == nil || !run.Claim.IsIn(o.Namespace, w.NamespaceUID) && !w.Further.Have(*run.Claim) || !o.Scope.Takes(run.Place) {
 		return 0
 	}
 	attempt := job.AttemptLabel(run.Claim.Attempt)
 	found := w.Present[run.ID]
 	switch {
-	case slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.CanTake }):
-		last := slices.MaxFunc([]time.Time{run.StateAt, run.Heartbeat, w.Beats[run.ID]}, time.Time.Compare)
-		if w.Now.Sub(last) >= beatInterval {
+	case slices.ContainsFunc(found.Jobs, func(j jobs.Job) bool { return j.CanTake }):
+		if by := run.KeepBy; !by.IsZero() && !by.After(w.Now) && !w.KeepBy[run.ID].After(w.Now) {
 			return Heartbeat
 		}
 	case found.Alive:
-		// Its Job was deleted and left it behind; a second pod would run beside it.
-	case slices.ContainsFunc(found.Jobs, func(j Job) bool { return j.Attempt == attempt }):
-		// Its pod never set the run Running, and Prefect reschedules the run, which makes a
-		// new attempt; or it has set the run up to its end, and the claim came late. A Job
-		// of an earlier attempt that the claim adopted is another matter: it ended for
-		// that attempt.
+		// Its Job was deleted and left it behind; a second pod would run beside it
+		// (prefect1-server §k).
+	case slices.ContainsFunc(found.Jobs, func(j jobs.Job) bool { return j.Attempt == attempt }):
+		// Either its pod never set the run Running and Prefect will give the run up, or the
+		// run ended and the claim came late.
 		if age := w.Now.Sub(run.StateAt); age >= o.ClaimGrace && age < reviewFor {
 			return Review
 		}
 	case run.Claim.Launcher == o.Name, w.Now.Sub(run.StateAt) >= o.ClaimGrace:
-		// A claim of our own that we do not have in hand is from before a restart.
+		// Our own claim that is not in flight is from before a restart.
 		return Repair
 	}
 	return 0
 }
 
-// troubledActions: a case is taken by a note on its Job. Where no Job is left,
-// launchers come one after another instead, and find that the first was there.
+// troubledActions are the Jobs in trouble. A launcher takes a case by a note on its Job;
+// where no Job is left, launchers come one after another instead.
 func troubledActions(o Options, w World) (urgent, chores []Action) {
 	for _, t := range w.Troubled {
 		from := t.From
 		if t.Kind == trouble.JobGone {
 			from = w.SupervisedRead.Add(time.Duration(hash(o.Name+"/"+t.Run)%10) * time.Second)
 		}
-		a := Action{Kind: Resolve, Run: prefect.FlowRun{ID: t.Run}, Job: t.Job, Finding: t.Finding}
+		a := Action{Kind: Resolve, Run: prefect.FlowRun{ID: t.Run}, Namespace: t.Namespace, Job: t.Job, Finding: t.Finding}
 		switch {
-		case from.After(w.Now), w.Busy[t.Run], w.holds(a), t.Kind == trouble.Lasting && !o.DeleteFinished:
+		case from.After(w.Now), w.Busy[t.Run], w.backsOff(a), t.Kind == trouble.Lasting && !o.DeleteFinished:
 		case t.Kind.IsChore():
 			chores = append(chores, a)
 		default:
@@ -312,10 +267,9 @@ func troubledActions(o Options, w World) (urgent, chores []Action) {
 	return urgent, chores
 }
 
-// holdKey is what NotBefore knows the subject of an action by. A run's old Job is
-// not to hold up the run, nor a claim that got no clear answer, once it turns out to
-// have been applied, what it was for.
-func (a Action) holdKey() string {
+// backoffKey names the subject of an action: an old Job must not hold up its run, nor an
+// unclear claim the repair after it.
+func (a Action) backoffKey() string {
 	switch {
 	case a.Kind == Resolve:
 		return "job " + a.Job
@@ -325,8 +279,8 @@ func (a Action) holdKey() string {
 	return a.Run.ID
 }
 
-// returnKey is what holds know by how often the action's run was handed back.
-func (a Action) returnKey() string { return "return " + a.Run.ID }
+// handedBackKey counts how often the run was handed back.
+func (a Action) handedBackKey() string { return "return " + a.Run.ID }
 
 func hash(text string) uint32 {
 	h := fnv.New32a()
@@ -335,18 +289,17 @@ func hash(text string) uint32 {
 }
 
 func byDue(a, b Action) int {
-	return cmp.Or(a.Run.Due().Compare(b.Run.Due()), cmp.Compare(a.Run.ID, b.Run.ID), cmp.Compare(a.Job, b.Job))
+	return cmp.Or(a.Run.Due.Compare(b.Run.Due), cmp.Compare(a.Run.ID, b.Run.ID), cmp.Compare(a.Job, b.Job))
 }
 
-// rotated starts each launcher at another place of the due order, so that
-// several of them rarely meet, and moves the start with every plan, so that no
-// run is always last.
-func rotated(due []Action, launcher string, turn int) []Action {
+// rotated starts each launcher at another place of the due order, so that launchers
+// rarely meet, and moves the start with every plan, so that no run is always last.
+func rotated(due []Action, launcher string, rotation int) []Action {
 	slices.SortStableFunc(due, byDue)
 	if len(due) < 2 {
 		return due
 	}
 	const stride = 61 // a prime, so that the starts spread over lists of any length
-	start := (int(hash(launcher)) + turn*stride) % len(due)
+	start := (int(hash(launcher)) + rotation*stride) % len(due)
 	return append(slices.Clone(due[start:]), due[:start]...)
 }

@@ -9,7 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -30,17 +33,17 @@ func decisions(actions []Action) []string {
 }
 
 func planOptions() Options {
-	return Options{Name: "me", Namespace: "flows"}.withDefaults()
+	return Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults()
 }
 
 func TestPlan(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return noon.Add(-d) }
 	ahead := noon.Add(4 * time.Second)
-	active := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt, CanTake: true} }
-	ended := func(name, attempt string) Job { return Job{Name: name, Attempt: attempt} }
+	active := func(name, attempt string) jobs.Job { return jobs.Job{Name: name, Attempt: attempt, CanTake: true} }
+	ended := func(name, attempt string) jobs.Job { return jobs.Job{Name: name, Attempt: attempt} }
 	over := ended // as far as the run goes
 	paused := run("r").due(time.Time{})
-	paused.State.Type = prefect.Paused
+	paused.State = inState("Paused")
 	elsewhere := run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour))
 	elsewhere.Claim.Namespace = "elsewhere"
 	abroad := run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour))
@@ -52,7 +55,7 @@ func TestPlan(t *testing.T) {
 		name    string
 		due     *runBuilder
 		claimed *runBuilder
-		jobs    []Job
+		jobs    []jobs.Job
 		alive   bool
 		world   func(*World)
 		want    []string
@@ -63,14 +66,14 @@ func TestPlan(t *testing.T) {
 		{name: "paused for ever", due: paused},
 		{name: "not ours by its labels", due: run("r").due(noon).labels("gpu")},
 		{name: "ahead", due: run("r").due(ahead), ahead: []string{"launch r"}},
-		{name: "comes back while its Job waits", due: run("r").version(3).due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
-		{name: "comes back after its Job has ended", due: run("r").version(3).due(noon), jobs: []Job{ended("j1", "v1")}, want: []string{"launch r"}},
-		{name: "comes back while its Job is being deleted", due: run("r").version(3).due(noon), jobs: []Job{{Name: "j1", Attempt: "v1", CanTake: true, Leaving: true}}},
+		{name: "comes back while its Job waits", due: run("r").version(3).due(noon), jobs: []jobs.Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
+		{name: "comes back after its Job has ended", due: run("r").version(3).due(noon), jobs: []jobs.Job{ended("j1", "v1")}, want: []string{"launch r"}},
+		{name: "comes back while its Job is being deleted", due: run("r").version(3).due(noon), jobs: []jobs.Job{{Name: "j1", Attempt: "v1", CanTake: true, Terminating: true}}},
 		{name: "comes back while a pod lives whose Job was deleted", due: run("r").version(3).due(noon), alive: true},
-		{name: "comes back while a pod lives whose Job has ended", due: run("r").version(3).due(noon), jobs: []Job{ended("j1", "v1")}, alive: true},
-		{name: "comes back while its Job's pod lives", due: run("r").version(3).due(noon), jobs: []Job{active("j1", "v1")}, alive: true, want: []string{"adopt r j1"}},
-		{name: "comes back while a sidecar keeps its Job", due: run("r").version(3).due(noon), jobs: []Job{over("j1", "v1")}, want: []string{"launch r"}},
-		{name: "a Job of this very attempt", due: run("r").due(noon), jobs: []Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
+		{name: "comes back while a pod lives whose Job has ended", due: run("r").version(3).due(noon), jobs: []jobs.Job{ended("j1", "v1")}, alive: true},
+		{name: "comes back while its Job's pod lives", due: run("r").version(3).due(noon), jobs: []jobs.Job{active("j1", "v1")}, alive: true, want: []string{"adopt r j1"}},
+		{name: "comes back while a sidecar keeps its Job", due: run("r").version(3).due(noon), jobs: []jobs.Job{over("j1", "v1")}, want: []string{"launch r"}},
+		{name: "a Job of this very attempt", due: run("r").due(noon), jobs: []jobs.Job{active("j1", "v1")}, want: []string{"adopt r j1"}},
 		{name: "in hand", due: run("r").due(noon), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},
 		{name: "settled since it was read", due: run("r").due(noon), world: func(w *World) { w.Settled = map[string]time.Time{"r": noon} }},
 		{name: "settled before it was read", due: run("r").due(noon), world: func(w *World) { w.Settled = map[string]time.Time{"r": ago(time.Second)} }, want: []string{"launch r"}},
@@ -82,15 +85,15 @@ func TestPlan(t *testing.T) {
 		{name: "retry is due", due: run("r").retrying("t", 4, ago(3*time.Second)), want: []string{"relaunch r"}},
 		{name: "retry is due of a run submitted from here", due: run("r").retrying("t", 4, noon).lastFrom("here"), want: []string{"relaunch r"}},
 		{name: "retry is due of a run that another cluster submitted", due: run("r").retrying("t", 4, noon).lastFrom("there")},
-		{name: "retry is due of a run that another cluster submitted, beside a Job of ours", due: run("r").retrying("t", 4, noon).lastFrom("there"), jobs: []Job{active("j2", "retry-t-v4")}},
+		{name: "retry is due of a run that another cluster submitted, beside a Job of ours", due: run("r").retrying("t", 4, noon).lastFrom("there"), jobs: []jobs.Job{active("j2", "retry-t-v4")}},
 		{name: "scheduled, and another cluster's before", due: run("r").version(5).due(noon).lastFrom("there"), want: []string{"launch r"}},
-		{name: "retry is due, its Job was created before we died", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
-		{name: "retry is due, its Job came and went", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
-		{name: "retry is due, the run's pod lives", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j1", "v1")}},
+		{name: "retry is due, its Job was created before we died", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{active("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
+		{name: "retry is due, its Job came and went", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{ended("j2", "retry-t-v4")}, want: []string{"adopt r j2"}},
+		{name: "retry is due, the run's pod lives", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{active("j1", "v1")}},
 		{name: "retry is due, a pod lives whose Job was deleted", due: run("r").retrying("t", 4, noon), alive: true},
-		{name: "retry is due, a pod lives beside the Job made for it", due: run("r").retrying("t", 4, noon), jobs: []Job{active("j2", "retry-t-v4")}, alive: true, want: []string{"adopt r j2"}},
-		{name: "retry is due, a sidecar keeps the run's Job", due: run("r").retrying("t", 4, noon), jobs: []Job{over("j1", "v1")}, want: []string{"relaunch r"}},
-		{name: "retry is due, the run's pod is gone", due: run("r").retrying("t", 4, noon), jobs: []Job{ended("j1", "v1")}, want: []string{"relaunch r"}},
+		{name: "retry is due, a pod lives beside the Job made for it", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{active("j2", "retry-t-v4")}, alive: true, want: []string{"adopt r j2"}},
+		{name: "retry is due, a sidecar keeps the run's Job", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{over("j1", "v1")}, want: []string{"relaunch r"}},
+		{name: "retry is due, the run's pod is gone", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{ended("j1", "v1")}, want: []string{"relaunch r"}},
 
 		{name: "claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), want: []string{"repair r"}},
 		{name: "young claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(9*time.Second))},
@@ -99,38 +102,38 @@ func TestPlan(t *testing.T) {
 		{name: "claim for another namespace", claimed: elsewhere},
 		{name: "claim without a Job, with our namespace's UID", claimed: marked, want: []string{"repair r"}},
 		{name: "claim for a namespace of our name in another cluster", claimed: abroad},
-		{name: "another cluster's claim beside a Job of ours", claimed: abroad, jobs: []Job{active("j", "v1")}},
-		{name: "claim with its Job under another name", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{active("k", "v1")}},
-		{name: "claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), jobs: []Job{ended("j", "v1")}, want: []string{"review r"}},
-		{name: "young claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(9*time.Second)), jobs: []Job{ended("j", "v1")}},
-		{name: "claim whose Job has ended, for so long that Prefect reschedules the run", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Minute)), jobs: []Job{ended("j", "v1")}},
-		{name: "claim whose Job has ended and whose pod lives", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, alive: true},
+		{name: "another cluster's claim beside a Job of ours", claimed: abroad, jobs: []jobs.Job{active("j", "v1")}},
+		{name: "claim with its Job under another name", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []jobs.Job{active("k", "v1")}},
+		{name: "claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), jobs: []jobs.Job{ended("j", "v1")}, want: []string{"review r"}},
+		{name: "young claim whose Job has ended", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(9*time.Second)), jobs: []jobs.Job{ended("j", "v1")}},
+		{name: "claim whose Job has ended, for so long that Prefect reschedules the run", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Minute)), jobs: []jobs.Job{ended("j", "v1")}},
+		{name: "claim whose Job has ended and whose pod lives", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []jobs.Job{ended("j", "v1")}, alive: true},
 		{
 			name:    "claim whose Job has ended, reviewed of late",
-			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")},
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), jobs: []jobs.Job{ended("j", "v1")},
 			world: func(w *World) { w.NotBefore = map[string]time.Time{"claim r": noon.Add(1)} },
 		},
 		{
 			name: "due again, its claim reviewed of late",
-			due:  run("r").version(3).due(noon), jobs: []Job{ended("j", "v1")}, want: []string{"launch r"},
+			due:  run("r").version(3).due(noon), jobs: []jobs.Job{ended("j", "v1")}, want: []string{"launch r"},
 			world: func(w *World) { w.NotBefore = map[string]time.Time{"claim r": noon.Add(1)} },
 		},
-		{name: "claim that adopted an earlier attempt's Job", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{active("j", "v1")}},
-		{name: "claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
-		{name: "young claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Second)), jobs: []Job{ended("j", "v1")}},
+		{name: "claim that adopted an earlier attempt's Job", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []jobs.Job{active("j", "v1")}},
+		{name: "claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Minute)), jobs: []jobs.Job{ended("j", "v1")}, want: []string{"repair r"}},
+		{name: "young claim that adopted an earlier Job, which has ended", claimed: run("r").version(4).claimedBy("other", "v3", "j", ago(time.Second)), jobs: []jobs.Job{ended("j", "v1")}},
 		{name: "claim whose Job was deleted, its pod lives", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Minute)), alive: true},
-		{name: "claim without a Job of its attempt", claimed: run("r").version(4).claimedBy("other", "v3", "j3", ago(time.Minute)), jobs: []Job{ended("j", "v1")}, want: []string{"repair r"}},
-		{name: "claim whose pod waits long", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(3*time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"}},
-		{name: "claim whose pod waits long, with a heartbeat of late", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []Job{active("j", "v1")}, world: func(w *World) { w.Beats = map[string]time.Time{"r": ago(2 * time.Minute)} }},
+		{name: "claim without a Job of its attempt", claimed: run("r").version(4).claimedBy("other", "v3", "j3", ago(time.Minute)), jobs: []jobs.Job{ended("j", "v1")}, want: []string{"repair r"}},
+		{name: "claim whose pod waits long", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(3*time.Minute)), jobs: []jobs.Job{active("j", "v1")}, want: []string{"heartbeat r"}},
+		{name: "claim whose pod waits long, with a heartbeat of late", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), jobs: []jobs.Job{active("j", "v1")}, world: func(w *World) { w.KeepBy = map[string]time.Time{"r": noon.Add(time.Minute)} }},
 		{
 			name:    "claim whose pod waits long, with a heartbeat of another launcher's",
-			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3*time.Minute - 1)), jobs: []Job{active("j", "v1")},
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3*time.Minute - 1)), jobs: []jobs.Job{active("j", "v1")},
 		},
 		{
 			name:    "claim whose pod waits long, with an old heartbeat",
-			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3 * time.Minute)), jobs: []Job{active("j", "v1")}, want: []string{"heartbeat r"},
+			claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)).beaten(ago(3 * time.Minute)), jobs: []jobs.Job{active("j", "v1")}, want: []string{"heartbeat r"},
 		},
-		{name: "submitted by somebody else", claimed: func() *runBuilder { r := run("r"); r.State.Type = prefect.Submitted; return r }()},
+		{name: "submitted by somebody else", claimed: func() *runBuilder { r := run("r"); r.State = inState("Submitted"); return r }()},
 
 		{name: "in both reads, due the later one", due: run("r").version(3).due(noon), claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(time.Hour)), want: []string{"launch r"}},
 		{
@@ -140,7 +143,7 @@ func TestPlan(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := World{Now: noon, NamespaceUID: "here", Present: map[string]Presence{"r": {Jobs: tc.jobs, Alive: tc.alive}}}
+			w := World{Now: noon, NamespaceUID: "here", Present: map[string]jobs.Presence{"r": {Jobs: tc.jobs, Alive: tc.alive}}}
 			for _, r := range []*runBuilder{tc.due, tc.claimed} {
 				if r != nil && r.ReadAt.IsZero() {
 					r.ReadAt = noon
@@ -176,16 +179,16 @@ func TestPlanOrder(t *testing.T) {
 			run("ended").version(2).claimedBy("other", "v1", "e", noon.Add(-time.Minute)).FlowRun,
 			run("ended first").version(2).claimedBy("other", "v1", "e", noon.Add(-2*time.Minute)).FlowRun,
 		},
-		Present: map[string]Presence{
-			"waits": {Jobs: []Job{{Name: "w", Attempt: "v1", CanTake: true}}},
-			"ended": {Jobs: []Job{{Name: "e", Attempt: "v1"}}}, "ended first": {Jobs: []Job{{Name: "e", Attempt: "v1"}}},
+		Present: map[string]jobs.Presence{
+			"waits": {Jobs: []jobs.Job{{Name: "w", Attempt: "v1", CanTake: true}}},
+			"ended": {Jobs: []jobs.Job{{Name: "e", Attempt: "v1"}}}, "ended first": {Jobs: []jobs.Job{{Name: "e", Attempt: "v1"}}},
 		},
 	}
 	for i := range 6 {
 		w.Due = append(w.Due, run(fmt.Sprint(5-i)).due(noon.Add(time.Duration(5-i)*time.Second-3*time.Second)).FlowRun)
 	}
 	for name, k := range map[string]trouble.Kind{"failed": trouble.Failed, "over": trouble.Over, "lasting": trouble.Lasting} {
-		w.Troubled = append(w.Troubled, Troubled{trouble.Finding{Kind: k}, name, name})
+		w.Troubled = append(w.Troubled, jobs.Troubled{Finding: trouble.Finding{Kind: k}, Job: name, Run: name})
 	}
 	o := planOptions() // in which Jobs that have completed are to stay
 	for _, tc := range []struct {
@@ -196,7 +199,7 @@ func TestPlanOrder(t *testing.T) {
 		{0, []string{"repair older", "repair younger", "resolve failed failed", "launch 3", "launch 0", "launch 1", "launch 2", "resolve over over", "review ended first", "heartbeat waits"}},
 		{1, []string{"repair older", "repair younger", "resolve failed failed", "launch 0", "launch 1", "launch 2", "launch 3", "resolve over over", "review ended first", "heartbeat waits"}},
 	} {
-		w.Turn = tc.turn
+		w.Rotation = tc.turn
 		p := NewPlan(o, w)
 		if diff := cmp.Diff(tc.want, decisions(p.Actions)); diff != "" {
 			t.Errorf("turn %d: actions (-want +got):\n%s", tc.turn, diff)
@@ -212,17 +215,17 @@ func TestPlanOrder(t *testing.T) {
 func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := planOptions()
-		w := World{Now: noon, Present: map[string]Presence{}, Beats: map[string]time.Time{}, NotBefore: map[string]time.Time{}, Turn: rapid.IntRange(0, 100).Draw(t, "turn")}
+		w := World{Now: noon, Present: map[string]jobs.Presence{}, KeepBy: map[string]time.Time{}, NotBefore: map[string]time.Time{}, Rotation: rapid.IntRange(0, 100).Draw(t, "turn")}
 		second := func(label string, from, to int) time.Time {
 			return noon.Add(time.Duration(rapid.IntRange(from, to).Draw(t, label)) * time.Second)
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "runs") {
 			r := run(fmt.Sprintf("r%d", i)).version(rapid.IntRange(1, 4).Draw(t, "version"))
 			for range rapid.IntRange(0, 2).Draw(t, "jobs") {
-				w.add(r.ID, Job{
+				w.add(r.ID, jobs.Job{
 					Name:    rapid.SampledFrom([]string{"j1", "j2"}).Draw(t, "job"),
 					Attempt: rapid.SampledFrom([]string{"v1", "v2", "retry-t-v1"}).Draw(t, "attempt"),
-					CanTake: rapid.Bool().Draw(t, "active"), Leaving: rapid.Bool().Draw(t, "leaving"),
+					CanTake: rapid.Bool().Draw(t, "active"), Terminating: rapid.Bool().Draw(t, "leaving"),
 				})
 			}
 			if rapid.Bool().Draw(t, "alive") {
@@ -250,7 +253,7 @@ func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 		for _, a := range again.Actions {
 			// A claim that lay about for long needs a sign of life besides its Job, and of
 			// claims one is reviewed at a time.
-			reviewed := w.NotBefore[a.holdKey()].After(w.Now)
+			reviewed := w.NotBefore[a.backoffKey()].After(w.Now)
 			if (a.Kind != Heartbeat || !repaired[a.Run.ID]) && (a.Kind != Review || reviewed) {
 				t.Fatalf("planned %v, then again %v", decisions(p.Actions), decisions(again.Actions))
 			}
@@ -262,7 +265,7 @@ func TestPlanningThePlannedWorldGivesNothing(t *testing.T) {
 }
 
 // add has a run have another Job.
-func (w *World) add(run string, j Job) {
+func (w *World) add(run string, j jobs.Job) {
 	p := w.Present[run]
 	p.Jobs = append(p.Jobs, j)
 	w.Present[run] = p
@@ -273,17 +276,17 @@ func (w *World) apply(o Options, a Action) {
 	name := a.Job
 	switch a.Kind {
 	case Heartbeat:
-		w.Beats[a.Run.ID] = w.Now
+		w.KeepBy[a.Run.ID] = w.Now.Add(keepFor)
 		return
 	case Review:
-		w.NotBefore[a.holdKey()] = w.Now.Add(reviewAgain)
+		w.NotBefore[a.backoffKey()] = w.Now.Add(claims.ReviewAgain)
 		return
 	case Repair:
-		w.add(a.Run.ID, Job{Name: a.Run.Claim.Job, Attempt: job.AttemptLabel(a.Run.Claim.Attempt), CanTake: true})
+		w.add(a.Run.ID, jobs.Job{Name: a.Run.Claim.Job, Attempt: job.AttemptLabel(a.Run.Claim.Attempt), CanTake: true})
 		return
 	case Launch, Relaunch:
 		name = "new"
-		w.add(a.Run.ID, Job{Name: name, Attempt: job.AttemptLabel(a.Run.Attempt()), CanTake: true})
+		w.add(a.Run.ID, jobs.Job{Name: name, Attempt: job.AttemptLabel(a.Run.Attempt), CanTake: true})
 	}
 	for i, r := range w.Due {
 		if r.ID == a.Run.ID {
@@ -291,39 +294,9 @@ func (w *World) apply(o Options, a Action) {
 			break
 		}
 	}
-	if a.Run.State.Type.IsScheduled() {
-		w.Claimed = append(w.Claimed, run(a.Run.ID).version(a.Run.Version+1).claimedBy(o.Name, a.Run.Attempt(), name, w.Now).FlowRun)
+	if a.Run.State.Phase.IsWaiting() {
+		w.Claimed = append(w.Claimed, run(a.Run.ID).version(versionOf(a.Run)+1).claimedBy(o.Name, a.Run.Attempt, name, w.Now).FlowRun)
 	}
-}
-
-func TestCalendar(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var c calendar[int]
-		seconds := rapid.SliceOf(rapid.IntRange(0, 20)).Draw(t, "seconds")
-		for _, s := range seconds {
-			c.put(noon.Add(time.Duration(s)*time.Second), s)
-		}
-		cut := rapid.IntRange(0, 20).Draw(t, "cut")
-		at := noon.Add(time.Duration(cut) * time.Second)
-		early, late := c.take(at), c.takeAll()
-		if len(early)+len(late) != len(seconds) || c.len() != 0 {
-			t.Fatalf("put %d, took %d and %d, left %d", len(seconds), len(early), len(late), c.len())
-		}
-		last := 0
-		for _, s := range early {
-			if s > cut || s < last {
-				t.Fatalf("took %v at %d", early, cut)
-			}
-			last = s
-		}
-		last = cut + 1
-		for _, s := range late {
-			if s < last {
-				t.Fatalf("left %v at %d", late, cut)
-			}
-			last = s
-		}
-	})
 }
 
 // Where no Job is left to take the case on, launchers come one after another: each
@@ -333,7 +306,7 @@ func TestLaunchersComeOneAfterAnotherForAJobThatIsGone(t *testing.T) {
 		for second := range 11 {
 			w := World{
 				Now: noon.Add(time.Duration(second) * time.Second), SupervisedRead: noon,
-				Troubled: []Troubled{{trouble.Finding{Kind: trouble.JobGone, Final: true}, "job-" + run, run}},
+				Troubled: []jobs.Troubled{{Finding: trouble.Finding{Kind: trouble.JobGone, Final: true}, Job: "job-" + run, Run: run}},
 			}
 			if len(NewPlan(options(launcher).withDefaults(), w).Actions) > 0 {
 				return second

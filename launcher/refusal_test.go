@@ -16,6 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/prefect-keda/prefect-keda/admission"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -46,19 +49,19 @@ func TestTooLargeAJobIsItsAuthors(t *testing.T) {
 						return refusal.err
 					})
 					l := mustNew(t, options("me"), m, client)
-					l.renderer = adding{"BIG", long}
+					l.renderer = adding{name: "BIG", value: long}
 					if err := l.Run(t.Context()); err != nil {
 						t.Error(err)
 					}
 					want := "Kubernetes refused the Job of this run because it is too large, and never takes more than about 1.5 MiB" + refusal.said +
-						". The largest parts: the variable BIG of the container flow has 2048 KiB, command and args of the container flow has 0 KiB. Have the pod mount what is long from a ConfigMap, or fetch it"
-					if diff := cmp.Diff(prefect.State{Type: prefect.Failed, Message: want}, m.get("r").State); diff != "" {
+						". The largest parts: the variable BIG of the container flow has 2048 KiB, command and args of the container flow has 0 KiB. Let the pod mount large values from a ConfigMap, or fetch them"
+					if diff := cmp.Diff(prefect.State{Phase: prefect.Finished, Name: "Failed", Message: want}, m.get("r").State); diff != "" {
 						t.Errorf("state (-want +got):\n%s", diff)
 					}
 					if creates != 1 {
 						t.Errorf("it was tried %d times", creates)
 					}
-					if lines := m.linesOf("r"); len(lines) != 1 || len(lines[0]) > maxWords+maxYAML+100 {
+					if lines := m.linesOf("r"); len(lines) != 1 || len(lines[0]) > jobs.MaxWords+admission.MaxYAML+100 {
 						t.Errorf("%d lines are told", len(lines))
 					}
 				})
@@ -68,21 +71,24 @@ func TestTooLargeAJobIsItsAuthors(t *testing.T) {
 }
 
 // adding renders a container with a variable.
-type adding struct{ name, value string }
+type adding struct {
+	template
+	name, value string
+}
 
 // Render is that of Renderer.
-func (a adding) Render(ctx context.Context, r prefect.FlowRun) (*batchv1.Job, error) {
-	j, err := template{}.Render(ctx, r)
+func (a adding) Render(ctx context.Context, r prefect.FlowRun) (job.Rendering, error) {
+	made, err := a.template.Render(ctx, r)
 	if err == nil {
-		j.Spec.Template.Spec.Containers = []corev1.Container{{Name: "flow", Env: []corev1.EnvVar{{Name: a.name, Value: a.value}}}}
+		made.Job.Spec.Template.Spec.Containers = []corev1.Container{{Name: "flow", Env: []corev1.EnvVar{{Name: a.name, Value: a.value}}}}
 	}
-	return j, err
+	return made, err
 }
 
 // A refusal names each element of a list, and a Job may be of any length.
 func TestWordsToAuthorsAreBounded(t *testing.T) {
-	words := wordsOf(apierrors.NewBadRequest(strings.Repeat("ä", maxWords)))
-	if want := strings.Repeat("ä", maxWords/2) + "…"; words != want {
+	words := jobs.WordsOf(apierrors.NewBadRequest(strings.Repeat("ä", jobs.MaxWords)))
+	if want := strings.Repeat("ä", jobs.MaxWords/2) + "…"; words != want {
 		t.Errorf("%d bytes, want %d", len(words), len(want))
 	}
 }

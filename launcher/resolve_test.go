@@ -38,14 +38,14 @@ func TestTroubleIsResolved(t *testing.T) {
 	failedWith := func(message string) string { return "Failed Kubernetes Error: " + message }
 	const podsFailed = "pods ['pod-r'] failed for this job"
 	for name, tc := range map[string]struct {
-		state   prefect.StateType
+		state   string
 		objects func() []any
 		options func(*Options)
 		after   time.Duration
 		want    ends
 	}{
 		"a pod failed": {
-			prefect.Running, func() []any {
+			"Running", func() []any {
 				return []any{jobOfRun("r"), podOf("r", oomKilled()), eventOf("Pod", "pod-r", "BackOff", "boo")}
 			},
 			deleting, 5 * time.Second,
@@ -54,105 +54,105 @@ func TestTroubleIsResolved(t *testing.T) {
 			}, "gone", 1},
 		},
 		"a pod failed, without its log": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			"Submitted", func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
 			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 5 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory}, "gone", 1},
 		},
 		"a pod failed and Jobs are kept": {
-			prefect.Running, func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
+			"Running", func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
 			keeping, 5 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory, "INFO The last lines of container 'flow' of pod pod-r:\nfake logs"}, "kept, ttl 600", 0},
 		},
 		"a pod failed, another is to come, and failed Jobs are kept": {
-			prefect.Running, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			"Running", func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
 			func(o *Options) { o.DeleteFinished, o.KeepFailed, o.LogLines = true, true, 0 }, 5 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory}, "kept, stopped", 0},
 		},
 		"the image cannot be pulled, in the grace": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", cannotPull())} },
+			"Submitted", func() []any { return []any{jobOfRun("r"), podOf("r", cannotPull())} },
 			deleting, 58 * time.Second,
 			ends{"Submitted ", nil, "as it was", 0},
 		},
 		"the image cannot be pulled": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", cannotPull())} },
+			"Submitted", func() []any { return []any{jobOfRun("r"), podOf("r", cannotPull())} },
 			deleting, 65 * time.Second,
 			ends{failedWith(`Back-off pulling image "nope"`), []string{`ERROR Kubernetes Error: Back-off pulling image "nope"`}, "gone", 1},
 		},
 		"no node takes the pod": {
-			prefect.Submitted, func() []any {
+			"Submitted", func() []any {
 				return []any{jobOfRun("r"), podOf("r", noNode()), eventOf("Pod", "pod-r", "FailedScheduling", "0/3 nodes are available")}
 			},
 			func(o *Options) { o.Rules.PendingFor = time.Hour }, 30 * time.Minute,
 			ends{"Submitted ", []string{
 				"DEBUG Event: 'FailedScheduling' on pod 'pod-r'\n\tMessage: 0/3 nodes are available",
-				"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+				"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available. The run waits for that to change, and fails if it has not by 2000-01-01 01:00:00 UTC (PREFECT_KEDA_PENDING_TIMEOUT)",
 			}, "told unschedulable", 0},
 		},
 		"no node takes the pod for long": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r"), podOf("r", noNode())} },
+			"Submitted", func() []any { return []any{jobOfRun("r"), podOf("r", noNode())} },
 			func(o *Options) { o.DeleteFinished, o.Rules.PendingFor = true, 10*time.Minute }, 11 * time.Minute,
 			ends{failedWith("pod pod-r cannot be scheduled: 0/3 nodes are available"), []string{
-				"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+				"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available. The run waits for that to change, and fails if it has not by 2000-01-01 00:10:00 UTC (PREFECT_KEDA_PENDING_TIMEOUT)",
 				"ERROR Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
 			}, "gone", 1},
 		},
 		"the pod does not start on its node": {
-			prefect.Submitted, func() []any {
+			"Submitted", func() []any {
 				unmounted := corev1.PodStatus{Phase: corev1.PodPending, StartTime: new(metav1.NewTime(time.Now().Add(-time.Hour)))}
 				return []any{jobOfRun("r"), podOf("r", unmounted), eventOf("Pod", "pod-r", "FailedMount", "secret not found")}
 			},
 			deleting, 5 * time.Second,
 			ends{"Submitted ", []string{
-				"DEBUG Event: 'FailedMount' on pod 'pod-r'\n\tMessage: secret not found", "WARNING Kubernetes Error: pod pod-r does not start: secret not found",
+				"DEBUG Event: 'FailedMount' on pod 'pod-r'\n\tMessage: secret not found", "WARNING Kubernetes Error: pod pod-r does not start: secret not found. The run waits for that to change, for ever: PREFECT_KEDA_PENDING_TIMEOUT is not set",
 			}, "told unstarted", 0},
 		},
 		"pods are never created": {
-			prefect.Submitted, func() []any {
+			"Submitted", func() []any {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.Status.Active = 0 }), eventOf("Job", "job-r", "FailedCreate", "exceeded quota")}
 			},
 			deleting, 5 * time.Second,
 			ends{"Submitted ", []string{
-				"DEBUG Event: 'FailedCreate' on job 'job-r'\n\tMessage: exceeded quota", "WARNING Kubernetes Error: no pod is created for Job job-r: exceeded quota",
+				"DEBUG Event: 'FailedCreate' on job 'job-r'\n\tMessage: exceeded quota", "WARNING Kubernetes Error: no pod is created for Job job-r: exceeded quota. The run waits for that to change, for ever: PREFECT_KEDA_PENDING_TIMEOUT is not set",
 			}, "told no_pods", 0},
 		},
 		"the run was cancelled": {
-			prefect.Cancelled, func() []any { return []any{jobOfRun("r")} }, deleting, 65 * time.Second, ends{"Cancelled ", nil, "gone", 1},
+			"Cancelled", func() []any { return []any{jobOfRun("r")} }, deleting, 65 * time.Second, ends{"Cancelled ", nil, "gone", 1},
 		},
 		"the run was cancelled a moment ago": {
-			prefect.Cancelled, func() []any { return []any{jobOfRun("r")} }, deleting, 50 * time.Second, ends{"Cancelled ", nil, "as it was", 0},
+			"Cancelled", func() []any { return []any{jobOfRun("r")} }, deleting, 50 * time.Second, ends{"Cancelled ", nil, "as it was", 0},
 		},
 		"the run was cancelled and Jobs are kept": {
-			prefect.Cancelled, func() []any { return []any{jobOfRun("r")} }, keeping, 65 * time.Second, ends{"Cancelled ", nil, "kept, stopped, ttl 600", 0},
+			"Cancelled", func() []any { return []any{jobOfRun("r")} }, keeping, 65 * time.Second, ends{"Cancelled ", nil, "kept, stopped, ttl 600", 0},
 		},
 		"a pod failed after its run had finished": {
-			prefect.Success, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} }, deleting, 5 * time.Second, ends{"Success ", nil, "gone", 1},
+			"Success", func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} }, deleting, 5 * time.Second, ends{"Success ", nil, "gone", 1},
 		},
 		"a pod failed of a run that is due again": {
-			prefect.Scheduled, func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
+			"Scheduled", func() []any { return []any{jobOfRun("r", givenUp), podOf("r", oomKilled())} },
 			deleting, 5 * time.Second,
 			ends{"Scheduled ", nil, "gone", 1},
 		},
 		"a pod failed of a run that is due again and may go on with its Job": {
-			prefect.Scheduled, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			"Scheduled", func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
 			deleting, 30 * time.Minute,
 			ends{"Scheduled ", nil, "as it was", 0},
 		},
 		"a Job that just began": {
-			prefect.Running, func() []any {
+			"Running", func() []any {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
 			},
 			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 50 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory}, "spent, stopped", 0},
 		},
 		"a Job that just began, a minute later": {
-			prefect.Running, func() []any {
+			"Running", func() []any {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
 			},
 			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 65 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory}, "gone", 1},
 		},
 		"an earlier Job failed": {
-			prefect.Running, func() []any {
+			"Running", func() []any {
 				now := jobOfRun("r", func(j *batchv1.Job) {
 					j.Name, j.UID, j.CreationTimestamp = "job-r2", "2", metav1.Now()
 					j.Labels[job.LabelAttempt] = "v4"
@@ -163,13 +163,13 @@ func TestTroubleIsResolved(t *testing.T) {
 			ends{"Running ", nil, "gone", 1},
 		},
 		"the flow died and a sidecar lives on": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r"), besideProxy(died(137), lives())} }, deleting, 5 * time.Second,
+			"Submitted", func() []any { return []any{jobOfRun("r"), besideProxy(died(137), lives())} }, deleting, 5 * time.Second,
 			ends{failedWith(podsFailed), []string{
 				oomStory + "\n\tContainer 'proxy' state: running", "INFO The last lines of container 'flow' of pod pod-r:\nfake logs",
 			}, "gone", 1},
 		},
 		"a sidecar crashes again and again beside the flow": {
-			prefect.Running, func() []any { return []any{jobOfRun("r"), besideProxy(lives(), crashing())} },
+			"Running", func() []any { return []any{jobOfRun("r"), besideProxy(lives(), crashing())} },
 			func(o *Options) { o.DeleteFinished, o.Rules.PendingFor = true, 5*time.Minute }, 2 * time.Hour,
 			ends{"Running ", []string{
 				"WARNING Kubernetes Error: container 'proxy' of pod pod-r does not run beside the flow: CrashLoopBackOff: back-off 5m0s",
@@ -177,54 +177,54 @@ func TestTroubleIsResolved(t *testing.T) {
 			}, "told sidecar", 0},
 		},
 		"a sidecar crashes in the seconds between the run's end and the flow's": {
-			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(lives(), crashing())} }, deleting, 2 * time.Hour, ends{"Success ", nil, "told sidecar", 0},
+			"Success", func() []any { return []any{jobOfRun("r"), besideProxy(lives(), crashing())} }, deleting, 2 * time.Hour, ends{"Success ", nil, "told sidecar", 0},
 		},
 		"the run succeeded and a sidecar lives on, in the grace": {
-			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 58 * time.Second, ends{"Success ", nil, "as it was", 0},
+			"Success", func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 58 * time.Second, ends{"Success ", nil, "as it was", 0},
 		},
 		"the run succeeded and a sidecar lives on": {
-			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 65 * time.Second, ends{"Success ", nil, "gone", 1},
+			"Success", func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 65 * time.Second, ends{"Success ", nil, "gone", 1},
 		},
 		"the run succeeded, a sidecar lives on and Jobs are kept": {
-			prefect.Success, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} },
+			"Success", func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} },
 			func(o *Options) { o.KeepFailed = true }, 65 * time.Second,
 			ends{"Success ", nil, "kept, stopped, ttl 600", 0},
 		},
 		"a flow ended without its run, which waits for a retry": {
-			prefect.Running, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, time.Hour, ends{"Running ", nil, "as it was", 0},
+			"Running", func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, time.Hour, ends{"Running ", nil, "as it was", 0},
 		},
 		"a flow ended well of a run that is due again": {
-			prefect.Scheduled, func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 65 * time.Second, ends{"Scheduled ", nil, "gone", 1},
+			"Scheduled", func() []any { return []any{jobOfRun("r"), besideProxy(died(0), lives())} }, deleting, 65 * time.Second, ends{"Scheduled ", nil, "gone", 1},
 		},
 		"a flow does not react to being cancelled, in its grace": {
-			prefect.Cancelling, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			"Cancelling", func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
 			func(o *Options) { o.DeleteFinished, o.Rules.CancelGrace = true, 10*time.Minute }, 10*time.Minute - time.Second,
 			ends{"Cancelling ", nil, "as it was", 0},
 		},
 		"a flow does not react to being cancelled": {
-			prefect.Cancelling, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			"Cancelling", func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
 			func(o *Options) { o.DeleteFinished, o.KeepFailed, o.Rules.CancelGrace = true, true, 10*time.Minute }, 10*time.Minute + 31*time.Second,
 			ends{"Cancelled " + notHeeded, []string{"WARNING " + notHeeded}, "gone", 1},
 		},
 		"a flow may take its time to react to being cancelled": {
-			prefect.Cancelling, func() []any { return []any{jobOfRun("r"), podOf("r", running())} }, deleting, 5 * time.Hour, ends{"Cancelling ", nil, "as it was", 0},
+			"Cancelling", func() []any { return []any{jobOfRun("r"), podOf("r", running())} }, deleting, 5 * time.Hour, ends{"Cancelling ", nil, "as it was", 0},
 		},
 		"a flow goes on whose run was set finished, in its grace": {
-			prefect.Failed, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			"Failed", func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
 			func(o *Options) { o.DeleteFinished, o.Rules.FinishedGrace = true, 10*time.Minute }, 10*time.Minute - time.Second,
 			ends{"Failed ", nil, "as it was", 0},
 		},
 		"a flow goes on whose run was set finished": {
-			prefect.Failed, func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
+			"Failed", func() []any { return []any{jobOfRun("r"), podOf("r", running())} },
 			func(o *Options) { o.DeleteFinished, o.Rules.FinishedGrace = true, 10*time.Minute }, 10*time.Minute + 31*time.Second,
 			ends{"Failed ", nil, "gone", 1},
 		},
 		"a flow may go on whose run was set finished": {
-			prefect.Failed, func() []any { return []any{jobOfRun("r"), podOf("r", running())} }, deleting, 5 * time.Hour, ends{"Failed ", nil, "as it was", 0},
+			"Failed", func() []any { return []any{jobOfRun("r"), podOf("r", running())} }, deleting, 5 * time.Hour, ends{"Failed ", nil, "as it was", 0},
 		},
 		"of a run for others": {
-			prefect.Running, func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
-			func(o *Options) { o.DeleteFinished, o.Labels = true, []string{"gpu"} }, 5 * time.Second,
+			"Running", func() []any { return []any{jobOfRun("r"), podOf("r", oomKilled())} },
+			func(o *Options) { o.DeleteFinished, o.Scope.Labels = true, []string{"gpu"} }, 5 * time.Second,
 			ends{"Running ", nil, "as it was", 0},
 		},
 	} {
@@ -238,7 +238,7 @@ func TestTroubleIsResolved(t *testing.T) {
 				})
 				time.Sleep(tc.after)
 				synctest.Wait()
-				got := ends{State: fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message), Lines: m.infraLines("r"), Job: b.fate("job-r")}
+				got := ends{State: fmt.Sprintf("%s %s", m.get("r").State.Name, m.get("r").State.Message), Lines: m.infraLines("r"), Job: b.fate("job-r")}
 				for _, a := range b.client.Actions() {
 					if a.GetVerb() == "delete" {
 						got.Deletes++
@@ -246,6 +246,9 @@ func TestTroubleIsResolved(t *testing.T) {
 				}
 				if d := cmp.Diff(tc.want, got); d != "" {
 					t.Errorf("-want +got:\n%s\n%s", d, b.logs)
+				}
+				if told := m.count("fail") > 0; told != (m.failed["r"] == prefect.ByInfrastructure) {
+					t.Errorf("set failed: %v, by a failure of kind %d; want one by the infrastructure", told, m.failed["r"])
 				}
 				b.stop()
 			})
@@ -285,7 +288,7 @@ func (b *bench) fate(name string) string {
 // twice.
 func TestEventsAreToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, client := newMemory(run("r").in(prefect.Submitted)), fake.NewClientset()
+		m, client := newMemory(run("r").in("Submitted")), fake.NewClientset()
 		add(t, client, jobOfRun("r"), podOf("r", noNode()), eventOf("Pod", "pod-r", "FailedScheduling", "no"))
 		for i := range 3 {
 			o := options(fmt.Sprint("launcher-", i))
@@ -299,7 +302,7 @@ func TestEventsAreToldOnce(t *testing.T) {
 		}
 		want := []string{
 			"DEBUG Event: 'FailedScheduling' on pod 'pod-r'\n\tMessage: no",
-			"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
+			"WARNING Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available. The run waits for that to change, and fails if it has not by 2000-01-01 00:10:00 UTC (PREFECT_KEDA_PENDING_TIMEOUT)",
 			"DEBUG Event: 'NotTriggerScaleUp' on pod 'pod-r'\n\tMessage: no",
 			"ERROR Kubernetes Error: pod pod-r cannot be scheduled: 0/3 nodes are available",
 		}
@@ -313,7 +316,7 @@ func TestEventsAreToldOnce(t *testing.T) {
 // launchers together, and keeps none of them.
 func TestPrefectRefusesToFailTheRun(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
+		m, client := newMemory(run("r").in("Running")), fake.NewClientset()
 		add(t, client, jobOfRun("r"), podOf("r", oomKilled()), eventOf("Pod", "pod-r", "BackOff", "boo"))
 		m.fault = func(op, _ string, _ bool) error {
 			if op == "fail" {
@@ -351,7 +354,7 @@ func TestPrefectRefusesToFailTheRun(t *testing.T) {
 		if err := mustNew(t, o, m, client).Run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := m.get("r").State.Type; got != prefect.Failed {
+		if got := m.get("r").State.Name; got != "Failed" {
 			t.Errorf("the run is %s once Prefect lets it", got)
 		}
 	})
@@ -360,7 +363,7 @@ func TestPrefectRefusesToFailTheRun(t *testing.T) {
 // A note that cannot be written must not have the run told again and again.
 func TestJobCannotBePatched(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("r").in(prefect.Running))
+		m := newMemory(run("r").in("Running"))
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
 			o.IdleTimeout = time.Hour
 			client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -397,7 +400,7 @@ func TestCaseThatCannotBeTakenKeepsNoLauncher(t *testing.T) {
 			})
 		},
 		"its run is due in a week": func(m *memory, _ *fake.Clientset) {
-			later := run("r").in(prefect.Scheduled)
+			later := run("r").in("Scheduled")
 			later.State.StartTime = time.Now().Add(7 * 24 * time.Hour)
 			m.set(later)
 		},
@@ -409,7 +412,7 @@ func TestCaseThatCannotBeTakenKeepsNoLauncher(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				m := newMemory(run("r").in(prefect.Running))
+				m := newMemory(run("r").in("Running"))
 				b := start(t, m, func(o *Options, client *fake.Clientset) {
 					o.IdleTimeout = 15 * time.Minute
 					add(t, client, jobOfRun("r", func(j *batchv1.Job) { j.Status = batchv1.JobStatus{} }))
@@ -434,14 +437,18 @@ func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
 		m := newMemory()
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
 			o.IdleTimeout, o.DeleteFinished = time.Hour, true
-			add(t, client, jobOfRun("r"), podOf("r", oomKilled()))
+			for i := range 40 { // Prefect was set up anew
+				run := fmt.Sprint("r", i)
+				add(t, client, jobOfRun(run), podOf(run, oomKilled()))
+			}
 		})
 		time.Sleep(25 * time.Minute)
-		if got := b.fate("job-r"); got != "as it was" {
+		if got := b.fate("job-r0"); got != "as it was" {
 			t.Errorf("the Job is %s", got)
 		}
-		if n := b.logs.count("does not exist"); n < 1 || n > 3 {
-			t.Errorf("complained %d times in 25 minutes", n)
+		all, whole := b.logs.count("do not exist"), b.logs.count("do not exist (any more); these Jobs are left alone\" count=40 jobs=\"[job-r")
+		if all != whole || all < 1 || all > 3 {
+			t.Errorf("complained %d times in 25 minutes, %d of them about all Jobs", all, whole)
 		}
 		b.stop()
 
@@ -461,7 +468,7 @@ func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
 // the pod that failed is no news to that attempt.
 func TestJobOfAFailedRunIsStoppedBeforeTheRunGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("r").in(prefect.Running))
+		m := newMemory(run("r").in("Running"))
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
 			o.IdleTimeout, o.DeleteFinished = time.Hour, true
 			add(t, client, jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled()))
@@ -473,8 +480,8 @@ func TestJobOfAFailedRunIsStoppedBeforeTheRunGoesOn(t *testing.T) {
 		again := run("r").version(6).due(time.Now())
 		m.set(again)
 		time.Sleep(4 * time.Second)
-		if n := len(b.jobs()); n != 1 || m.get("r").State.Type != prefect.Scheduled {
-			t.Errorf("%d Jobs while the first may still have pods, and the run is %s", n, m.get("r").State.Type)
+		if n := len(b.jobs()); n != 1 || m.get("r").State.Name != "Scheduled" {
+			t.Errorf("%d Jobs while the first may still have pods, and the run is %s", n, m.get("r").State.Name)
 		}
 		// The Job controller does as it was told.
 		j := &b.jobs()[0]
@@ -487,8 +494,8 @@ func TestJobOfAFailedRunIsStoppedBeforeTheRunGoesOn(t *testing.T) {
 		if got := b.fate("job-r"); got != "gone" {
 			t.Errorf("the first Job is %s", got)
 		}
-		if got := m.get("r"); got.State.Type != prefect.Submitted || len(b.jobs()) != 1 {
-			t.Errorf("the run is %s and has %d Jobs, want it Submitted with one\n%s", got.State.Type, len(b.jobs()), b.logs)
+		if got := m.get("r"); got.State.Name != "Submitted" || len(b.jobs()) != 1 {
+			t.Errorf("the run is %s and has %d Jobs, want it Submitted with one\n%s", got.State.Name, len(b.jobs()), b.logs)
 		}
 		if d := cmp.Diff([]string{oomStory}, m.infraLines("r")); d != "" {
 			t.Errorf("-want +got:\n%s", d)
@@ -511,13 +518,13 @@ func TestPodOfAnEarlierAttemptFailsNoRun(t *testing.T) {
 			add(t, client, jobOfRun("r"), failedBefore)
 		})
 		time.Sleep(time.Minute)
-		if got := m.get("r").State; got.Type != prefect.Submitted || len(m.infraLines("r")) != 0 {
-			t.Errorf("the run is %s %s, and was told %q", got.Type, got.Message, m.infraLines("r"))
+		if got := m.get("r").State; got.Name != "Submitted" || len(m.infraLines("r")) != 0 {
+			t.Errorf("the run is %s %s, and was told %q", got.Name, got.Message, m.infraLines("r"))
 		}
 		add(t, b.client, failedSince)
 		time.Sleep(10 * time.Second)
-		if got := m.get("r").State; got.Type != prefect.Failed || got.Message != "Kubernetes Error: pods ['pod-r2'] failed for this job" {
-			t.Errorf("the run is %s %s", got.Type, got.Message)
+		if got := m.get("r").State; got.Name != "Failed" || got.Message != "Kubernetes Error: pods ['pod-r2'] failed for this job" {
+			t.Errorf("the run is %s %s", got.Name, got.Message)
 		}
 		b.stop()
 	})

@@ -24,14 +24,14 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/jobs"
 )
 
 // A Job goes with its pods, and only if it is the one that was judged.
 func TestJobIsRemovedWithItsPods(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := start(t, newMemory(run("r").in(prefect.Running)), func(o *Options, client *fake.Clientset) {
+		b := start(t, newMemory(run("r").in("Running")), func(o *Options, client *fake.Clientset) {
 			o.DeleteFinished = true
 			add(t, client, jobOfRun("r"), podOf("r", oomKilled()))
 		})
@@ -67,7 +67,7 @@ func TestDeleteIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
+				m, client := newMemory(run("r").in("Running")), fake.NewClientset()
 				deletes := 0
 				client.PrependReactor("delete", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
 					deletes++
@@ -112,22 +112,22 @@ func TestWhatCannotBeRead(t *testing.T) {
 		lastLines  = "INFO The last lines of container 'flow' of pod pod-r:\nbye"
 	)
 	no := errors.New("not allowed")
-	refusing := func(verb, resource string) func(*fake.Clientset, *Kubernetes) {
-		return func(client *fake.Clientset, _ *Kubernetes) {
+	refusing := func(verb, resource string) func(*fake.Clientset, *jobs.Client) {
+		return func(client *fake.Clientset, _ *jobs.Client) {
 			client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, no })
 		}
 	}
 	for name, tc := range map[string]struct {
-		broken func(*fake.Clientset, *Kubernetes)
+		broken func(*fake.Clientset, *jobs.Client)
 		state  string
 		lines  []string
 	}{
-		"nothing": {func(*fake.Clientset, *Kubernetes) {}, podsFailed, []string{event, oomStory, lastLines}},
+		"nothing": {func(*fake.Clientset, *jobs.Client) {}, podsFailed, []string{event, oomStory, lastLines}},
 		"events": {
 			refusing("list", "events"), podsFailed, []string{"DEBUG Events could not be read: list events: not allowed", oomStory, lastLines},
 		},
 		"the log": {
-			func(_ *fake.Clientset, k *Kubernetes) {
+			func(_ *fake.Clientset, k *jobs.Client) {
 				k.Log = func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) { return nil, no }
 			}, podsFailed,
 			[]string{event, oomStory, "INFO The log of container 'flow' of pod pod-r could not be read: read the log of pod pod-r: not allowed"},
@@ -139,18 +139,18 @@ func TestWhatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
+				m, client := newMemory(run("r").in("Running")), fake.NewClientset()
 				add(t, client, podOf("r", oomKilled()), eventOf("Pod", "pod-r", "BackOff", "boo"), jobOfRun("r", givenUp, func(j *batchv1.Job) {
 					j.Status.Conditions[0].LastTransitionTime = metav1.Now()
 				}))
-				k := kubernetes(client, "flows")
+				k := kubernetes(client)("flows")
 				k.Log = func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) {
 					return io.NopCloser(strings.NewReader("bye\n")), nil
 				}
 				tc.broken(client, &k)
 				o := options("me")
 				o.PollInterval, o.IdleTimeout, o.LogLines = time.Minute, 15*time.Minute, 20
-				l, err := New(o, m, template{}, k)
+				l, err := New(o, m, template{}, only(k))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -159,8 +159,8 @@ func TestWhatCannotBeRead(t *testing.T) {
 				if err := l.Run(ctx); err != nil {
 					t.Error(err)
 				}
-				if got := m.get("r").State; got.Type != prefect.Failed || got.Message != tc.state {
-					t.Errorf("the run is %s %s, want it Failed: %s", got.Type, got.Message, tc.state)
+				if got := m.get("r").State; got.Name != "Failed" || got.Message != tc.state {
+					t.Errorf("the run is %s %s, want it Failed: %s", got.Name, got.Message, tc.state)
 				}
 				if d := cmp.Diff(tc.lines, m.infraLines("r")); d != "" {
 					t.Errorf("-want +got:\n%s", d)
@@ -202,19 +202,19 @@ func TestCrashLoopTellsOfTheLastTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				m, client := newMemory(run("r").in(prefect.Submitted)), fake.NewClientset()
+				m, client := newMemory(run("r").in("Submitted")), fake.NewClientset()
 				p := podOf("r", tc.pod)
 				p.Spec.InitContainers = []corev1.Container{{Name: "vpn", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
 				add(t, client, jobOfRun("r"), p)
 				var asked []corev1.PodLogOptions
-				k := kubernetes(client, "flows")
+				k := kubernetes(client)("flows")
 				k.Log = func(_ context.Context, _ string, o corev1.PodLogOptions) (io.ReadCloser, error) {
 					asked = append(asked, o)
 					return io.NopCloser(strings.NewReader("boom")), nil
 				}
 				o := options("me")
 				o.IdleTimeout, o.LogLines = 10*time.Minute, 7
-				l, err := New(o, m, template{}, k)
+				l, err := New(o, m, template{}, only(k))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -236,7 +236,7 @@ func TestCrashLoopTellsOfTheLastTime(t *testing.T) {
 // The state names every pod that failed; the stories of the first three are told.
 func TestStoriesOfManyPods(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m, client := newMemory(run("r").in(prefect.Running)), fake.NewClientset()
+		m, client := newMemory(run("r").in("Running")), fake.NewClientset()
 		add(t, client, jobOfRun("r"))
 		for i := range 5 {
 			pod := podOf("r", oomKilled())
@@ -260,10 +260,10 @@ func TestStoriesOfManyPods(t *testing.T) {
 	})
 }
 
-// One Job that cannot be dealt with holds up no other (prefect1-spec §9.1-B9).
+// One Job that cannot be dealt with holds up no other (prefect1 §9.1-B9).
 func TestOneBadJobHoldsUpNoOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("bad").in(prefect.Running), run("good-1").in(prefect.Running), run("good-2").in(prefect.Running))
+		m := newMemory(run("bad").in("Running"), run("good-1").in("Running"), run("good-2").in("Running"))
 		m.fault = func(op, id string, _ bool) error {
 			if op == "read" && id == "bad" {
 				return errors.New("an answer that cannot be read")
@@ -278,8 +278,8 @@ func TestOneBadJobHoldsUpNoOther(t *testing.T) {
 		})
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		got := []prefect.StateType{m.get("bad").State.Type, m.get("good-1").State.Type, m.get("good-2").State.Type}
-		if d := cmp.Diff([]prefect.StateType{prefect.Running, prefect.Failed, prefect.Failed}, got); d != "" {
+		got := []string{m.get("bad").State.Name, m.get("good-1").State.Name, m.get("good-2").State.Name}
+		if d := cmp.Diff([]string{"Running", "Failed", "Failed"}, got); d != "" {
 			t.Errorf("-want +got:\n%s", d)
 		}
 		b.stop()
@@ -289,20 +289,20 @@ func TestOneBadJobHoldsUpNoOther(t *testing.T) {
 // Jobs without the label of a flow run are none of ours, and not even asked for.
 func TestOnlyLabelledJobsAreAskedFor(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		m := newMemory(run("r").in(prefect.Running))
+		m := newMemory(run("r").in("Running"))
 		var selectors []string
 		b := start(t, m, func(_ *Options, client *fake.Clientset) {
 			client.PrependReactor("list", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
 				selectors = append(selectors, a.GetResource().Resource+" "+a.(clienttesting.ListAction).GetListRestrictions().Labels.String())
 				return false, nil, nil
 			})
-			add(t, client, jobOfRun("r", givenUp, func(j *batchv1.Job) { delete(j.Labels, job.LabelFlowRunID) }))
+			add(t, client, jobOfRun("r", givenUp, func(j *batchv1.Job) { delete(j.Labels, kubernetesrun.LabelFlowRunID) }))
 		})
 		if err := b.leave(); err != nil {
 			t.Error(err)
 		}
 		slices.Sort(selectors)
-		if d := cmp.Diff([]string{"jobs " + job.LabelFlowRunID, "pods " + job.LabelFlowRunID}, slices.Compact(selectors)); d != "" {
+		if d := cmp.Diff([]string{"jobs " + kubernetesrun.LabelFlowRunID, "pods " + kubernetesrun.LabelFlowRunID}, slices.Compact(selectors)); d != "" {
 			t.Errorf("-want +got:\n%s", d)
 		}
 		if b.fate("job-r") != "as it was" || m.count("read") != 0 {
@@ -311,7 +311,7 @@ func TestOnlyLabelledJobsAreAskedFor(t *testing.T) {
 	})
 }
 
-// The agent asked in a hot loop when a list was refused (prefect1-spec §9.1-B1).
+// The agent asked in a hot loop when a list was refused (prefect1 §9.1-B1).
 // Whatever the API answers, it is not asked much.
 func TestNoAnswerMakesTheLauncherSpin(t *testing.T) {
 	for name, answer := range map[string]error{
@@ -333,7 +333,7 @@ func TestNoAnswerMakesTheLauncherSpin(t *testing.T) {
 				t.Run(strings.Join([]string{name, verb, resource}, " "), func(t *testing.T) {
 					bubble(t, func(t *testing.T) {
 						var asked atomic.Int64
-						b := start(t, newMemory(run("r").in(prefect.Running)), func(o *Options, client *fake.Clientset) {
+						b := start(t, newMemory(run("r").in("Running")), func(o *Options, client *fake.Clientset) {
 							o.PollInterval, o.IdleTimeout = time.Minute, time.Hour
 							if verb == "list" {
 								client.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {

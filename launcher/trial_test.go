@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/prefect-keda/prefect-keda/admission"
 	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
 // The agent, and we, failed every due run when the operator's template made Jobs
@@ -32,19 +31,19 @@ func TestWhatKubernetesRefusesOfTheOperatorsFailsNoRun(t *testing.T) {
 		policy         func(*batchv1.Job) error // lifted when the template is mended
 		// own is what becomes of a run with its own template that is well, and wrong of
 		// one that is not.
-		own, wrong prefect.StateType
+		own, wrong string
 		words      string
 	}{
-		{"restart policy", "spec: {template: {spec: {restartPolicy: Always, containers: [{name: flow}]}}}", nil, prefect.Submitted, prefect.Failed, "spec.template.spec.restartPolicy: Unsupported value"},
-		{"label", "metadata: {labels: {team: a b/c}}\n" + pod, nil, prefect.Submitted, prefect.Failed, `metadata.labels[team]: Invalid value`},
-		{"name", "metadata: {name: My Job}\n" + pod, nil, prefect.Submitted, prefect.Failed, "metadata.name: Invalid value"},
-		{"container", "spec: {template: {spec: {containers: [{image: a}]}}}", nil, prefect.Submitted, prefect.Failed, "spec.template.spec.containers[0].name: Required value"},
-		{"a webhook against all", pod, func(*batchv1.Job) error { return denied("no Jobs here") }, prefect.Scheduled, prefect.Scheduled, "no Jobs here: an admission webhook or policy wants other Jobs"},
+		{"restart policy", "spec: {template: {spec: {restartPolicy: Always, containers: [{name: flow}]}}}", nil, "Submitted", "Failed", "spec.template.spec.restartPolicy: Unsupported value"},
+		{"label", "metadata: {labels: {team: a b/c}}\n" + pod, nil, "Submitted", "Failed", `metadata.labels[team]: Invalid value`},
+		{"name", "metadata: {name: My Job}\n" + pod, nil, "Submitted", "Failed", "metadata.name: Invalid value"},
+		{"container", "spec: {template: {spec: {containers: [{image: a}]}}}", nil, "Submitted", "Failed", "spec.template.spec.containers[0].name: Required value"},
+		{"a webhook against all", pod, func(*batchv1.Job) error { return denied("no Jobs here") }, "Scheduled", "Scheduled", "no Jobs here: an admission webhook or policy wants other Jobs"},
 		{"a policy against all", pod, func(j *batchv1.Job) error {
 			return apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, j.Name, field.ErrorList{
 				field.Forbidden(field.NewPath("ValidatingAdmissionPolicy"), "'p' with binding 'b' denied request: no Jobs here"),
 			})
-		}, prefect.Scheduled, prefect.Scheduled, "an admission webhook or policy wants other Jobs"},
+		}, "Scheduled", "Scheduled", "an admission webhook or policy wants other Jobs"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -71,9 +70,9 @@ func TestWhatKubernetesRefusesOfTheOperatorsFailsNoRun(t *testing.T) {
 
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
-				want := map[string]prefect.StateType{"own": tc.own, "wrong": tc.wrong, "retried": prefect.Running, "claimed": prefect.Scheduled}
+				want := map[string]string{"own": tc.own, "wrong": tc.wrong, "retried": "Running", "claimed": "Scheduled"}
 				for _, id := range waiting {
-					want[id] = prefect.Scheduled
+					want[id] = "Scheduled"
 				}
 				if diff := cmp.Diff(want, m.states(append(waiting, "own", "wrong", "retried", "claimed")...)); diff != "" {
 					t.Errorf("states after two minutes (-want +got):\n%s", diff)
@@ -100,7 +99,7 @@ func TestWhatKubernetesRefusesOfTheOperatorsFailsNoRun(t *testing.T) {
 				if diff := cmp.Diff(jobs, jobsByRun(t, b.client)); diff != "" {
 					t.Errorf("Jobs by run, once it is mended (-want +got):\n%s", diff)
 				}
-				if got := m.get("wrong").State; got.Type != prefect.Failed || !strings.Contains(got.Message, "spec.template.spec.containers[0].name: Required value") {
+				if got := m.get("wrong").State; got.Name != "Failed" || !strings.Contains(got.Message, "spec.template.spec.containers[0].name: Required value") {
 					t.Errorf("the author's mistake: %+v", got)
 				}
 				if n := b.logs.count(`msg="upstream answers again" upstream=job_template`); n != 1 {
@@ -126,7 +125,7 @@ func TestRunThatBringsWhatIsMissingDoesNotWait(t *testing.T) {
 		m.set(realRun("c", limited))
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if diff := cmp.Diff(map[string]prefect.StateType{"a": prefect.Scheduled, "b": prefect.Submitted, "c": prefect.Submitted}, m.states("a", "b", "c")); diff != "" {
+		if diff := cmp.Diff(map[string]string{"a": "Scheduled", "b": "Submitted", "c": "Submitted"}, m.states("a", "b", "c")); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
 		}
 		if n := b.logs.count("level=ERROR") + b.logs.count("answers again"); n != 1 {
@@ -160,10 +159,10 @@ func TestNobodyIsBlamedWithoutAProof(t *testing.T) {
 				})
 				time.Sleep(20 * time.Minute)
 				synctest.Wait()
-				if s := m.get("r").State; s.Type != prefect.Submitted && s.Type != prefect.Scheduled {
+				if s := m.get("r").State; s.Name != "Submitted" && s.Name != "Scheduled" {
 					t.Errorf("state %+v while nobody can tell whose fault it is", s)
 				}
-				if s := m.get("retried").State; s.Type != prefect.Running {
+				if s := m.get("retried").State; s.Name != "Running" {
 					t.Errorf("state of the retried run %+v", s)
 				}
 				if b.logs.count("level=ERROR") > 0 {
@@ -173,7 +172,7 @@ func TestNobodyIsBlamedWithoutAProof(t *testing.T) {
 				if err := b.leave(); err != nil {
 					t.Error(err)
 				}
-				if diff := cmp.Diff(map[string]prefect.StateType{"r": prefect.Failed, "retried": prefect.Failed}, m.states("r", "retried")); diff != "" {
+				if diff := cmp.Diff(map[string]string{"r": "Failed", "retried": "Failed"}, m.states("r", "retried")); diff != "" {
 					t.Errorf("states once it is known (-want +got):\n%s", diff)
 				}
 			})
@@ -195,7 +194,7 @@ func TestRefusedJobOfATemplateThatWasMended(t *testing.T) {
 		if err := b.leave(); err != nil {
 			t.Error(err)
 		}
-		if got := m.get("r").State.Type; got != prefect.Submitted {
+		if got := m.get("r").State.Name; got != "Submitted" {
 			t.Errorf("the run is %s:\n%s", got, b.logs)
 		}
 		if diff := cmp.Diff(map[string]int{"r": 1}, jobsByRun(t, b.client)); diff != "" {
@@ -235,7 +234,7 @@ func TestAuthorsMistakeUnderAnotherLaunchersName(t *testing.T) {
 		if err := b.leave(); err != nil {
 			t.Error(err)
 		}
-		if s := m.get("r").State; s.Type != prefect.Failed || !strings.Contains(s.Message, name) || m.count("hand back") > 0 {
+		if s := m.get("r").State; s.Name != "Failed" || !strings.Contains(s.Message, name) || m.count("hand back") > 0 {
 			t.Errorf("%+v:\n%s", s, b.logs)
 		}
 	})
@@ -252,7 +251,7 @@ func TestTrialsAreFew(t *testing.T) {
 			m.set(realRun(id, `{"type":"KubernetesRun","job_template":{"spec":{"template":{"spec":{"containers":[{}]}}}}}`))
 		}
 		b := startRendering(t, m, &page{text: wellTemplate}, func(j *batchv1.Job, _ bool) error { return valid(j) })
-		for slices.ContainsFunc(ids, func(id string) bool { return m.get(id).State.Type != prefect.Failed }) && time.Since(began) < time.Hour {
+		for slices.ContainsFunc(ids, func(id string) bool { return m.get(id).State.Name != "Failed" }) && time.Since(began) < time.Hour {
 			time.Sleep(time.Second)
 		}
 		most := int(time.Since(began)/time.Second) + 1
@@ -260,48 +259,6 @@ func TestTrialsAreFew(t *testing.T) {
 			t.Errorf("%d dry runs in %s", n, time.Since(began))
 		}
 		b.stop()
-	})
-}
-
-// against all Jobs.
-type against func() error
-
-func (a against) try(context.Context, *batchv1.Job) error { return a() }
-
-// What is known of Jobs is bounded, whatever runs there are.
-func TestTrialRemembersSoMuch(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		asked := 0
-		trial := newTrial(template{}, against(func() error { asked++; return denied("all") }))
-		ask := func(i int) {
-			j := &batchv1.Job{}
-			j.Annotations = map[string]string{"a": fmt.Sprint(i)}
-			if refused, err := trial.ask(t.Context(), j); refused == nil || err != nil {
-				t.Fatalf("%v, %v", refused, err)
-			}
-		}
-		for range 2 {
-			for i := range maxAnswers {
-				ask(i)
-			}
-		}
-		if asked != maxAnswers {
-			t.Errorf("asked %d times for %d Jobs", asked, maxAnswers)
-		}
-		time.Sleep(refusedFor / 2)
-		ask(-1) // makes room, there being none
-		if len(trial.answers) != 1 {
-			t.Errorf("%d answers", len(trial.answers))
-		}
-		time.Sleep(refusedFor / 2)
-		for i := range maxAnswers - 1 {
-			ask(i)
-		}
-		time.Sleep(refusedFor / 2) // the first does not count any more
-		ask(-2)
-		if len(trial.answers) != maxAnswers {
-			t.Errorf("%d answers, want the others kept: %d", len(trial.answers), maxAnswers)
-		}
 	})
 }
 
@@ -315,7 +272,7 @@ func TestTrialAtStart(t *testing.T) {
 	}{
 		{"taken", nil, false, false, ""},
 		{"there already", apierrors.NewAlreadyExists(jobsResource, "j"), false, false, ""},
-		{"invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil), true, true, `Kubernetes refuses the Job of any run that brings nothing of its own: Job.batch "j" is invalid: mend the Job template (JOB_TEMPLATE, --job-template) or the setting that gives what is named; runs it refuses wait`},
+		{"invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil), true, true, `Kubernetes refuses the Job of any run that brings nothing of its own: Job.batch "j" is invalid: fix the Job template (JOB_TEMPLATE, --job-template) or the setting behind the named field; runs it refuses wait`},
 		{"denied", denied("no"), true, false, `Kubernetes refuses the Job of any run that brings nothing of its own: jobs.batch "j" is forbidden: admission webhook "policy" denied the request: no: an admission webhook or policy wants other Jobs: have the Job template (JOB_TEMPLATE, --job-template) meet it, or exempt the namespace; runs it refuses wait`},
 		{"denied as invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", field.ErrorList{field.Forbidden(field.NewPath("x"), "denied request: no")}), true, false, ""},
 		{"bad", apierrors.NewBadRequest("no"), true, false, ""},
@@ -326,7 +283,7 @@ func TestTrialAtStart(t *testing.T) {
 			client := fake.NewClientset()
 			refusing(client, func(string) error { return tc.err })
 			err := mustNew(t, options("me"), newMemory(), client).Trial(t.Context())
-			refused, ok := errors.AsType[*RefusedError](err)
+			refused, ok := errors.AsType[*admission.RefusedError](err)
 			if ok != tc.refused || ok && refused.Lasting() != tc.lasting || (err != nil) != (tc.refused || tc.want != "") {
 				t.Errorf("%v: refused %v, want %v", err, ok, tc.refused)
 			}

@@ -91,47 +91,47 @@ func TestPodsThatNeverBegan(t *testing.T) {
 	}
 	const podsFailed = "Failed Kubernetes Error: pods ['pod-r'] failed for this job"
 	for name, tc := range map[string]struct {
-		state   prefect.StateType
+		state   string
 		objects func() []any
 		want    string
 		job     string
 	}{
 		"another pod is made": {
-			prefect.Submitted, func() []any {
+			"Submitted", func() []any {
 				return []any{jobOfRun("r", active(1)), podOf("r", rejected()), podNamed("pod-2", podOf("r", corev1.PodStatus{Phase: corev1.PodPending}))}
 			}, "Submitted ", "as it was",
 		},
 		"another pod is made, and the first is gone": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", running()))} }, "Submitted ", "as it was",
+			"Submitted", func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", running()))} }, "Submitted ", "as it was",
 		},
 		"another pod has taken the run": {
-			prefect.Running, func() []any {
+			"Running", func() []any {
 				return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", began(2*time.Second)))}
 			}, "Running ", "as it was",
 		},
 		"the pod that had taken the run is gone": {
-			prefect.Running, func() []any {
+			"Running", func() []any {
 				return []any{jobOfRun("r", active(1)), podNamed("pod-2", podOf("r", began(-2*time.Second)))}
 			},
 			"Failed Kubernetes Error: 1 pods failed for this job and are gone", "gone",
 		},
 		"the flow of another pod has ended": {
-			prefect.Running, func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", besideProxy(died(0), lives()))} },
+			"Running", func() []any { return []any{jobOfRun("r", active(1)), podNamed("pod-2", besideProxy(died(0), lives()))} },
 			"Failed Kubernetes Error: 1 pods failed for this job and are gone", "gone",
 		},
 		"no other pod is made": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} },
+			"Submitted", func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} },
 			"Scheduled No pod of Job job-r began the flow, so the run was put back in the queue (1 of at most 3 times): NodeShutdown: Pod was rejected as the node is shutting down.", "gone",
 		},
 		"they are gone and the Job is given up": {
-			prefect.Submitted, func() []any { return []any{jobOfRun("r", givenUp)} },
+			"Submitted", func() []any { return []any{jobOfRun("r", givenUp)} },
 			"Scheduled No pod of Job job-r began the flow, so the run was put back in the queue (1 of at most 3 times): Kubernetes Error: Job job-r failed: BackoffLimitExceeded", "gone",
 		},
 		"of a run that is Running": {
-			prefect.Running, func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} }, podsFailed, "gone",
+			"Running", func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} }, podsFailed, "gone",
 		},
 		"one that had begun": {
-			prefect.Submitted, func() []any {
+			"Submitted", func() []any {
 				status := oomKilled()
 				status.Reason = "Evicted"
 				return []any{jobOfRun("r", active(1)), podOf("r", status)}
@@ -141,7 +141,7 @@ func TestPodsThatNeverBegan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := run("r").in(tc.state)
-				if tc.state == prefect.Submitted {
+				if tc.state == "Submitted" {
 					r.Claim = &prefect.Claim{Launcher: "l", Namespace: "flows", Job: "job-r", Attempt: "v1"}
 				}
 				m := newMemory(r)
@@ -151,7 +151,7 @@ func TestPodsThatNeverBegan(t *testing.T) {
 				})
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
-				if got := fmt.Sprintf("%s %s", m.get("r").State.Type, m.get("r").State.Message); got != tc.want {
+				if got := fmt.Sprintf("%s %s", m.get("r").State.Name, m.get("r").State.Message); got != tc.want {
 					t.Errorf("the run is %q, want %q\n%s", got, tc.want, b.logs)
 				}
 				if got := b.fate("job-r"); got != tc.job {
@@ -170,7 +170,7 @@ func TestPodsThatNeverBegan(t *testing.T) {
 // one keeps the run, and its Job.
 func TestPodThatIsMadeMeanwhileKeepsTheRun(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := run("r").in(prefect.Submitted)
+		r := run("r").in("Submitted")
 		r.Claim = &prefect.Claim{Launcher: "l", Namespace: "flows", Job: "job-r", Attempt: "v1"}
 		m := newMemory(r)
 		b := start(t, m, func(o *Options, client *fake.Clientset) {
@@ -183,7 +183,7 @@ func TestPodThatIsMadeMeanwhileKeepsTheRun(t *testing.T) {
 		})
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if got, fate := m.get("r").State.Type, b.fate("job-r"); got != prefect.Submitted || fate != "as it was" || len(m.infraLines("r")) > 1 {
+		if got, fate := m.get("r").State.Name, b.fate("job-r"); got != "Submitted" || fate != "as it was" || len(m.infraLines("r")) > 1 {
 			t.Errorf("the run is %s, its Job %s; it was told %q", got, fate, m.infraLines("r"))
 		}
 		b.stop()

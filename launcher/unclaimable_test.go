@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -19,8 +20,8 @@ import (
 func TestAuthorOfWhatIsTooLargeToBeClaimedIsTold(t *testing.T) {
 	carrying := func(r *runBuilder) *runBuilder {
 		state := &r.State
-		if len(r.DueTasks) > 0 {
-			state = &r.DueTasks[0].State
+		if tasks := tasksOf(r.FlowRun); len(tasks) > 0 {
+			state = &tasks[0].State
 		}
 		state.Opaque = json.RawMessage(strings.Repeat("x", maxOpaque+1))
 		return r
@@ -46,10 +47,11 @@ func TestAuthorOfWhatIsTooLargeToBeClaimedIsTold(t *testing.T) {
 					if tc.job == nil {
 						return
 					}
-					j, err := template{}.Render(t.Context(), tc.job.FlowRun)
+					made, err := template{}.Render(t.Context(), tc.job.FlowRun)
 					if err != nil {
 						t.Fatal(err)
 					}
+					j := made.Job
 					if j.Namespace = "flows"; tc.ended {
 						complete(j)
 					}
@@ -63,7 +65,7 @@ func TestAuthorOfWhatIsTooLargeToBeClaimedIsTold(t *testing.T) {
 				if jobs := b.jobs(); len(jobs) != tc.jobs {
 					t.Errorf("%d Jobs, want %d", len(jobs), tc.jobs)
 				}
-				if told := m.get("r").State.Type == prefect.Failed; told && !strings.Contains(strings.Join(m.linesOf("r"), "\n"), errTooLarge.Message) {
+				if told := m.get("r").State.Name == "Failed"; told && !strings.Contains(strings.Join(m.linesOf("r"), "\n"), errTooLarge.Message) {
 					t.Errorf("the author reads %q", m.linesOf("r"))
 				}
 			})
@@ -82,7 +84,7 @@ func TestClaimThatIsTooLargeWithoutTheStateIsNotSentForEver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		m := newMemory(run("r"))
 		l := mustNew(t, options("me"), neverClaimed{m}, fake.NewClientset())
-		ctx, cancel := context.WithTimeout(t.Context(), handBackDelay)
+		ctx, cancel := context.WithTimeout(t.Context(), claims.HandBackDelay)
 		defer cancel()
 		if err := l.Run(ctx); err != nil {
 			t.Error(err)

@@ -1,5 +1,5 @@
-// Package location is where a Job template is said to be: a path or a URL, which
-// may hold a password or a signature and then shows itself without.
+// Package location holds the path or URL of a Job template or of the Prefect API. A URL
+// may hold a password or a signature; a location prints itself without them.
 package location
 
 import (
@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Location is a path or a URL that shows itself only when asked by Reveal.
+// Location is a path or a URL; only Reveal gives all of it.
 type Location string
 
-// Reveal is all of it; hand it to whoever reads the template.
+// Reveal is the whole location, for the code that opens it.
 func (l Location) Reveal() string { return string(l) }
 
-// String is the location without what opens it.
+// String is the location without its secrets.
 func (l Location) String() string { return Shown(string(l)) }
 
 // GoString is String, for %#v.
@@ -26,9 +26,9 @@ func (l Location) LogValue() slog.Value { return slog.StringValue(l.String()) }
 // MarshalText is String, for JSON and YAML.
 func (l Location) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// Shown is a location as it may be told to anybody: without user, password, query
-// and fragment. It takes any text, since what is no URL (because its password has
-// a slash in it, say) is what errors repeat.
+// Shown is a location that anybody may see: without user, password, query and fragment.
+// It takes any text, because errors also repeat texts that are not quite URLs, for example
+// one with a slash in its password.
 func Shown(text string) string {
 	scheme, rest, isURL := strings.Cut(text, "://")
 	switch {
@@ -47,7 +47,7 @@ func Shown(text string) string {
 	if i := strings.LastIndex(host, "@"); i >= 0 {
 		host = host[i+1:]
 	} else if !isHost(host) {
-		// Not a host and a port but half of a user and a password.
+		// This is half of a user and a password, not a host and a port.
 		i := strings.LastIndex(path, "@")
 		if i < 0 {
 			return scheme + "[hidden]"
@@ -57,14 +57,14 @@ func Shown(text string) string {
 	return scheme + host + withoutQuery(path)
 }
 
-// isHost: what follows a colon is a port.
+// isHost reports whether a text could be a host: a port follows its colon, if it has one.
 func isHost(host string) bool {
 	name, port, found := strings.Cut(host[strings.LastIndex(host, "]")+1:], ":")
 	_, err := strconv.ParseUint(port, 10, 16)
 	return !found || (port == "" || err == nil) && !strings.Contains(name, ":")
 }
 
-// shownPath is of a path, or of a URL that lacks its slashes.
+// shownPath is Shown for a path, or for a URL that lacks its slashes.
 func shownPath(text string) string {
 	colon, slash := strings.Index(text, ":"), strings.Index(text, "/")
 	if i := strings.LastIndex(text, "@"); i >= 0 && colon >= 0 && colon < i && (slash < 0 || colon < slash) {

@@ -117,7 +117,7 @@ func TestTimesFit(t *testing.T) {
 				}
 				cooldown, _, _ := unstructured.NestedInt64(o.Object, "spec", "cooldownPeriod")
 				polling, _, _ := unstructured.NestedInt64(o.Object, "spec", "pollingInterval")
-				if cooldown == 0 || time.Duration(cooldown+polling)*time.Second >= settings.IdleTimeout {
+				if left := settings.IdleTimeout; cooldown == 0 || left != 0 && time.Duration(cooldown+polling)*time.Second >= left {
 					t.Errorf("%s: cooldown %d s + polling %d s must be set and below the idle timeout %s", overlay, cooldown, polling, settings.IdleTimeout)
 				}
 			}
@@ -171,7 +171,7 @@ func TestTLS(t *testing.T) {
 				t.Errorf("%s: the scaler has the certificate %q and KEDA is told enableTLS: %v", overlay, settings.TLSCertFile, metadata["enableTLS"])
 			}
 			service := find(t, objects, "Service", "prefect-keda-scaler")
-			want := service.GetName() + "." + service.GetNamespace() + ":" + settings.Listen.Port()
+			want := service.GetName() + "." + service.GetNamespace() + ".svc:" + settings.Listen.Port()
 			if metadata["scalerAddress"] != want {
 				t.Errorf("%s: KEDA is sent to %v, the scaler is at %s", overlay, metadata["scalerAddress"], want)
 			}

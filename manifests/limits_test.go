@@ -13,8 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/prefect-keda/prefect-keda/config"
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
 func limitsFlows(overlay string) bool {
@@ -92,14 +93,14 @@ func TestNoFlowPassesForOurs(t *testing.T) {
 				t.Errorf("%s: %s %s is for %d kinds of pod", overlay, o.GetKind(), o.GetName(), chosen)
 			}
 			for name, value := range selector {
-				template, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{
+				runConfig, err := json.Marshal(map[string]any{"type": "KubernetesRun", "job_template": map[string]any{"spec": map[string]any{"template": map[string]any{
 					"metadata": map[string]any{"labels": map[string]string{name: value}}, "spec": map[string]any{},
-				}}})
+				}}}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				run := prefect.FlowRun{ID: "r", Version: 1, Flow: prefect.Flow{ID: "f", CoreVersion: "1.4.1", Storage: []byte(`{"type": "Local"}`)}}
-				_, err = job.Render(run, job.Settings{}, job.Template{JSON: template, FromRun: true})
+				run := prefect.FlowRun{ID: "r", Attempt: "v1", Recipe: recipe.Recipe{RunConfig: runConfig, FlowID: "f", CoreVersion: "1.4.1", Storage: []byte(`{"type": "Local"}`)}}
+				_, err = kubernetesrun.Renderer{}.Render(t.Context(), run)
 				if _, refused := errors.AsType[*prefect.AuthorError](err); !refused {
 					t.Errorf("%s: a flow's pod may have the label %s=%s, which %s %s selects: %v", overlay, name, value, o.GetKind(), o.GetName(), err)
 				}

@@ -21,18 +21,22 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
 // overlays are the root, everything below overlays/, and every two components in
-// both orders, as somebody would list them in a kustomization of his own.
+// both orders, as somebody would list them in a kustomization of his own. Those that
+// have no scaler (always-on) or no namespace of ours (own-namespaces) have their own tests.
 func overlays(t *testing.T) []string {
 	t.Helper()
 	all := []string{"."}
 	for _, name := range folders(t, "overlays") {
-		all = append(all, "overlays/"+name)
+		if name != "always-on" {
+			all = append(all, "overlays/"+name)
+		}
 	}
-	components := folders(t, "components")
+	components := slices.DeleteFunc(folders(t, "components"), func(c string) bool { return c == "always-on" || c == "namespaces" || c == "own-namespaces" })
 	if len(all) < 6 || len(components) < 6 {
 		t.Fatalf("only %q and %q found", all, components)
 	}
@@ -78,35 +82,52 @@ func build(t *testing.T, overlay string) []*unstructured.Unstructured {
 // buildWith is build with other texts in some files.
 func buildWith(t *testing.T, overlay string, files map[string]string) []*unstructured.Unstructured {
 	t.Helper()
+	objects, err := tryBuild(t, overlay, files)
+	if err != nil {
+		t.Fatalf("build %s: %v", overlay, err)
+	}
+	return objects
+}
+
+// tryBuild is buildWith where kustomize may refuse.
+func tryBuild(t *testing.T, overlay string, files map[string]string) ([]*unstructured.Unstructured, error) {
+	t.Helper()
 	memory := filesys.MakeFsInMemory()
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		if other, ok := files[path]; ok {
-			text = []byte(other)
-		}
 		return errors.Join(err, memory.WriteFile("manifests/"+path, text))
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for path, text := range files {
+		if err := memory.WriteFile("manifests/"+path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if one, two, combined := strings.Cut(overlay, " and "); combined {
 		listed := []string{one, two}
 		if slices.Contains(listed, "mtls") { // it is for what tls brings
 			listed = append([]string{"tls"}, slices.DeleteFunc(listed, func(c string) bool { return c == "tls" })...)
 		}
-		text := "resources: [../../base]\ncomponents: [../../components/" + strings.Join(listed, ", ../../components/") + "]\n"
+		text := "resources: [../../base]\ncomponents: [" + strings.Join(folderOf(listed), ", ") + "]\n"
 		overlay = "overlays/of-somebody"
 		if err := memory.WriteFile("manifests/"+overlay+"/kustomization.yaml", []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, filepath.Join("manifests", overlay))
+	rendered, err := krusty.MakeKustomizer(asKubectl()).Run(memory, filepath.Join("manifests", overlay))
 	if err != nil {
-		t.Fatalf("build %s: %v", overlay, err)
+		return nil, err
 	}
+	return unwrapped(t, rendered), nil
+}
+
+func unwrapped(t *testing.T, rendered resmap.ResMap) []*unstructured.Unstructured {
+	t.Helper()
 	var objects []*unstructured.Unstructured
 	for _, r := range rendered.Resources() {
 		raw, err := r.MarshalJSON()
@@ -120,6 +141,22 @@ func buildWith(t *testing.T, overlay string, files map[string]string) []*unstruc
 		objects = append(objects, object)
 	}
 	return objects
+}
+
+// folderOf is where components are, as an overlay lists them.
+func folderOf(components []string) []string {
+	var all []string
+	for _, c := range components {
+		switch c {
+		case "team-b":
+			all = append(all, "../two-teams/team-b")
+		case "prefect3":
+			all = append(all, "../prefect1-and-3/prefect3")
+		default:
+			all = append(all, "../../components/"+c)
+		}
+	}
+	return all
 }
 
 // find returns the one object of a kind and name.
@@ -209,17 +246,32 @@ func TestDecodes(t *testing.T) {
 				default:
 					t.Errorf("%s is a kind this test does not know", gvk)
 				}
-				want := "prefect-keda"
-				switch o.GetKind() {
-				case "Namespace":
-					continue
-				case "Role", "RoleBinding":
-					want = "prefect-flows"
-				}
-				if o.GetNamespace() != want {
+				if want := placeOf(o, "prefect-keda", "prefect-flows"); o.GetNamespace() != want {
 					t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
 				}
 			}
 		})
 	}
+}
+
+// placeOf is the namespace that an object belongs into, with those of the two processes and
+// of the Jobs. The Roles of a further namespace are named after it.
+func placeOf(o *unstructured.Unstructured, home, jobs string) string {
+	switch kind := o.GetKind(); {
+	case kind == "Namespace":
+		return ""
+	case kind != "Role" && kind != "RoleBinding" || strings.HasSuffix(o.GetName(), "-own"):
+		return home
+	}
+	if _, further, named := strings.Cut(o.GetName(), "-jobs-"); named {
+		return further
+	}
+	return jobs
+}
+
+// asKubectl are the options that kubectl builds with.
+func asKubectl() *krusty.Options {
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // legacy, unless a kustomization says another order
+	return options
 }

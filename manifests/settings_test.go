@@ -37,7 +37,14 @@ func environment(t *testing.T, objects []*unstructured.Unstructured, p pod) envc
 	}
 	for _, v := range p.spec.Containers[0].Env {
 		env[v.Name] = v.Value
-		if v.ValueFrom != nil {
+		switch {
+		case v.ValueFrom == nil:
+		case v.ValueFrom.ConfigMapKeyRef != nil:
+			of := v.ValueFrom.ConfigMapKeyRef
+			env[v.Name] = decode[corev1.ConfigMap](t, find(t, objects, "ConfigMap", of.Name)).Data[of.Key]
+		case v.Name == "PREFECT_KEDA_API_HEADERS":
+			env[v.Name] = "X-Proxy: of-the-secret"
+		default:
 			env[v.Name] = "of-the-secret"
 		}
 	}
@@ -47,6 +54,20 @@ func environment(t *testing.T, objects []*unstructured.Unstructured, p pod) envc
 type named struct {
 	envconfig.Lookuper
 	names []string
+}
+
+// loaded are the settings of both processes.
+func loaded(t *testing.T, objects []*unstructured.Unstructured) (config.Launcher, config.Scaler) {
+	t.Helper()
+	launcher, err := config.LoadLauncher(t.Context(), environment(t, objects, ours(t, objects)["launcher"]))
+	if err != nil {
+		t.Error(err)
+	}
+	scaler, err := config.LoadScaler(t.Context(), environment(t, objects, ours(t, objects)["scaler"]))
+	if err != nil {
+		t.Error(err)
+	}
+	return launcher, scaler
 }
 
 // ours are the pods that run prefect-keda, by subcommand; of several launchers the base's.
@@ -73,7 +94,10 @@ func TestSettings(t *testing.T) {
 			found := ours(t, objects)
 			known := map[string]bool{}
 			for _, s := range slices.Concat(config.Settings(config.Launcher{}), config.Settings(config.Scaler{})) {
-				known[s.Variable] = true
+				known[s.Variable], known[s.Variable3] = true, true
+			}
+			for _, s := range config.Settings(config.Connection{}) {
+				known[config.Connection{Name: "prefect3"}.Variable(s.Variable)] = true
 			}
 			for process, p := range found {
 				for _, name := range environment(t, objects, p).(named).names {
@@ -156,38 +180,90 @@ func TestRestricted(t *testing.T) {
 	}
 }
 
-// TestRoles: the Roles allow exactly what the code asks for at its start, to
-// exactly the service accounts of the pods.
+// toolPermissions are the rest of the scaler's Role, for commands that people run in its pod.
+// The scaler works without them.
+func toolPermissions() []kube.Permission {
+	return []kube.Permission{
+		{Verb: "create", Group: "authorization.k8s.io", Resource: "localsubjectaccessreviews", For: "to check what launchers may do"},
+		{Verb: "list", Group: "", Resource: "events", For: "to explain what holds a run up"},
+	}
+}
+
+// allowed is what a Role allows, in order.
+func allowed(role *rbacv1.Role) (all []string) {
+	for _, rule := range role.Rules {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					all = append(all, verb+" "+group+"/"+resource)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestRoles: the Roles allow exactly what the code asks for at its start, and what
+// commands in the scaler's pod do, to exactly the service accounts of the pods.
 func TestRoles(t *testing.T) {
 	// Asked for by name, when a flow's author chooses one.
 	launching := append(kube.LauncherPermissions(), kube.Permission{Verb: "use", Resource: "serviceaccounts"})
+	scaling := append(kube.ScalerPermissions(), toolPermissions()...)
 	for _, overlay := range overlays(t) {
 		objects := build(t, overlay)
-		for process, asked := range map[string][]kube.Permission{"launcher": launching, "scaler": kube.ScalerPermissions()} {
+		for process, asked := range map[string][]kube.Permission{"launcher": launching, "scaler": scaling} {
 			account := ours(t, objects)[process].spec.ServiceAccountName
 			find(t, objects, "ServiceAccount", account)
 			binding := decode[rbacv1.RoleBinding](t, find(t, objects, "RoleBinding", account))
 			if d := cmp.Diff([]rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: "prefect-keda"}}, binding.Subjects); d != "" {
 				t.Errorf("%s: %s: -want +got:\n%s", overlay, process, d)
 			}
-			var want, got []string
+			var want []string
 			for _, p := range asked {
 				want = append(want, p.Verb+" "+p.Group+"/"+p.Resource)
 			}
-			for _, rule := range decode[rbacv1.Role](t, find(t, objects, "Role", binding.RoleRef.Name)).Rules {
-				for _, group := range rule.APIGroups {
-					for _, resource := range rule.Resources {
-						for _, verb := range rule.Verbs {
-							got = append(got, verb+" "+group+"/"+resource)
-						}
-					}
-				}
+			got := allowed(decode[rbacv1.Role](t, find(t, objects, "Role", binding.RoleRef.Name)))
+			if process == "launcher" && strings.Contains(overlay, "per-job-secrets") {
+				want = append(want, "create /secrets", "patch /secrets", "delete /secrets")
 			}
 			slices.Sort(want)
-			slices.Sort(got)
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("%s: %s: -asked +allowed:\n%s", overlay, process, d)
 			}
+			if !strings.Contains(overlay, "further-namespaces") {
+				continue
+			}
+			further := account + "-jobs-prefect-flows-2"
+			if d := cmp.Diff(want, allowed(decode[rbacv1.Role](t, find(t, objects, "Role", further)))); d != "" {
+				t.Errorf("%s: %s: -asked +allowed:\n%s", overlay, further, d)
+			}
+			if d := cmp.Diff(binding.Subjects, decode[rbacv1.RoleBinding](t, find(t, objects, "RoleBinding", further)).Subjects); d != "" {
+				t.Errorf("%s: %s: -want +got:\n%s", overlay, further, d)
+			}
+		}
+	}
+}
+
+// Where there are Roles for Events, they are for the pods' accounts, and let nobody but the
+// scaler look at more than what an Event is on.
+func TestRolesForEvents(t *testing.T) {
+	objects := build(t, "base")
+	for process, want := range map[string][]string{
+		"scaler": {
+			"create /events", "get /pods", "get apps/deployments", "get apps/replicasets", "get keda.sh/scaledjobs", "get keda.sh/scaledobjects",
+			"list /events", "list /pods", "list keda.sh/scaledjobs", "list keda.sh/scaledobjects", "patch /events",
+		},
+		"launcher": {"create /events", "get /pods", "get apps/replicasets", "get batch/jobs", "patch /events"},
+	} {
+		name := "prefect-keda-" + process + "-own"
+		binding := decode[rbacv1.RoleBinding](t, find(t, objects, "RoleBinding", name))
+		account := ours(t, objects)[process].spec.ServiceAccountName
+		if d := cmp.Diff([]rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: "prefect-keda"}}, binding.Subjects); d != "" || binding.RoleRef.Name != name {
+			t.Errorf("%s: to %s: -want +got:\n%s", process, binding.RoleRef.Name, d)
+		}
+		if d := cmp.Diff(want, allowed(decode[rbacv1.Role](t, find(t, objects, "Role", name)))); d != "" {
+			t.Errorf("%s: -want +got:\n%s", process, d)
 		}
 	}
 }
@@ -278,7 +354,7 @@ func TestTwoTeams(t *testing.T) {
 }
 
 // agentBlock is the environment `prefect agent kubernetes install` wrote
-// (prefect1-spec §5.5), with values, as a user puts it into config.env.
+// (prefect1 §5.5), with values, as a user puts it into config.env.
 const agentBlock = `PREFECT__CLOUD__AGENT__AUTH_TOKEN=pk
 PREFECT__CLOUD__API=http://apollo.prefect:4200
 NAMESPACE=flows
@@ -301,6 +377,9 @@ PREFECT__CLOUD__AGENT__ENV_VARS={"A": "1, '2'"}
 // reaches both processes and the Roles, whatever is built.
 func TestAgentBlock(t *testing.T) {
 	for _, overlay := range overlays(t) {
+		if strings.HasPrefix(overlay, "overlays/prefect3-") {
+			continue // TestWorkerBlock
+		}
 		t.Run(overlay, func(t *testing.T) {
 			changed := map[string]string{"base/config.env": agentBlock}
 			if own := overlay + "/config.env"; exists(own) {
@@ -309,16 +388,9 @@ func TestAgentBlock(t *testing.T) {
 			objects := buildWith(t, overlay, changed)
 			api := "http://apollo.prefect:4200"
 			if strings.Contains(overlay, "demo") {
-				api = "http://prefect1-api.prefect-keda:4200"
+				api = "http://prefect1-api.prefect-keda.svc:4200"
 			}
-			launcher, err := config.LoadLauncher(t.Context(), environment(t, objects, ours(t, objects)["launcher"]))
-			if err != nil {
-				t.Error(err)
-			}
-			scaler, err := config.LoadScaler(t.Context(), environment(t, objects, ours(t, objects)["scaler"]))
-			if err != nil {
-				t.Error(err)
-			}
+			launcher, scaler := loaded(t, objects)
 			type both struct {
 				Backend      config.Backend
 				API, Key     string
@@ -326,16 +398,16 @@ func TestAgentBlock(t *testing.T) {
 				JobNamespace string
 			}
 			want := both{config.Server, api, "pk", "3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11", "flows"}
-			if d := cmp.Diff(want, both{launcher.Backend, launcher.API, launcher.Key.Reveal(), launcher.TenantID, launcher.Namespace}); d != "" {
+			if d := cmp.Diff(want, both{launcher.Backend, launcher.API.Reveal(), launcher.Key.Reveal(), launcher.TenantID, launcher.Namespace}); d != "" {
 				t.Errorf("launcher: -want +got:\n%s", d)
 			}
-			if d := cmp.Diff(want, both{scaler.Backend, scaler.API, scaler.Key.Reveal(), scaler.TenantID, strings.Join(scaler.JobNamespaces, ",")}); d != "" {
+			if d := cmp.Diff(want, both{scaler.Backend, scaler.API.Reveal(), scaler.Key.Reveal(), scaler.TenantID, strings.Join(scaler.JobNamespaces, ",")}); d != "" {
 				t.Errorf("scaler: -want +got:\n%s", d)
 			}
 			jobs := config.Jobs{
 				Namespace: "flows", ServiceAccountName: "flows", ImagePullSecrets: config.Names{"registry"},
 				EnvVars: config.EnvVars{{Name: "A", Value: "1, '2'"}}, LoggingLevel: "INFO", SendFlowRunLogs: true,
-				DeleteFinishedJobs: true, JobTTL: 10 * time.Minute, APIKeySecret: config.SecretKey{Name: "prefect-api-key", Key: "api-key"},
+				DeleteFinishedJobs: true, JobTTL: 10 * time.Minute, APIKeySecret: config.SecretKey{Name: "prefect-api-key", Key: "api-key"}, TemplateSecrets: config.InSecret,
 			}
 			if limitsFlows(overlay) {
 				jobs.PodSecurity = "baseline"
@@ -347,14 +419,7 @@ func TestAgentBlock(t *testing.T) {
 				t.Errorf("%s: -want +got:\n%s", launcher.AgentAddress, d)
 			}
 			for _, o := range objects {
-				want := "prefect-keda"
-				switch o.GetKind() {
-				case "Namespace":
-					continue
-				case "Role", "RoleBinding":
-					want = "flows"
-				}
-				if o.GetNamespace() != want {
+				if want := placeOf(o, "prefect-keda", "flows"); o.GetNamespace() != want {
 					t.Errorf("%s %s is in namespace %s, want %s", o.GetKind(), o.GetName(), o.GetNamespace(), want)
 				}
 			}
@@ -369,6 +434,93 @@ func TestAgentBlock(t *testing.T) {
 	}
 }
 
+// workerBlock is what Prefect's chart gives a worker, with values, as a user puts it into
+// config.env.
+const workerBlock = `PREFECT_API_URL=http://server.prefect:4200/api
+PREFECT_API_KEY=pnu
+PREFECT_WORKER_PREFETCH_SECONDS=20
+PREFECT_WORKER_QUERY_SECONDS=5
+PREFECT_API_ENABLE_HTTP2=true
+PREFECT_KUBERNETES_CLUSTER_UID=3f0b5a3e-0f6c-4f0e-9a55-0d5a1c1f7b11
+PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES=flows,team-a
+PREFECT_DEBUG_MODE=false
+PREFECT_KEDA_WORK_POOLS=etl
+NAMESPACE=flows
+`
+
+// TestWorkerBlock: a worker's environment reaches both processes and the Roles.
+func TestWorkerBlock(t *testing.T) {
+	for _, overlay := range []string{"overlays/prefect3-server", "overlays/prefect3-cloud"} {
+		objects := buildWith(t, overlay, map[string]string{overlay + "/config.env": workerBlock})
+		launcher, scaler := loaded(t, objects)
+		type settings struct {
+			Kind       config.Kind
+			API        string
+			Pools      config.Places
+			Lookahead  time.Duration
+			Namespaces [][]string
+			Key, Auth  config.SecretKey
+		}
+		want := settings{
+			config.Prefect3, "http://server.prefect:4200/api",
+			config.Places{"etl"},
+			20 * time.Second,
+			[][]string{{"flows", "team-a"}, {"flows", "team-a"}},
+			config.SecretKey{Name: "prefect-api-key", Key: "api-key"},
+			config.SecretKey{Name: "prefect-api-key", Key: "auth-string"},
+		}
+		got := settings{launcher.Kind, scaler.API.Reveal(), launcher.Pools, launcher.Lookahead, [][]string{launcher.Namespaces(), scaler.AllNamespaces()}, launcher.KeyFrom(), launcher.AuthStringFrom()}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: -want +got:\n%s", overlay, d)
+		}
+		for _, o := range objects {
+			if want := placeOf(o, "prefect-keda", "flows"); o.GetNamespace() != want {
+				t.Errorf("%s: %s %s is in namespace %s, want %s", overlay, o.GetKind(), o.GetName(), o.GetNamespace(), want)
+			}
+		}
+	}
+}
+
+// TestTwoPrefects: each launcher is for one Prefect, and asks by its trigger for its own
+// connection; the scaler has both.
+func TestTwoPrefects(t *testing.T) {
+	objects := build(t, "overlays/prefect1-and-3")
+	type side struct {
+		Kind                  config.Kind
+		API, Key, JobsIn      string
+		Connection, Namespace string
+	}
+	got := map[string]side{}
+	for _, p := range pods(t, objects) {
+		if p.process() != "launcher" {
+			continue
+		}
+		l, err := config.LoadLauncher(t.Context(), environment(t, objects, p))
+		if err != nil {
+			t.Errorf("%s: %v", p.of, err)
+		}
+		scaled := find(t, objects, "ScaledObject", strings.TrimPrefix(p.of, "Deployment "))
+		triggers, _, _ := unstructured.NestedSlice(scaled.Object, "spec", "triggers")
+		connection, _, _ := unstructured.NestedString(triggers[0].(map[string]any), "metadata", "connection")
+		got[scaled.GetName()] = side{l.Kind, l.Address().Reveal(), l.KeyFrom().Name, l.Namespace, connection, l.Home}
+	}
+	want := map[string]side{
+		"prefect-keda-launcher":          {config.Prefect1, "http://prefect-apollo.prefect:4200", "prefect-api-key", "prefect-flows", "", "prefect-keda"},
+		"prefect-keda-launcher-prefect3": {config.Prefect3, "http://prefect-server.prefect3:4200/api", "prefect3-api-key", "prefect-flows", "prefect3", "prefect-keda"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("launchers: -want +got:\n%s", d)
+	}
+	s, err := config.LoadScaler(t.Context(), environment(t, objects, ours(t, objects)["scaler"]))
+	if err != nil || s.Kind != config.Prefect1 || len(s.Named) != 1 {
+		t.Fatalf("the scaler has %d further connections: %v", len(s.Named), err)
+	}
+	one := s.Named[0]
+	if one.Name != "prefect3" || one.Backend != config.OfPrefect3 || one.APIURL.Reveal() != "http://prefect-server.prefect3:4200/api" || !slices.Equal(one.JobNamespaces, s.JobNamespaces) {
+		t.Errorf("the connection is %+v", one)
+	}
+}
+
 // TestKeyIsWaitedFor: for Prefect Cloud every process waits for its Secret.
 func TestKeyIsWaitedFor(t *testing.T) {
 	for _, overlay := range overlays(t) {
@@ -377,7 +529,7 @@ func TestKeyIsWaitedFor(t *testing.T) {
 			i := slices.IndexFunc(p.spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "PREFECT_KEDA_API_KEY" })
 			want := &corev1.SecretKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: "prefect-api-key"}, Key: "api-key",
-				Optional: new(!strings.Contains(overlay, "prefect-cloud")),
+				Optional: new(!strings.Contains(overlay, "-cloud")),
 			}
 			if d := cmp.Diff(want, p.spec.Containers[0].Env[i].ValueFrom.SecretKeyRef); d != "" {
 				t.Errorf("%s: %s: -want +got:\n%s", overlay, process, d)

@@ -36,10 +36,12 @@ func TestPages(t *testing.T) {
 	registry.MustRegister(counter)
 	var live, ready error
 	pokes := 0
-	mux := ops.Handler(registry, func() error { return live }, func() error { return ready })
+	mux := ops.Handler(registry, func() error { return live }, func() error { return ready }, ops.Page{Path: "/debug/demand", About: "why launchers are wanted or not"})
 	ops.HandleAgent(mux, func() error { return live }, func() { pokes++ })
 
 	for path, want := range map[string]answer{
+		"GET /": {200, "/debug/demand   why launchers are wanted or not\n/metrics        for Prometheus\n" +
+			"/livez          whether its loop turns\n/readyz         whether it accepts calls\n"},
 		"GET /livez":       {200, "ok\n"},
 		"GET /readyz":      {200, "ok\n"},
 		"GET /api/health":  {200, "{}"},
@@ -52,6 +54,13 @@ func TestPages(t *testing.T) {
 		if d := cmp.Diff(want, ask(mux, method, path)); d != "" {
 			t.Errorf("%s %s: -want +got:\n%s", method, path, d)
 		}
+	}
+	browser := httptest.NewRequest("GET", "/", nil)
+	browser.Header.Set("Accept", "text/html,*/*")
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, browser)
+	if !strings.Contains(w.Body.String(), `<a href="debug/demand">/debug/demand</a>: why`) {
+		t.Errorf("a browser is shown:\n%s", w.Body)
 	}
 	if pokes != 1 {
 		t.Errorf("poked %d times, want once: only by GET", pokes)

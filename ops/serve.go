@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// drainTimeout is for requests that are being answered when the end comes.
+	// drainTimeout is how long requests in flight may take when the process ends.
 	drainTimeout = 3 * time.Second
 	// headerTimeout and requestTimeout keep a slow client from holding a connection.
 	headerTimeout  = 5 * time.Second
@@ -18,7 +18,7 @@ const (
 	idleTimeout    = 2 * time.Minute
 )
 
-// Listen opens an address at once, so that a port in use is known at start-up.
+// Listen opens an address at once, so that a port in use is an error at start-up.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", address)
@@ -48,7 +48,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if server.Shutdown(drain) != nil {
-		server.Close() // whoever is still reading has had their time
+		server.Close() // the clients that still read had their time
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)

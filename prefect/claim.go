@@ -2,8 +2,8 @@ package prefect
 
 import "time"
 
-// Claim is the note a launcher leaves in the state it claims a run with. The
-// server keeps it, so any launcher can finish what another one began.
+// Claim is the note that a launcher leaves in the state of a run that it claims. The
+// server keeps it, so any launcher can finish the work of another.
 type Claim struct {
 	// Launcher is the pod that claimed, for people reading the state.
 	Launcher string
@@ -16,14 +16,27 @@ type Claim struct {
 	Attempt      Attempt
 }
 
-// IsIn reports whether the claim's Job is, or will be, in the namespace with that
-// name and UID. What an older release did not write down may be anything.
+// IsIn reports whether the claim's Job is, or will be, in the namespace with that name
+// and UID. A name or UID that an older release left out matches any.
 func (c Claim) IsIn(namespace, uid string) bool {
 	return (c.Namespace == "" || c.Namespace == namespace) && (c.NamespaceUID == "" || c.NamespaceUID == uid)
 }
 
-// Answer is what came of a claim. It is a value and not an error, because none
-// of the four is a fault: errors are for what is broken.
+// Namespaces are the UIDs of namespaces by their names.
+type Namespaces map[string]string
+
+// Have reports whether the claim's Job is, or will be, in one of the namespaces.
+func (n Namespaces) Have(c Claim) bool {
+	for name, uid := range n {
+		if c.IsIn(name, uid) {
+			return true
+		}
+	}
+	return false
+}
+
+// Answer is the outcome of a claim. It is not an error, because nothing is broken in any
+// of the four cases.
 type Answer int
 
 const (
@@ -34,30 +47,21 @@ const (
 	Won
 	// Lost means that the run is somebody else's, or can no longer be claimed. Forget it.
 	Lost
-	// NotNow means that the backend refuses at the moment (Prefect Server's 30 s lock, a
-	// concurrency limit). Look again later.
+	// NotNow means that the backend refuses at the moment (a lock, a concurrency
+	// limit). Look again later.
 	NotNow
 )
 
 // String is the answer as logs and metric labels spell it.
-func (a Answer) String() string {
-	switch a {
-	case Won:
-		return "won"
-	case Lost:
-		return "lost"
-	case NotNow:
-		return "not_now"
-	default:
-		return "unknown"
-	}
-}
+func (a Answer) String() string { return [...]string{"unknown", "won", "lost", "not_now"}[a] }
 
-// ClaimResult is an Answer with its circumstances.
+// ClaimResult is an Answer with its reason.
 type ClaimResult struct {
 	Answer Answer
-	// RetryAfter is how long the API asked to be left alone, as in the function of
-	// this name; zero when it did not.
+	// Sole is set for a Won claim beside which the backend lets no other claim of the
+	// attempt win, so that only this one names the run's Job.
+	Sole bool
+	// RetryAfter is as in the function of this name.
 	RetryAfter time.Duration
 	// Reason is the backend's own wording, for logs; may be empty.
 	Reason string

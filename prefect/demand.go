@@ -2,11 +2,11 @@ package prefect
 
 import "time"
 
-// DueRun is the little that counting needs of a run.
+// DueRun is a due run, as far as demand needs it.
 type DueRun struct {
-	ID     string
-	Labels []string
-	// Due is when the run may start; it may lie ahead of the observation.
+	ID    string
+	Place Place
+	// Due is when the run may start; it may be later than the observation.
 	Due time.Time
 	// LastClaim is as in FlowRun.
 	LastClaim *Claim
@@ -14,79 +14,87 @@ type DueRun struct {
 
 // DueQuery asks which runs a launcher could claim.
 type DueQuery struct {
-	// Labels are the launcher's.
-	Labels []string
-	// Until is the due time of the last one asked for.
+	Scope Scope
+	// Until is the latest due time in the answer.
 	Until time.Time
-	// Limit is how many are returned at most: so many that are scheduled and so
-	// many that wait for a retry.
+	// Limit bounds the answer: so many Waiting runs and so many JobFirst runs.
 	Limit int
-	// Except are runs that are not asked for, however long they have been due.
+	// Except are ids of runs to leave out.
 	Except []string
-	// Namespace and NamespaceUID are where the launcher's Jobs are: runs that retry
-	// elsewhere (FlowRun.RetriesIn) are left out.
+	// Namespace and NamespaceUID say where the launcher's Jobs are. The answer leaves out
+	// JobFirst runs that belong elsewhere (FlowRun.RetriesIn).
 	Namespace, NamespaceUID string
 }
 
 // DueRuns answer a DueQuery.
 type DueRuns struct {
-	// Runs in due order; of a Running run with only the task that fell due first.
+	// Runs in due order. A JobFirst run lacks parts that its claim needs.
 	Runs []FlowRun
-	// More is set when there may be more that are due by now.
+	// More is set when more runs may be due by now.
 	More bool
 }
 
 // ClaimedRun is a run that a launcher of ours claimed and that no pod has
 // started yet.
 type ClaimedRun struct {
-	ID     string
-	Labels []string
-	Claim  Claim
-	// ClaimedAt is when the claim was written.
-	ClaimedAt time.Time
-	// Heartbeat is the last one the backend got; zero when none.
-	Heartbeat time.Time
+	ID    string
+	Place Place
+	Claim Claim
+	// KeepBy is as in FlowRun; KeepFor is the time from a sign of life to the next KeepBy.
+	KeepBy  time.Time
+	KeepFor time.Duration
 }
 
-// LastSign is when the run last gave a sign of life, or had one given for it.
-func (r ClaimedRun) LastSign() time.Time {
-	if r.Heartbeat.After(r.ClaimedAt) {
-		return r.Heartbeat
-	}
-	return r.ClaimedAt
+// HeldRun is a run that is due, or will be within the time of the poll, and that Prefect
+// keeps back: its work pool or queue is paused, or a concurrency limit is used up. It is not
+// demand, since no launcher could take it.
+type HeldRun struct {
+	ID    string
+	Place Place
+	// Why tells people what keeps it back.
+	Why string
 }
 
-// Observation is one look at what waits in Prefect. No run is in it twice; one that
-// changed while the look was taken may be missing.
+// Observation is the answer to one poll of the runs that wait in Prefect. No run is in it
+// twice; a run that changed during the poll may be missing.
 type Observation struct {
 	Due     []DueRun
 	Claimed []ClaimedRun
-	// Truncated is set when more runs wait than one look returns; the counts
-	// are then lower bounds.
+	Held    []HeldRun
+	// Ending are runs that are being cancelled, so that a launcher need not wait for
+	// Supervise to tell of them. A backend may leave them all to Supervise.
+	Ending []JobRun
+	// Truncated is set when more runs wait than one poll returns and a launcher might take
+	// some of the others; the counts are then lower bounds. If all others are sure to be
+	// held back as well, for example in a paused work pool, nothing is truncated.
 	Truncated bool
-	// TooLarge is set when that is because runs are so large that an answer holds few.
+	// TooLarge is set when large runs are the reason for Truncated.
 	TooLarge bool
 }
 
-// JobRun is what supervising a Job needs of its run.
+// JobRun is the run of a Job, as far as supervision needs it.
 type JobRun struct {
-	ID     string
-	Labels []string
-	State  StateType
+	ID    string
+	Place Place
+	Phase Phase
 	// StateAt is when the state was written.
 	StateAt time.Time
-	// Claim is the one the run was last submitted with; set of Silent runs only.
+	// NeverBegan is set for a Cancelling run that no pod has begun in this attempt, so
+	// that no pod will end it either. Its Job need not be waited for.
+	NeverBegan bool
+	// Claim is the run's last claim; only Silent runs have it.
 	Claim Claim
 }
 
 // Supervision is what Prefect knows of the runs of Jobs.
 type Supervision struct {
-	// Troubled are the runs asked for that there are.
+	// Troubled are the runs with troubled Jobs that the caller named and Prefect knows.
 	Troubled []JobRun
-	// Ending are those of the runs asked for that are being cancelled or have
-	// finished: their Jobs should end.
+	// Ending are runs with active Jobs that the caller named and that are being cancelled
+	// or have finished: their Jobs should end.
 	Ending []JobRun
-	// Silent are runs that a launcher of ours submitted, that are running as far
-	// as Prefect knows and have given no sign of life for minutes.
+	// Silent are runs that a launcher of ours claimed, that are Running or Cancelling as far
+	// as Prefect knows, and that have given no sign of life for minutes; from Cancelling runs
+	// that never began none is awaited.
 	Silent []JobRun
 }

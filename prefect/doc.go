@@ -1,9 +1,7 @@
-// Package prefect says what a flow run is: its state, its labels, when it is
-// due, what makes one attempt at it distinct from the next, and what can come
-// of claiming it.
+// Package prefect is the vocabulary that the scaler, the launcher, the renderers and the
+// backends share: flow runs, their phases, places, attempts and claims.
 //
-// It is the vocabulary the scaler, the launcher, the Job renderer and the
-// backends share. It knows no wire format, does no I/O and reads no clock;
-// a backend (prefect/prefect1 today, Prefect 3 work pools next) translates its
-// protocol into these values and keeps everything else to itself.
+// It knows no wire format, does no I/O and reads no clock. A backend (prefect/prefect1
+// or prefect/prefect3) translates its protocol into these values and keeps
+// everything else to itself.
 package prefect

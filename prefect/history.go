@@ -1,22 +1,30 @@
 package prefect
 
-// History is what was written of a claimed run since the attempt of its claim was
-// scheduled.
+import "time"
+
+// History is what happened to a claimed run since the attempt of its claim was scheduled.
 type History struct {
 	// Run is the run as it is now.
 	Run FlowRun
-	// Claims of launchers of ours, the first ones first. The server may take several
-	// of one attempt.
+	// Claims of our launchers, oldest first. The server may accept several of one attempt.
 	Claims []Claim
-	// Reached is the newest state that is not Submitted: how far the run has come. Its
-	// type is empty when it was only submitted.
+	// Reached is the newest state other than a claim: it shows how far the run has come.
+	// It is empty if the run was only claimed.
 	Reached State
 }
 
-// IsLate reports whether the claim the run shows was applied after the run had
-// begun, or ended, with another claim of the attempt, or had been scheduled anew
-// since, which makes another attempt. A slow server does so.
+// IsLate reports whether a slow server applied the run's present claim late: after the
+// run had begun or ended with another claim of the attempt, or after it had been scheduled
+// again, as a new attempt.
 func (h History) IsLate() bool {
-	reached := h.Reached.Type
-	return h.Run.State.Type == Submitted && (reached.IsRunning() || reached.IsFinished() || reached.IsScheduled())
+	return h.Run.State.Phase == Claimed && h.Reached.Phase != Other && h.Reached.Phase != Claimed
+}
+
+// PastState is a past or present state of a run, for people to read.
+type PastState struct {
+	State
+	// At is when it was written.
+	At time.Time
+	// Claim is our launcher's note in it, if any.
+	Claim *Claim
 }

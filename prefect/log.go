@@ -2,10 +2,10 @@ package prefect
 
 import "time"
 
-// LogLevel is a level of a flow run's log, spelled as the API spells it.
+// LogLevel is a level of a flow run's log, in the API's spelling.
 type LogLevel string
 
-// The levels Prefect 1.x accepts from us.
+// The levels that we write.
 const (
 	Debug   LogLevel = "DEBUG"
 	Info    LogLevel = "INFO"
@@ -16,10 +16,10 @@ const (
 // LogEntry is a line in a flow run's log, where the flow's author reads it.
 type LogEntry struct {
 	FlowRunID string
-	// Name is the logger's name the UI shows beside the line.
+	// Name is the logger's name; the UI shows it beside the line.
 	Name    string
 	Level   LogLevel
 	Message string
-	// Time is when it happened; zero lets the server stamp it.
+	// Time is when it happened; zero for the server's time.
 	Time time.Time
 }

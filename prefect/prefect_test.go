@@ -1,13 +1,14 @@
 package prefect_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-func TestLabelsMatch(t *testing.T) {
+func TestScopeTakes(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
 		launcher, run []string
@@ -22,10 +23,66 @@ func TestLabelsMatch(t *testing.T) {
 		{"case matters", []string{"a"}, []string{"A"}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := prefect.LabelsMatch(tc.launcher, tc.run); got != tc.want {
-				t.Errorf("LabelsMatch(%q, %q) = %v, want %v", tc.launcher, tc.run, got, tc.want)
+			if got := (prefect.Scope{Labels: tc.launcher}).Takes(prefect.Place{Labels: tc.run}); got != tc.want {
+				t.Errorf("%q takes %q: %v, want %v", tc.launcher, tc.run, got, tc.want)
 			}
 		})
+	}
+}
+
+func TestScopeTakesWorkPools(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		scope prefect.Scope
+		place prefect.Place
+		want  bool
+	}{
+		{"every pool", prefect.Scope{}, prefect.Place{Pool: "k8s", Queue: "default"}, true},
+		{"one of the pools", prefect.Scope{Pools: []string{"a", "k8s"}}, prefect.Place{Pool: "k8s", Queue: "low"}, true},
+		{"another pool", prefect.Scope{Pools: []string{"a"}}, prefect.Place{Pool: "k8s", Queue: "default"}, false},
+		{"its queue", prefect.Scope{Pools: []string{"k8s"}, Queues: []string{"high", "low"}}, prefect.Place{Pool: "k8s", Queue: "low"}, true},
+		{"another queue", prefect.Scope{Pools: []string{"k8s"}, Queues: []string{"high"}}, prefect.Place{Pool: "k8s", Queue: "low"}, false},
+		{"a queue of every pool", prefect.Scope{Queues: []string{"high"}}, prefect.Place{Pool: "b", Queue: "high"}, true},
+		{"case matters", prefect.Scope{Pools: []string{"K8s"}}, prefect.Place{Pool: "k8s", Queue: "default"}, false},
+		{"labels have nothing to do with pools", prefect.Scope{Labels: []string{"k8s"}}, prefect.Place{Pool: "k8s", Queue: "default"}, false},
+		{"pools have nothing to do with labels", prefect.Scope{Pools: []string{"k8s"}}, prefect.Place{Labels: []string{"k8s"}}, false},
+		{"pools do not take runs without labels", prefect.Scope{Pools: []string{"k8s"}}, prefect.Place{}, false},
+		{"queues do not take runs without labels", prefect.Scope{Queues: []string{"high"}}, prefect.Place{}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := tc.scope.Takes(tc.place); got != tc.want {
+				t.Errorf("%s takes %s: %v, want %v", tc.scope, tc.place, got, tc.want)
+			}
+		})
+	}
+}
+
+// Launchers and triggers are grouped by keys, so equal ones must have one key and others
+// another.
+func TestKeys(t *testing.T) {
+	place := func(labels ...string) prefect.Place { return prefect.Place{Labels: labels} }
+	for _, same := range [][2]prefect.Place{{place("b", "a", "b"), place("a", "b")}, {place(), {}}} {
+		if same[0].Key() != same[1].Key() || !slices.Equal(same[0].Canonical().Labels, same[1].Labels) {
+			t.Errorf("%s and %s are one place", same[0], same[1])
+		}
+	}
+	for _, differ := range [][2]prefect.Place{{place("a"), place("a", "b")}, {place("a", "b"), place("a,b")}, {place(), place("a")}, {place("a"), place("A")}, {{Pool: "a", Queue: "b"}, {Pool: "a", Queue: "c"}}, {{Pool: "a", Queue: "b"}, place("a", "b")}, {{Pool: "a"}, place("a")}} {
+		if differ[0].Key() == differ[1].Key() {
+			t.Errorf("%s and %s are two places", differ[0], differ[1])
+		}
+	}
+	for _, differ := range [][2]prefect.Scope{
+		{{Pools: []string{"a"}}, {Queues: []string{"a"}}}, {{Pools: []string{"a", "b"}}, {Pools: []string{"a"}, Queues: []string{"b"}}}, {{Labels: []string{"a"}}, {Pools: []string{"a"}}}, {{}, {Pools: []string{"a"}}},
+	} {
+		if differ[0].Key() == differ[1].Key() {
+			t.Errorf("%s and %s are two scopes", differ[0], differ[1])
+		}
+	}
+	if a, b := (prefect.Scope{Pools: []string{"b", "a"}}), (prefect.Scope{Pools: []string{"a", "b"}}); a.Key() != b.Key() {
+		t.Errorf("%s and %s are one scope", a, b)
+	}
+	if a, b := (prefect.Scope{Labels: []string{"b", "a"}}), (prefect.Scope{Labels: []string{"a", "b"}}); a.Key() != b.Key() {
+		t.Errorf("%s and %s are one scope", a, b)
 	}
 }
 
@@ -52,27 +109,26 @@ func TestClaimIsIn(t *testing.T) {
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-func state(t prefect.StateType, start time.Time) prefect.State {
-	return prefect.State{Type: t, StartTime: start}
+func state(phase prefect.Phase, start time.Time) prefect.State {
+	return prefect.State{Phase: phase, StartTime: start}
 }
 
 func TestClaimable(t *testing.T) {
-	retry := prefect.TaskRun{ID: "t1", State: state(prefect.Retrying, noon)}
 	for _, tc := range []struct {
 		name string
 		run  prefect.FlowRun
 		want bool
 	}{
-		{"scheduled and due", prefect.FlowRun{State: state(prefect.Scheduled, noon)}, true},
-		{"scheduled ahead", prefect.FlowRun{State: state(prefect.Scheduled, noon.Add(time.Second))}, false},
-		{"scheduled without a time", prefect.FlowRun{State: state(prefect.Scheduled, time.Time{})}, true},
-		{"paused for ever", prefect.FlowRun{State: state(prefect.Paused, time.Time{})}, false},
-		{"paused until now", prefect.FlowRun{State: state(prefect.Paused, noon)}, true},
+		{"scheduled and due", prefect.FlowRun{State: state(prefect.Waiting, noon), Due: noon}, true},
+		{"scheduled ahead", prefect.FlowRun{State: state(prefect.Waiting, noon.Add(time.Second)), Due: noon.Add(time.Second)}, false},
+		{"scheduled without a time", prefect.FlowRun{State: state(prefect.Waiting, time.Time{})}, true},
+		{"held until a person lets it go on", prefect.FlowRun{State: state(prefect.Held, time.Time{})}, false},
 		{"running, nothing to retry", prefect.FlowRun{State: state(prefect.Running, time.Time{})}, false},
-		{"running with a due retry", prefect.FlowRun{State: state(prefect.Running, time.Time{}), DueTasks: []prefect.TaskRun{retry}}, true},
-		{"cancelling with a due retry", prefect.FlowRun{State: state(prefect.Cancelling, time.Time{}), DueTasks: []prefect.TaskRun{retry}}, false},
-		{"submitted", prefect.FlowRun{State: state(prefect.Submitted, time.Time{})}, false},
-		{"finished", prefect.FlowRun{State: state(prefect.Success, time.Time{})}, false},
+		{"running with a due retry", prefect.FlowRun{State: state(prefect.Running, time.Time{}), JobFirst: true, Due: noon}, true},
+		{"cancelling with a due retry", prefect.FlowRun{State: state(prefect.Cancelling, time.Time{}), JobFirst: true, Due: noon}, false},
+		{"claimed", prefect.FlowRun{State: state(prefect.Claimed, time.Time{})}, false},
+		{"finished", prefect.FlowRun{State: state(prefect.Finished, time.Time{})}, false},
+		{"in a state that is not known", prefect.FlowRun{State: state(prefect.Other, noon), Due: noon}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := tc.run.Claimable(noon); got != tc.want {
@@ -82,47 +138,20 @@ func TestClaimable(t *testing.T) {
 	}
 }
 
-func TestAttempt(t *testing.T) {
-	task := func(id string, version int, due time.Time) prefect.TaskRun {
-		return prefect.TaskRun{ID: id, Version: version, State: state(prefect.Retrying, due)}
-	}
-	first := task("t2", 4, noon)
-	later := task("t1", 9, noon.Add(time.Second))
-	for _, tc := range []struct {
-		name string
-		run  prefect.FlowRun
-		want prefect.Attempt
-	}{
-		{"scheduled", prefect.FlowRun{Version: 3, State: state(prefect.Scheduled, noon)}, "v3"},
-		{"retry", prefect.FlowRun{Version: 3, State: state(prefect.Running, time.Time{}), DueTasks: []prefect.TaskRun{first}}, "retry-t2-v4"},
-		{
-			"a second due task does not change the attempt",
-			prefect.FlowRun{Version: 3, State: state(prefect.Running, time.Time{}), DueTasks: []prefect.TaskRun{later, first}},
-			"retry-t2-v4",
-		},
+func TestPhases(t *testing.T) {
+	for phase, want := range map[prefect.Phase]string{
+		prefect.Other: "other", prefect.Waiting: "waiting, is waiting", prefect.Held: "held, is waiting", prefect.Claimed: "claimed",
+		prefect.Running: "running, is running", prefect.Cancelling: "cancelling, is running",
+		prefect.Finished: "finished, is finished", prefect.Cancelled: "cancelled, is finished",
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := tc.run.Attempt(); got != tc.want {
-				t.Errorf("Attempt = %q, want %q", got, tc.want)
+		got := phase.String()
+		for kind, is := range map[string]bool{"waiting": phase.IsWaiting(), "running": phase.IsRunning(), "finished": phase.IsFinished()} {
+			if is {
+				got += ", is " + kind
 			}
-		})
-	}
-}
-
-func TestStateFamilies(t *testing.T) {
-	for _, s := range prefect.ScheduledFamily() {
-		if !s.IsScheduled() || s.IsFinished() || s.IsRunning() {
-			t.Errorf("%s: scheduled=%v running=%v finished=%v", s, s.IsScheduled(), s.IsRunning(), s.IsFinished())
 		}
-	}
-	for _, s := range []prefect.StateType{"Finished", "Success", "Cached", "Mapped", "Skipped", "Looped", "Failed", "TimedOut", "TriggerFailed", "ValidationFailed", "Cancelled"} {
-		if !s.IsFinished() || s.IsScheduled() || s.IsRunning() {
-			t.Errorf("%s must be finished and nothing else", s)
-		}
-	}
-	for _, s := range []prefect.StateType{"Submitted", "Pending", "SomethingNew"} {
-		if s.IsFinished() || s.IsScheduled() || s.IsRunning() {
-			t.Errorf("%s must be in no family", s)
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -1,136 +1,66 @@
 package prefect
 
-import (
-	"cmp"
-	"encoding/json"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
-)
+import "time"
 
-// FlowRun is one execution of a flow, as much of it as claiming it and
-// rendering its Job needs.
+// FlowRun is one execution of a flow, as far as claiming it and rendering its Job need it.
 type FlowRun struct {
 	ID   string
 	Name string
-	// Version counts state changes: 1 on creation, one more with every state
-	// written. Together with ID it tells one scheduling from the next.
-	Version int
-	State   State
-	Labels  []string
-	Flow    Flow
-	// RunConfig is the run's own run config as the API returns it, undecoded:
-	// a bad one is its author's error and must not stop the runs beside it.
-	// Empty or JSON null means the defaults.
-	RunConfig json.RawMessage
-	// Fault is why no Job can be made of the run, whatever its run config says; nil
-	// when the backend knows of none.
+	// Attempt names the present scheduling of the run. The backend sets it.
+	Attempt Attempt
+	// Revision differs after each state that is written. Only the backend parses it.
+	Revision string
+	// Fresh is set if the run was never scheduled before, so that it cannot have a Job.
+	Fresh bool
+	State State
+	// Due is when the run may start. Zero has always been due; do not print it.
+	Due   time.Time
+	Place Place
+	// FlowName is for people.
+	FlowName string
+	// JobFirst is set for a Running run that cannot be claimed before the Job for it
+	// exists: the claim is for something inside the run. DueRuns has such a run without
+	// parts that its claim needs.
+	JobFirst bool
+	// Recipe is for the backend's claim and its renderer's Job. Nobody else opens it. It is
+	// nil in answers that bring only part of a run.
+	Recipe any
+	// Fault says why no Job can be made of the run, whatever its recipe; nil if the backend
+	// knows of no reason.
 	Fault *AuthorError
-	// DueTasks are the task runs of a Running flow run whose retry time has
-	// come. They are what makes such a run claimable; empty for all others. Of a
-	// run that was read among many it is only the one that fell due first, which
-	// is all that Due and Attempt depend on.
-	DueTasks []TaskRun
-	// Claim is what a launcher of ours wrote into the Submitted state; nil when
-	// the run is not Submitted or was submitted by somebody else.
+	// Claim is our launcher's note in the Claimed state; nil if the run is not Claimed or
+	// somebody else claimed it.
 	Claim *Claim
-	// LastClaim is the one a Running run with DueTasks was last submitted with; nil
-	// when that was not done by a launcher of ours.
+	// LastClaim is the last claim of a JobFirst run; nil if none of our launchers made it.
 	LastClaim *Claim
-	// Returned is how often the run was handed back because its pods never began; set
-	// of Submitted runs only.
-	Returned int
-	// StateAt is when the present state was written; zero when unknown.
+	// HandedBack is how often a Claimed run was handed back because its pods never began.
+	HandedBack int
+	// StateAt is when the present state was written; zero if unknown.
 	StateAt time.Time
-	// ReadAt is when the API was asked for this, by our own clock.
+	// ReadAt is when we asked the API, by our own clock.
 	ReadAt time.Time
-	// Heartbeat is the last one the backend got; zero when none.
+	// Heartbeat is the last one that the backend got; zero if none. It is for people.
 	Heartbeat time.Time
+	// KeepBy is by when a Claimed run needs a sign of life, by Prefect's clock; zero means
+	// never. Prefect waits seven minutes longer: long enough to wake a launcher.
+	KeepBy time.Time
 }
 
-// Flow is the registered flow a run executes.
-type Flow struct {
-	ID   string
-	Name string
-	// CoreVersion is the Prefect version the flow was registered with; it
-	// selects the default image and the pod's command. Empty when unknown.
-	CoreVersion string
-	// Storage is the flow's storage as the API returns it, undecoded.
-	Storage json.RawMessage
-}
-
-// TaskRun is one task's execution inside a flow run.
-type TaskRun struct {
-	ID      string
-	TaskID  string
-	Version int
-	State   State
-}
-
-// Due is when the run may start. A run whose state names no time is due from
-// the beginning of time; compare with now and do not print it.
-func (r FlowRun) Due() time.Time {
-	if r.State.Type.IsScheduled() {
-		return r.State.StartTime
-	}
-	if len(r.DueTasks) > 0 {
-		return r.earliestTask().State.StartTime
-	}
-	return time.Time{}
-}
-
-// Claimable reports whether a launcher may claim the run at now: it is in the
-// Scheduled family and due, or it is Running and waits for a task retry that is
-// due.
+// Claimable reports whether a launcher may claim the run at now: it is due, and Waiting or
+// JobFirst.
 func (r FlowRun) Claimable(now time.Time) bool {
-	switch {
-	case r.State.WaitsForAPerson():
-		return false
-	case r.State.Type.IsScheduled():
-		return !r.Due().After(now)
-	case r.State.Type == Running:
-		return len(r.DueTasks) > 0 && !r.Due().After(now)
-	}
-	return false
+	isClaimable := r.State.Phase == Waiting || r.State.Phase == Running && r.JobFirst
+	return isClaimable && !r.Due.After(now)
 }
 
-// RetriesIn reports whether launchers in a namespace may retry the run's tasks in
-// a new Job: its Job is, or was, there. That of another namespace or cluster may
-// have a pod that lives, and somebody of its own who sees to it. A run that was
-// submitted by none of ours is for anybody.
+// RetriesIn reports whether launchers in a namespace may give a Running run another Job:
+// its last Job was there, or none of ours claimed it. A Job in another namespace or
+// cluster may have a living pod, and launchers there handle it.
 func (r FlowRun) RetriesIn(namespace, uid string) bool {
-	return !r.State.Type.IsRunning() || r.LastClaim == nil || r.LastClaim.IsIn(namespace, uid)
+	return !r.State.Phase.IsRunning() || r.LastClaim == nil || r.LastClaim.IsIn(namespace, uid)
 }
 
-// Attempt names one scheduling of one run. Every launcher that sees the run
-// claimable in the same state computes the same Attempt, so a name derived from
-// it can be the lock (see package job); a reschedule or a later retry gets
-// another one.
+// Attempt names one scheduling of one run. Every launcher's backend gives the same state
+// the same Attempt, so a name made of it can be the lock (see package job). A reschedule or
+// a later retry gets another one. Only the backend parses it.
 type Attempt string
-
-// Attempt of a Scheduled-family run is its version. A Running run keeps its
-// version while its tasks retry, so there the task run that fell due first
-// tells attempts apart: two launchers that see different numbers of due tasks
-// still agree on the first.
-func (r FlowRun) Attempt() Attempt {
-	if len(r.DueTasks) > 0 && !r.State.Type.IsScheduled() {
-		t := r.earliestTask()
-		return Attempt("retry-" + t.ID + "-v" + strconv.Itoa(t.Version))
-	}
-	return Attempt("v" + strconv.Itoa(r.Version))
-}
-
-// Version is that of the state that made the run claimable; false for a retry,
-// which is no state of the run.
-func (a Attempt) Version() (int, bool) {
-	digits, ok := strings.CutPrefix(string(a), "v")
-	version, err := strconv.Atoi(digits)
-	return version, ok && err == nil && a == Attempt("v"+strconv.Itoa(version))
-}
-
-func (r FlowRun) earliestTask() TaskRun {
-	return slices.MinFunc(r.DueTasks, func(a, b TaskRun) int {
-		return cmp.Or(a.State.StartTime.Compare(b.State.StartTime), cmp.Compare(a.ID, b.ID))
-	})
-}

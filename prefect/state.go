@@ -2,66 +2,61 @@ package prefect
 
 import (
 	"encoding/json"
-	"slices"
 	"time"
 )
 
-// StateType is the name of a Prefect 1.x state, spelled as the API spells it.
-type StateType string
+// Phase is the meaning of a state, in words that all backends share. A backend maps its
+// own states to phases.
+type Phase int
 
-// The states this project branches on or writes; prefect1-spec §2.2 lists all.
 const (
-	Scheduled  StateType = "Scheduled"
-	Paused     StateType = "Paused"
-	Resume     StateType = "Resume"
-	Retrying   StateType = "Retrying"
-	Queued     StateType = "Queued"
-	Pending    StateType = "Pending"
-	Submitted  StateType = "Submitted"
-	Running    StateType = "Running"
-	Cancelling StateType = "Cancelling"
-	Cancelled  StateType = "Cancelled"
-	Success    StateType = "Success"
-	Failed     StateType = "Failed"
+	// Other is any state that the backend cannot map. Such a run counts as unfinished and
+	// not claimable: watching a run for too long is better than abandoning it.
+	Other Phase = iota
+	// Waiting means that the run may be claimed once its start time has come.
+	Waiting
+	// Held means that the run waits until a person lets it go on.
+	Held
+	// Claimed means that somebody, not always a launcher of ours, creates or has created
+	// the Job, and that no pod has begun the run yet.
+	Claimed
+	// Running means that a pod executes the run, or that Prefect thinks so.
+	Running
+	// Cancelling means that the pod of a Running run has been told to stop.
+	Cancelling
+	// Finished means that the run has ended and was not cancelled.
+	Finished
+	// Cancelled means that the run was cancelled and has ended.
+	Cancelled
 )
 
-// ScheduledFamily are the states a run can be claimed from once its start time
-// is reached (prefect1-spec §2.2, `is_scheduled`).
-func ScheduledFamily() []StateType {
-	return []StateType{Scheduled, Paused, Resume, Retrying, Queued}
+// String names the phase. People read State.Name instead, which their Prefect shows too.
+func (p Phase) String() string {
+	return [...]string{"other", "waiting", "held", "claimed", "running", "cancelling", "finished", "cancelled"}[p]
 }
 
-// IsScheduled reports whether s belongs to the Scheduled family.
-func (s StateType) IsScheduled() bool { return slices.Contains(ScheduledFamily(), s) }
+// IsWaiting reports whether the run is Waiting or Held: nobody has claimed it.
+func (p Phase) IsWaiting() bool { return p == Waiting || p == Held }
 
-// IsRunning reports whether s belongs to the Running family.
-func (s StateType) IsRunning() bool { return s == Running || s == Cancelling }
+// IsRunning reports whether the run is Running or Cancelling.
+func (p Phase) IsRunning() bool { return p == Running || p == Cancelling }
 
-// FinishedFamily are the terminal states (prefect1-spec §2.2).
-func FinishedFamily() []StateType {
-	return []StateType{
-		"Finished", Success, "Cached", "Mapped", "Skipped", "Looped",
-		Failed, "TimedOut", "TriggerFailed", "ValidationFailed", Cancelled,
-	}
-}
-
-// IsFinished reports whether s is terminal. A state whose name we do not know is
-// taken as unfinished: better watched too long than abandoned.
-func (s StateType) IsFinished() bool { return slices.Contains(FinishedFamily(), s) }
+// IsFinished reports whether the run is Finished or Cancelled.
+func (p Phase) IsFinished() bool { return p == Finished || p == Cancelled }
 
 // State is where a flow run or task run stands.
 type State struct {
-	Type    StateType
+	Phase Phase
+	// Name is the backend's own name of the state, for people. Only the backend decides
+	// by it.
+	Name    string
 	Message string
-	// StartTime is when a Scheduled-family state becomes due. Zero means the
-	// state names no time: due at once, except Paused, which then never is.
+	// StartTime is when a Waiting run becomes due. Zero is due at once.
 	StartTime time.Time
-	// Opaque is the backend's own form of the state. The claim wraps it so that
-	// the pod can unwrap what it was scheduled with (retries, cached inputs);
-	// nobody but the backend that produced it may look inside.
+	// Limited is set while the backend itself keeps a Waiting run back, for example
+	// because of a concurrency limit. Message says why.
+	Limited bool
+	// Opaque is the backend's own form of the state. The claim wraps it, so that the pod
+	// gets its retries and cached inputs back. Only the backend looks inside.
 	Opaque json.RawMessage
 }
-
-// WaitsForAPerson reports whether only a person ends the state: Paused without a
-// start time.
-func (s State) WaitsForAPerson() bool { return s.Type == Paused && s.StartTime.IsZero() }

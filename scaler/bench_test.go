@@ -96,7 +96,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	s := newSnapshot(o, noon)
 	t := defaultTrigger()
-	t.Labels = []string{"etl", "team-7", "team-8"}
+	t.Scope.Labels = []string{"etl", "team-7", "team-8"}
 	b.ReportAllocs()
 	for b.Loop() {
 		decide(s, t, false, noon)

@@ -25,6 +25,7 @@ func TestAllThatIsWrongWithTheOptionsIsSaidAtOnce(t *testing.T) {
 		`connection "a b": a name has up to 63 letters, digits, '.', '_' or '-'`,
 		`connection "prod": no Prefect API given`,
 		`connection "prod": watching Jobs in  needs a Kubernetes client`,
+		`connection "prod": no label given by which its Jobs are known`,
 		`connection "prod": a job namespace is empty; name each one`,
 		`warm-up lead is 1h0m0s: at most 10m0s`,
 		`poll interval is 1ms: at least 100ms`,

@@ -3,47 +3,48 @@ package scaler
 import (
 	"cmp"
 	"encoding/json"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// report is /debug/demand: why each number is what it is.
+// report is /debug/demand: it explains each number.
 type report struct {
-	At            time.Time          `json:"at"`
-	ScaledObjects []objectReport     `json:"scaled_objects"`
-	Refused       []refusalReport    `json:"refused"`
-	Connections   []connectionReport `json:"connections"`
+	At            time.Time               `json:"at"`
+	ScaledObjects items[objectReport]     `json:"scaled_objects"`
+	Refused       items[refusalReport]    `json:"refused"`
+	Connections   items[connectionReport] `json:"connections"`
 }
 
 type objectReport struct {
-	Namespace    string     `json:"namespace"`
-	Name         string     `json:"name"`
-	Connection   string     `json:"connection"`
-	Labels       []string   `json:"labels"`
-	Active       bool       `json:"active"`
-	Value        int64      `json:"value"`
-	Target       int64      `json:"target"`
-	Launchers    int64      `json:"launchers"`
-	Demand       int64      `json:"demand"`
-	Due          int64      `json:"due"`
-	DueWithin    int64      `json:"due_within_lead"`
-	Missing      int64      `json:"claims_without_job"`
-	Silent       int64      `json:"heartbeats_due,omitempty"`
-	Troubled     kindCounts `json:"jobs_in_trouble,omitempty"`
-	WarmUpLead   string     `json:"warm_up_lead"`
-	FirstRuns    []string   `json:"first_runs"`
-	NextWake     *time.Time `json:"next_wake"`
-	Reason       string     `json:"reason"`
-	Err          string     `json:"err,omitempty"`
-	LastAsked    time.Time  `json:"last_asked"`
-	OpenStreams  int64      `json:"open_streams"`
-	MetadataSeen []string   `json:"metadata_keys"`
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+	Connection string `json:"connection"`
+	scopeReport
+	Active        bool          `json:"active"`
+	Value         int64         `json:"value"`
+	Target        int64         `json:"target"`
+	Launchers     int64         `json:"launchers"`
+	Demand        int64         `json:"demand"`
+	Due           int64         `json:"due"`
+	DueWithin     int64         `json:"due_within_lead"`
+	WithoutJob    int64         `json:"claims_without_job"`
+	HeartbeatsDue int64         `json:"heartbeats_due,omitempty"`
+	Troubled      kindCounts    `json:"jobs_in_trouble,omitempty"`
+	WarmUpLead    string        `json:"warm_up_lead"`
+	FirstRuns     items[string] `json:"first_runs"`
+	NextWake      *time.Time    `json:"next_wake"`
+	Reason        string        `json:"reason"`
+	Untaken       string        `json:"untaken,omitempty"`
+	// Refused says why it is refused now; all other fields are then of the last verdict.
+	Refused      string        `json:"refused,omitempty"`
+	Err          string        `json:"err,omitempty"`
+	LastAsked    time.Time     `json:"last_asked"`
+	OpenStreams  int64         `json:"open_streams"`
+	MetadataSeen items[string] `json:"metadata_keys"`
 }
 
 // refusalReport is a ScaledObject that was refused lately.
@@ -55,30 +56,46 @@ type refusalReport struct {
 }
 
 type connectionReport struct {
-	Name      string        `json:"name"`
-	Age       string        `json:"snapshot_age"`
-	Failures  int           `json:"consecutive_failures"`
-	Err       string        `json:"err,omitempty"`
-	Truncated bool          `json:"truncated"`
-	TooLarge  bool          `json:"runs_too_large,omitempty"`
-	Unserved  []labelReport `json:"unserved"`
-	Missing   []claimReport `json:"claims_without_job"`
-	Silent    []claimReport `json:"heartbeats_due,omitempty"`
-	Troubled  []jobReport   `json:"jobs_in_trouble"`
-	Unsynced  []string      `json:"job_namespaces_not_listed,omitempty"`
+	Name      string `json:"name"`
+	Age       string `json:"snapshot_age"`
+	Failures  int    `json:"consecutive_failures"`
+	Err       string `json:"err,omitempty"`
+	Truncated bool   `json:"truncated"`
+	TooLarge  bool   `json:"runs_too_large,omitempty"`
+	// Places is for the page.
+	Places        PlaceKind             `json:"-"`
+	PollEvery     string                `json:"poll_every,omitempty"`
+	Unserved      items[unservedReport] `json:"unserved"`
+	Held          []heldReport          `json:"held,omitempty"`
+	HeldRuns      int                   `json:"held_runs,omitempty"`
+	WithoutJob    items[claimReport]    `json:"claims_without_job"`
+	HeartbeatsDue []claimReport         `json:"heartbeats_due,omitempty"`
+	Troubled      items[jobReport]      `json:"jobs_in_trouble"`
+	Stuck         items[stuckReport]    `json:"stuck"`
+	StuckRuns     int                   `json:"stuck_runs"`
+	WaitLimit     string                `json:"stuck_limit,omitempty"`
+	Unsynced      []string              `json:"job_namespaces_not_listed,omitempty"`
 }
 
-// labelReport is due runs whose labels no ScaledObject seen lately serves: the
-// commonest reason why a run does not start.
-type labelReport struct {
-	Labels    []string `json:"labels"`
-	Due       int      `json:"due"`
-	FirstRuns []string `json:"first_runs"`
+// unservedReport holds due runs at a place that no ScaledObject serves that asked lately: the
+// most frequent reason why a run does not start.
+type unservedReport struct {
+	placeReport
+	Due       int           `json:"due"`
+	FirstRuns items[string] `json:"first_runs"`
+}
+
+// heldReport holds due runs that Prefect holds back.
+type heldReport struct {
+	placeReport
+	Why       string        `json:"why"`
+	Runs      int           `json:"runs"`
+	FirstRuns items[string] `json:"first_runs"`
 }
 
 type claimReport struct {
-	FlowRun    string    `json:"flow_run"`
-	Labels     []string  `json:"labels"`
+	FlowRun string `json:"flow_run"`
+	placeReport
 	Launcher   string    `json:"launcher"`
 	Namespace  string    `json:"namespace"`
 	Job        string    `json:"job"`
@@ -89,8 +106,8 @@ type claimReport struct {
 type kindCounts map[trouble.Kind]int64
 
 type jobReport struct {
-	FlowRun    string       `json:"flow_run"`
-	Labels     []string     `json:"labels"`
+	FlowRun string `json:"flow_run"`
+	placeReport
 	Namespace  string       `json:"namespace"`
 	Job        string       `json:"job"`
 	Kind       trouble.Kind `json:"kind"`
@@ -98,62 +115,69 @@ type jobReport struct {
 	CountsFrom time.Time    `json:"counts_from"`
 }
 
-// Debug is the handler of /debug/demand. It answers people who accept HTML with
-// a page and everybody else with JSON.
+// maxStuck and maxHeld bound lists that are long in a full cluster.
+const (
+	maxStuck = 100
+	maxHeld  = 100
+)
+
+// stuckReport is a run that waits for something outside of Prefect.
+type stuckReport struct {
+	FlowRun string `json:"flow_run"`
+	placeReport
+	Namespace string       `json:"namespace"`
+	Job       string       `json:"job"`
+	Kind      trouble.Kind `json:"kind"`
+	Message   string       `json:"message"`
+	Since     time.Time    `json:"since"`
+	FailsAt   *time.Time   `json:"fails_at"`
+}
+
+// Debug is the handler of /debug/demand. Clients that accept HTML get a page, and all
+// others JSON.
 func (s *Server) Debug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rep := s.service.report(time.Now())
 		w.Header().Set("Cache-Control", "no-store")
 		if strings.Contains(r.Header.Get("Accept"), "text/html") {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			_, _ = io.WriteString(w, rep.html())
+			_ = debugPage().Execute(w, rep) // a client that has gone needs no answer
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		rep.list()
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		_ = e.Encode(rep)
 	})
 }
 
-// list makes lists of what is nil, which JSON would call null.
-func (r *report) list() {
-	for i := range r.ScaledObjects {
-		o := &r.ScaledObjects[i]
-		o.Labels, o.FirstRuns, o.MetadataSeen = list(o.Labels), list(o.FirstRuns), list(o.MetadataSeen)
-	}
-	for i := range r.Connections {
-		c := &r.Connections[i]
-		c.Unserved, c.Missing, c.Troubled = list(c.Unserved), list(c.Missing), list(c.Troubled)
-		for j := range c.Unserved {
-			c.Unserved[j].Labels, c.Unserved[j].FirstRuns = list(c.Unserved[j].Labels), list(c.Unserved[j].FirstRuns)
-		}
-		for j := range c.Missing {
-			c.Missing[j].Labels = list(c.Missing[j].Labels)
-		}
-		for j := range c.Troubled {
-			c.Troubled[j].Labels = list(c.Troubled[j].Labels)
-		}
-	}
-}
+// items are a list that JSON writes as [] when it is empty, and not as null.
+type items[T any] []T
 
-func list[T any](items []T) []T {
-	if items == nil {
-		return []T{}
+// MarshalJSON implements json.Marshaler.
+func (l items[T]) MarshalJSON() ([]byte, error) {
+	if l == nil {
+		return []byte("[]"), nil
 	}
-	return items
+	return json.Marshal([]T(l))
 }
 
 func (s *service) report(now time.Time) report {
-	rep := report{At: now, ScaledObjects: []objectReport{}, Refused: s.refusals.list(now), Connections: []connectionReport{}}
-	objects := s.seen.all()
+	rep := report{At: now, Refused: s.refusals.list(now)}
+	objects := s.registry.all()
 	for _, so := range objects {
-		rep.ScaledObjects = append(rep.ScaledObjects, s.reportObject(so, now))
+		o := s.reportObject(so, now)
+		// If it was answered since, another trigger of the same ScaledObject was refused.
+		if i := slices.IndexFunc(rep.Refused, func(r refusalReport) bool {
+			return r.Namespace == o.Namespace && r.Name == o.Name && r.At.After(o.LastAsked)
+		}); i >= 0 {
+			o.Refused = rep.Refused[i].Err
+		}
+		rep.ScaledObjects = append(rep.ScaledObjects, o)
 	}
 	slices.SortFunc(rep.ScaledObjects, func(a, b objectReport) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), slices.Compare(a.Labels, b.Labels),
-			slices.Compare(a.MetadataSeen, b.MetadataSeen))
+			slices.Compare(a.WorkPools, b.WorkPools), slices.Compare(a.WorkQueues, b.WorkQueues), slices.Compare(a.MetadataSeen, b.MetadataSeen))
 	})
 	for _, p := range s.pollers {
 		rep.Connections = append(rep.Connections, p.report(objects, now))
@@ -166,10 +190,10 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 	t := so.trigger
 	o := objectReport{
 		Namespace: so.namespace, Name: so.name,
-		Connection: t.Connection, Labels: t.Labels, Target: t.RunsPerLauncher, WarmUpLead: t.WarmUpLead.String(),
-		LastAsked: time.Unix(0, so.asked.Load()), OpenStreams: s.seen.streamsOf(so),
+		Connection: t.Connection, scopeReport: reportScope(t), Target: t.RunsPerLauncher, WarmUpLead: t.WarmUpLead.String(),
+		LastAsked: time.Unix(0, so.asked.Load()), OpenStreams: so.streams.Load(),
 	}
-	// Keys only: FromEnv may have put anything into the values.
+	// Only keys are shown: FromEnv may have put anything into the values.
 	for k := range so.metadata {
 		o.MetadataSeen = append(o.MetadataSeen, k)
 	}
@@ -177,18 +201,21 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 	v, err := s.peek(so, now)
 	if err != nil {
 		o.Err = err.Error()
-		o.Reason = "KEDA is answered with an error and changes nothing"
+		o.Reason = "KEDA gets an error and changes nothing"
 		return o
 	}
 	if v.Active {
 		o.Launchers = (v.Value + t.RunsPerLauncher - 1) / t.RunsPerLauncher
 	}
 	o.Active, o.Value, o.Demand = v.Active, v.Value, v.Demand()
-	o.Due, o.DueWithin, o.Missing, o.Troubled = v.Due, v.Ahead, v.Missing, v.Troubled
-	o.Silent = v.Silent
+	o.Due, o.DueWithin, o.WithoutJob, o.Troubled = v.Due, v.Ahead, v.WithoutJob, v.Troubled
+	o.HeartbeatsDue = v.HeartbeatsDue
 	o.Reason = v.reason(t)
 	if !v.NextWake.IsZero() {
 		o.NextWake = &v.NextWake
+	}
+	if u := s.untakenOf(so, now); u.Runs > 0 {
+		o.Untaken = u.String() + ": " + so.absence.reason(so)
 	}
 	o.FirstRuns = runsFor(s.pollers[t.Connection].current.Load(), t, now)
 	return o
@@ -196,38 +223,69 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 
 func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport {
 	s := p.current.Load()
-	c := connectionReport{Name: p.name, Age: "none yet", Failures: s.Failures, Truncated: s.Truncated, TooLarge: s.TooLarge}
+	c := connectionReport{Name: p.name, Places: p.connection.Places, Age: "none yet", Failures: s.Failures, Truncated: s.Truncated, TooLarge: s.TooLarge}
 	if !s.At.IsZero() {
 		c.Age = now.Sub(s.At).Round(time.Millisecond).String()
 	}
 	if s.Err != nil {
 		c.Err = s.Err.Error()
 	}
-	if p.watch != nil {
-		c.Unsynced = p.watch.unsynced(p.connection.JobNamespaces)
+	c.Unsynced = p.watch.unsynced(p.connection.JobNamespaces)
+	c.reportStuck(s, p.watch.rules, now)
+	c.reportHeld(s)
+	if every := p.pollsEvery(); every > 0 {
+		c.PollEvery = every.String()
 	}
 	for _, g := range s.Groups {
 		served := slices.ContainsFunc(objects, func(so *scaledObject) bool {
-			return so.trigger.Connection == p.name && prefect.LabelsMatch(so.trigger.Labels, g.Labels)
+			return so.trigger.Connection == p.name && so.trigger.Scope.Takes(g.Place)
 		})
 		if due := after(g.Due, now); !served && due > 0 {
-			c.Unserved = append(c.Unserved, labelReport{g.Labels, due, g.First[:min(due, len(g.First))]})
+			c.Unserved = append(c.Unserved, unservedReport{reportPlace(g.Place), due, g.First[:min(due, len(g.First))]})
 		}
 	}
-	for _, m := range s.Missing {
-		c.Missing = append(c.Missing, reportClaim(m.ID, m.Labels, m.Claim, m.CountsFrom))
+	for _, m := range s.WithoutJob {
+		c.WithoutJob = append(c.WithoutJob, reportClaim(m))
 	}
-	for _, w := range s.Waiting {
-		if !w.CountsFrom.After(now) {
-			c.Silent = append(c.Silent, reportClaim(w.ID, w.Labels, w.Claim, w.CountsFrom))
-		}
+	for _, w := range s.heartbeatsDue(now) {
+		c.HeartbeatsDue = append(c.HeartbeatsDue, reportClaim(w))
 	}
 	for _, d := range s.Troubled {
-		c.Troubled = append(c.Troubled, jobReport{d.Run, d.Labels, d.Namespace, d.Job, d.Kind, d.Message, d.From})
+		c.Troubled = append(c.Troubled, jobReport{d.Run, reportPlace(d.Place), d.Namespace, d.Job, d.Kind, d.Message, d.From})
 	}
 	return c
 }
 
-func reportClaim(run string, labels []string, c prefect.Claim, from time.Time) claimReport {
-	return claimReport{run, labels, c.Launcher, c.Namespace, c.Job, string(c.Attempt), from}
+func (c *connectionReport) reportStuck(s *snapshot, rules trouble.Rules, now time.Time) {
+	all := s.stuckRuns(rules.Grace, now)
+	if len(all) == 0 {
+		return
+	}
+	c.StuckRuns, c.WaitLimit = len(all), "none: PREFECT_KEDA_PENDING_TIMEOUT is not set, so they wait for ever"
+	if rules.PendingFor > 0 {
+		c.WaitLimit = rules.PendingFor.String() + " (PREFECT_KEDA_PENDING_TIMEOUT)"
+	}
+	for _, r := range all[:min(len(all), maxStuck)] {
+		one := stuckReport{FlowRun: r.Run, Namespace: r.Namespace, Job: r.Job, Kind: r.Kind, Message: r.Message, Since: r.Since}
+		if r.Place != nil {
+			one.placeReport = reportPlace(*r.Place)
+		}
+		if !r.Until.IsZero() {
+			one.FailsAt = &r.Until
+		}
+		c.Stuck = append(c.Stuck, one)
+	}
+}
+
+func (c *connectionReport) reportHeld(s *snapshot) {
+	for _, h := range s.Held {
+		c.HeldRuns += h.Runs
+		if len(c.Held) < maxHeld {
+			c.Held = append(c.Held, heldReport{reportPlace(h.Place), h.Why, h.Runs, h.First})
+		}
+	}
+}
+
+func reportClaim(c claim) claimReport {
+	return claimReport{c.ID, reportPlace(c.Place), c.Claim.Launcher, c.Claim.Namespace, c.Claim.Job, string(c.Claim.Attempt), c.CountsFrom}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -11,22 +12,22 @@ import (
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// maxValue keeps the metric within what KEDA turns into milli-units safely.
+// maxValue keeps the metric within what KEDA turns into milli-units safely (keda §1.2).
 const maxValue = 1_000_000_000
 
-// verdict is what one trigger is told about one snapshot at one moment, and why.
+// verdict is the answer to one trigger from one snapshot at one moment, and the reason.
 type verdict struct {
-	// Due runs are claimable now, Ahead ones within the lead; Missing are claims
+	// Due runs are claimable now, Ahead ones within the lead; WithoutJob are claims
 	// without a Job.
-	Due, Ahead, Missing int64
-	// Silent are claims whose Job waits and whose heartbeat is overdue.
-	Silent int64
+	Due, Ahead, WithoutJob int64
+	// HeartbeatsDue are claims whose Job waits and whose heartbeat is overdue.
+	HeartbeatsDue int64
 	// Troubled are Jobs in trouble, by kind; nil when there are none.
 	Troubled map[trouble.Kind]int64
-	// AtLeast is set when more runs wait than one look returns.
+	// AtLeast is set when more runs wait than one poll returns.
 	AtLeast bool
-	// Held is set when only an earlier activation keeps the trigger active.
-	Held bool
+	// Latched is set when only an earlier activation keeps the trigger active.
+	Latched bool
 
 	// Active and Value are the answers to KEDA: Active ⇔ Value > 0.
 	Active bool
@@ -36,15 +37,14 @@ type verdict struct {
 
 	// Since is when the earliest counted run was due; zero when none has a time.
 	Since time.Time
-	// NextWake is when the verdict can change without a new snapshot; zero when
-	// it cannot.
+	// NextWake is when the verdict can change without a new snapshot; zero if it cannot.
 	NextWake time.Time
 }
 
-// Demand is the number of things a launcher would have to do. Sending heartbeats
-// is one thing, however many they are.
+// Demand is the number of things a launcher would have to do. All heartbeats together are
+// one thing.
 func (v verdict) Demand() int64 {
-	sum := v.Due + v.Ahead + v.Missing + min(v.Silent, 1)
+	sum := v.Due + v.Ahead + v.WithoutJob + min(v.HeartbeatsDue, 1)
 	for _, n := range v.Troubled {
 		sum += n
 	}
@@ -52,16 +52,16 @@ func (v verdict) Demand() int64 {
 }
 
 // decide is the whole policy. wasActive is the previous verdict of a trigger
-// with an activation threshold: the threshold delays the start of a launcher
-// and must not take one away from work that is left.
+// with an activation threshold: the threshold delays the start of a launcher,
+// but must not take a launcher away from the work that is left.
 func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 	v := verdict{AtLeast: s.Truncated}
-	horizon := now.Add(t.WarmUpLead)
+	leadEnd := now.Add(t.WarmUpLead)
 	for _, g := range s.Groups {
-		if !prefect.LabelsMatch(t.Labels, g.Labels) {
+		if !t.Scope.Takes(g.Place) {
 			continue
 		}
-		due, ahead := after(g.Due, now), after(g.Due, horizon)
+		due, ahead := after(g.Due, now), after(g.Due, leadEnd)
 		v.Due += int64(due)
 		v.Ahead += int64(ahead - due)
 		if ahead > 0 {
@@ -71,34 +71,34 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 			v.NextWake = earliest(v.NextWake, g.Due[ahead].Add(-t.WarmUpLead))
 		}
 	}
-	for _, m := range s.Missing {
-		switch {
-		case !prefect.LabelsMatch(t.Labels, m.Labels):
-		case m.CountsFrom.After(now):
-			v.NextWake = earliest(v.NextWake, m.CountsFrom)
-		default:
-			v.Missing++
+	// counts reports whether something is the trigger's and counts now. If it will count
+	// later, that may be the next change.
+	counts := func(at prefect.Place, from time.Time, next *time.Time) bool {
+		if !t.Scope.Takes(at) {
+			return false
+		}
+		if from.After(now) {
+			*next = earliest(*next, from)
+			return false
+		}
+		return true
+	}
+	for _, m := range s.WithoutJob {
+		if counts(m.Place, m.CountsFrom, &v.NextWake) {
+			v.WithoutJob++
 		}
 	}
-	var silentFrom time.Time
+	var heartbeatFrom time.Time
 	for _, w := range s.Waiting {
-		switch {
-		case !prefect.LabelsMatch(t.Labels, w.Labels):
-		case w.CountsFrom.After(now):
-			silentFrom = earliest(silentFrom, w.CountsFrom)
-		default:
-			v.Silent++
+		if counts(w.Place, w.CountsFrom, &heartbeatFrom) {
+			v.HeartbeatsDue++
 		}
 	}
-	if v.Silent == 0 {
-		v.NextWake = earliest(v.NextWake, silentFrom)
+	if v.HeartbeatsDue == 0 {
+		v.NextWake = earliest(v.NextWake, heartbeatFrom)
 	}
 	for _, d := range s.Troubled {
-		switch {
-		case !prefect.LabelsMatch(t.Labels, d.Labels):
-		case d.From.After(now):
-			v.NextWake = earliest(v.NextWake, d.From)
-		default:
+		if counts(d.Place, d.From, &v.NextWake) {
 			if v.Troubled == nil {
 				v.Troubled = map[trouble.Kind]int64{}
 			}
@@ -108,16 +108,16 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 
 	value := v.Demand()
 	if v.AtLeast {
-		// What was not returned may well be ours: better a launcher that finds
-		// nothing to do than a run that waits for other people's backlog.
+		// The runs that were not returned may be ours. A launcher that finds nothing to
+		// do is better than a run that waits for other people's backlog.
 		value = max(value, 1)
 	}
 	// The threshold lets due runs wait for each other. Claims without a Job, Jobs in
-	// trouble and heartbeats cannot wait for others to fall due, and a lower bound
-	// proves nothing about being below it.
-	above := v.Due+v.Ahead > t.ActivationThreshold || v.Missing+v.Silent > 0 || len(v.Troubled) > 0 || v.AtLeast
-	v.Held = !above && wasActive && value > 0
-	v.Active = above || v.Held
+	// trouble and heartbeats cannot wait for other runs, and if we know only a lower
+	// bound, the number may be above the threshold.
+	above := v.Due+v.Ahead > t.ActivationThreshold || v.WithoutJob+v.HeartbeatsDue > 0 || len(v.Troubled) > 0 || v.AtLeast
+	v.Latched = !above && wasActive && value > 0
+	v.Active = above || v.Latched
 	if !v.Active {
 		return v
 	}
@@ -130,18 +130,12 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 	return v
 }
 
-// after is how many of the sorted times are not after limit.
+// after counts the sorted times up to limit.
 func after(times []time.Time, limit time.Time) int {
-	i, _ := slices.BinarySearchFunc(times, limit, func(t, limit time.Time) int {
-		if t.After(limit) {
-			return 1
-		}
-		return -1
-	})
-	return i
+	return sort.Search(len(times), func(i int) bool { return times[i].After(limit) })
 }
 
-// earliest is the earlier of two times, of which zero is none.
+// earliest is the earlier of two times; zero means no time.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
 		return b
@@ -149,7 +143,28 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// runsFor are the first ids of what the trigger counts, in due order.
+// first are the first ids that a verdict counts: of due runs, then of claims and Jobs.
+// They go into the log, because nobody can find out later which they were.
+func (v verdict) first(s *snapshot, t trigger, now time.Time) []string {
+	ids := runsFor(s, t, now)
+	add := func(id string, place prefect.Place, from time.Time) {
+		if len(ids) < firstRuns && !from.After(now) && t.Scope.Takes(place) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, m := range s.WithoutJob {
+		add(m.ID, m.Place, m.CountsFrom)
+	}
+	for _, w := range s.Waiting {
+		add(w.ID, w.Place, w.CountsFrom)
+	}
+	for _, d := range s.Troubled {
+		add(d.Run, d.Place, d.From)
+	}
+	return ids
+}
+
+// runsFor are the first ids that the trigger counts, in due order.
 func runsFor(s *snapshot, t trigger, now time.Time) []string {
 	type run struct {
 		due time.Time
@@ -157,7 +172,7 @@ func runsFor(s *snapshot, t trigger, now time.Time) []string {
 	}
 	var runs []run
 	for _, g := range s.Groups {
-		if !prefect.LabelsMatch(t.Labels, g.Labels) {
+		if !t.Scope.Takes(g.Place) {
 			continue
 		}
 		for i, id := range g.First {
@@ -174,7 +189,7 @@ func runsFor(s *snapshot, t trigger, now time.Time) []string {
 	return ids
 }
 
-// reason says in a sentence why the number is what it is.
+// reason explains the number in a sentence.
 func (v verdict) reason(t trigger) string {
 	var parts []string
 	add := func(n int64, format string, args ...any) {
@@ -184,20 +199,20 @@ func (v verdict) reason(t trigger) string {
 	}
 	add(v.Due, "%d due")
 	add(v.Ahead, "%d due within %s", t.WarmUpLead)
-	add(v.Missing, "%d claimed without a Job")
-	add(v.Silent, "%d whose Job waits need a heartbeat")
+	add(v.WithoutJob, "%d claimed without a Job")
+	add(v.HeartbeatsDue, "%d whose Job waits need a heartbeat")
 	for _, k := range trouble.Kinds() {
 		add(v.Troubled[k], "%d in trouble (%s)", k)
 	}
 	why := strings.Join(parts, ", ")
 	if why == "" {
-		why = "no run with these labels is due"
+		why = t.Places.none()
 	}
 	if v.AtLeast {
-		why += "; more runs wait than one look returns, some of these may be among them"
+		why += "; more runs wait than one poll returns, and " + t.Places.theirs()
 	}
 	switch {
-	case v.Held:
+	case v.Latched:
 		why += fmt.Sprintf("; not above the activation threshold %d, but a launcher was started and work is left", t.ActivationThreshold)
 	case !v.Active && v.Demand() > 0:
 		why += fmt.Sprintf("; not above the activation threshold %d", t.ActivationThreshold)

@@ -17,20 +17,20 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func at(d time.Duration) time.Time { return noon.Add(d) }
 
 func troubledJob(kind trouble.Kind, from time.Time, labels ...string) troubled {
-	return troubled{found{Finding: trouble.Finding{Kind: kind, From: from}, Namespace: "flows", Job: "j", Run: "r"}, labels}
+	return troubled{found{Finding: trouble.Finding{Kind: kind, From: from}, Namespace: "flows", Job: "j", Run: "r"}, prefect.Place{Labels: labels}}
 }
 
-// There are as many groups as kinds of labels, in whatever order and how often a run
+// There are as many groups as places, in whatever order and how often a run
 // has them, and each is in due order.
-func TestGroupByLabels(t *testing.T) {
-	got := groupByLabels([]prefect.DueRun{
+func TestGroupByPlace(t *testing.T) {
+	got := groupByPlace([]prefect.DueRun{
 		run("5", at(5), "b", "a", "b"), run("4", at(1), "a", "b"), run("3", at(1), "b", "a"), run("2", at(2)),
 		run("1", at(3), "a"), run("0", at(4), "a"), run("6", at(6), "a"), run("7", at(7), "a"), run("8", at(8), "a"), run("9", at(9), "a"),
 	})
 	want := []group{
-		{Labels: []string{"a", "b"}, Due: []time.Time{at(1), at(1), at(5)}, First: []string{"3", "4", "5"}},
+		{Place: prefect.Place{Labels: []string{"a", "b"}}, Due: []time.Time{at(1), at(1), at(5)}, First: []string{"3", "4", "5"}},
 		{Due: []time.Time{at(2)}, First: []string{"2"}},
-		{Labels: []string{"a"}, Due: []time.Time{at(3), at(4), at(6), at(7), at(8), at(9)}, First: []string{"1", "0", "6", "7", "8"}},
+		{Place: prefect.Place{Labels: []string{"a"}}, Due: []time.Time{at(3), at(4), at(6), at(7), at(8), at(9)}, First: []string{"1", "0", "6", "7", "8"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -40,7 +40,7 @@ func TestGroupByLabels(t *testing.T) {
 func TestDecide(t *testing.T) {
 	tr := func(change ...func(*trigger)) trigger {
 		v := defaultTrigger()
-		v.Labels = []string{"a", "b"}
+		v.Scope.Labels = []string{"a", "b"}
 		for _, c := range change {
 			c(&v)
 		}
@@ -49,15 +49,15 @@ func TestDecide(t *testing.T) {
 	threshold := func(t *trigger) { t.ActivationThreshold = 2 }
 	look := func(runs ...prefect.DueRun) *snapshot { return newSnapshot(prefect.Observation{Due: runs}, noon) }
 	lacking := func(from time.Duration, labels ...string) *snapshot {
-		return look().with([]missing{{ID: "c", Labels: labels, CountsFrom: at(from)}}, nil, nil)
+		return look().with([]claim{{ClaimedRun: prefect.ClaimedRun{ID: "c", Place: prefect.Place{Labels: labels}}, CountsFrom: at(from)}}, nil, nil, nil)
 	}
 	truncated := func(runs ...prefect.DueRun) *snapshot {
 		return newSnapshot(prefect.Observation{Due: runs, Truncated: true}, noon)
 	}
-	jobs := func(jobs ...troubled) *snapshot { return look().with(nil, nil, jobs) }
-	silent := func(w ...waiting) *snapshot { return look().with(nil, w, nil) }
-	waits := func(from time.Duration, labels ...string) waiting {
-		return waiting{ID: "w", Labels: labels, CountsFrom: at(from)}
+	jobs := func(jobs ...troubled) *snapshot { return look().with(nil, nil, jobs, nil) }
+	silent := func(w ...claim) *snapshot { return look().with(nil, w, nil, nil) }
+	waits := func(from time.Duration, labels ...string) claim {
+		return claim{ClaimedRun: prefect.ClaimedRun{ID: "w", Place: prefect.Place{Labels: labels}}, CountsFrom: at(from)}
 	}
 	three := look(run("1", at(-time.Second), "a"), run("2", at(-time.Minute), "a", "b"), run("3", at(-time.Hour), "b"))
 
@@ -76,7 +76,7 @@ func TestDecide(t *testing.T) {
 		},
 		"other labels": {look(run("1", at(-time.Second), "a", "c"), run("2", at(-time.Second))), tr(), false, verdict{}, "no run with these labels is due"},
 		"no labels is a label": {
-			look(run("1", at(-time.Second), "a"), run("2", at(-time.Second))), tr(func(t *trigger) { t.Labels = nil }), false,
+			look(run("1", at(-time.Second), "a"), run("2", at(-time.Second))), tr(func(t *trigger) { t.Scope.Labels = nil }), false,
 			verdict{Due: 1, Active: true, Value: 1, Since: at(-time.Second)},
 			"1 due",
 		},
@@ -94,7 +94,7 @@ func TestDecide(t *testing.T) {
 		"without a time": {look(run("1", time.Time{}, "a")), tr(), false, verdict{Due: 1, Active: true, Value: 1}, "1 due"},
 		"claim without a Job": {
 			lacking(-time.Second, "a"), tr(), false,
-			verdict{Missing: 1, Active: true, Value: 1},
+			verdict{WithoutJob: 1, Active: true, Value: 1},
 			"1 claimed without a Job",
 		},
 		"claim in its grace":     {lacking(time.Second, "a"), tr(), false, verdict{NextWake: at(time.Second)}, "no run with these labels is due"},
@@ -102,18 +102,18 @@ func TestDecide(t *testing.T) {
 		"Jobs that wait":         {silent(waits(time.Hour, "a"), waits(time.Minute, "b"), waits(time.Second, "c")), tr(), false, verdict{NextWake: at(time.Minute)}, "no run with these labels is due"},
 		"heartbeats are one thing to do": {
 			silent(waits(0, "a"), waits(-time.Minute, "b"), waits(time.Minute, "b"), waits(0, "c")), tr(), false,
-			verdict{Silent: 2, Active: true, Value: 1},
+			verdict{HeartbeatsDue: 2, Active: true, Value: 1},
 			"2 whose Job waits need a heartbeat",
 		},
-		"a heartbeat does not wait for the threshold":           {silent(waits(0, "a")), tr(threshold), false, verdict{Silent: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
-		"a claim without a Job does not wait for the threshold": {lacking(-time.Second, "a"), tr(threshold), false, verdict{Missing: 1, Active: true, Value: 1}, "1 claimed without a Job"},
+		"a heartbeat does not wait for the threshold":           {silent(waits(0, "a")), tr(threshold), false, verdict{HeartbeatsDue: 1, Active: true, Value: 1}, "1 whose Job waits need a heartbeat"},
+		"a claim without a Job does not wait for the threshold": {lacking(-time.Second, "a"), tr(threshold), false, verdict{WithoutJob: 1, Active: true, Value: 1}, "1 claimed without a Job"},
 		"a Job in trouble does not wait for the threshold": {
 			jobs(troubledJob(trouble.Failed, noon, "a")), tr(threshold), false,
 			verdict{Troubled: map[trouble.Kind]int64{trouble.Failed: 1}, Active: true, Value: 1},
 			"1 in trouble (failed)",
 		},
 		"what cannot wait does not count as due": {
-			look(run("1", noon, "a"), run("2", noon, "a")).with([]missing{{Labels: []string{"a"}, CountsFrom: at(time.Second)}}, nil, nil), tr(threshold), false,
+			look(run("1", noon, "a"), run("2", noon, "a")).with([]claim{{ClaimedRun: prefect.ClaimedRun{Place: prefect.Place{Labels: []string{"a"}}}, CountsFrom: at(time.Second)}}, nil, nil, nil), tr(threshold), false,
 			verdict{Due: 2, Since: noon, NextWake: at(time.Second)},
 			"2 due; not above the activation threshold 2",
 		},
@@ -125,7 +125,7 @@ func TestDecide(t *testing.T) {
 		"a Job in its grace":        {jobs(troubledJob(trouble.ImagePull, at(time.Second), "a")), tr(), false, verdict{NextWake: at(time.Second)}, "no run with these labels is due"},
 		"at the threshold":          {look(run("1", noon, "a"), run("2", noon, "a")), tr(threshold), false, verdict{Due: 2, Since: noon}, "2 due; not above the activation threshold 2"},
 		"above the threshold":       {three, tr(threshold), false, verdict{Due: 3, Active: true, Value: 3, Since: at(-time.Hour)}, "3 due"},
-		"work left below threshold": {look(run("1", noon, "a")), tr(threshold), true, verdict{Due: 1, Active: true, Held: true, Value: 1, Since: noon}, "1 due; not above the activation threshold 2, but a launcher was started and work is left"},
+		"work left below threshold": {look(run("1", noon, "a")), tr(threshold), true, verdict{Due: 1, Active: true, Latched: true, Value: 1, Since: noon}, "1 due; not above the activation threshold 2, but a launcher was started and work is left"},
 		"no work left":              {look(), tr(threshold), true, verdict{}, "no run with these labels is due"},
 		"capped": {
 			three, tr(func(t *trigger) { t.MaxLaunchers, t.RunsPerLauncher = 2, 1 }), false,
@@ -135,12 +135,12 @@ func TestDecide(t *testing.T) {
 		"more than one look returns": {
 			truncated(run("1", noon, "a")), tr(threshold), false,
 			verdict{Due: 1, AtLeast: true, Active: true, Value: 1, Since: noon},
-			"1 due; more runs wait than one look returns, some of these may be among them",
+			"1 due; more runs wait than one poll returns, and some of them may have these labels",
 		},
 		"all of it somebody else's": {
 			truncated(run("1", noon, "x")), tr(), false,
 			verdict{AtLeast: true, Active: true, Value: 1},
-			"no run with these labels is due; more runs wait than one look returns, some of these may be among them",
+			"no run with these labels is due; more runs wait than one poll returns, and some of them may have these labels",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -155,13 +155,13 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestFirstRunsAreInDueOrderAcrossLabels(t *testing.T) {
+func TestFirstRunsAreInDueOrderAcrossPlaces(t *testing.T) {
 	s := newSnapshot(prefect.Observation{Due: []prefect.DueRun{
 		run("4", at(-1*time.Second), "a"), run("2", at(-3*time.Second), "b"), run("9", at(time.Minute), "a"),
 		run("3", at(-2*time.Second), "a", "b"), run("1", at(-4*time.Second), "a"), run("0", at(-9*time.Second), "c"),
 	}}, noon)
 	tr := defaultTrigger()
-	tr.Labels = []string{"a", "b"}
+	tr.Scope.Labels = []string{"a", "b"}
 	if diff := cmp.Diff([]string{"1", "2", "3", "4"}, runsFor(s, tr, noon)); diff != "" {
 		t.Error(diff)
 	}
@@ -178,22 +178,22 @@ func TestVerdictProperties(t *testing.T) {
 		for i := range rapid.IntRange(0, 20).Draw(t, "runs") {
 			runs = append(runs, run(fmt.Sprint(i), at(time.Duration(offset.Draw(t, "due"))*time.Second), labels.Draw(t, "labels")...))
 		}
-		var lacking []missing
+		var lacking []claim
 		for i := range rapid.IntRange(0, 3).Draw(t, "claims") {
-			lacking = append(lacking, missing{ID: fmt.Sprint("c", i), Labels: labels.Draw(t, "labels"), CountsFrom: at(time.Duration(offset.Draw(t, "from")) * time.Second)})
+			lacking = append(lacking, claim{ClaimedRun: prefect.ClaimedRun{ID: fmt.Sprint("c", i), Place: prefect.Place{Labels: labels.Draw(t, "labels")}}, CountsFrom: at(time.Duration(offset.Draw(t, "from")) * time.Second)})
 		}
 		var jobs []troubled
 		for range rapid.IntRange(0, 3).Draw(t, "jobs") {
 			kind := rapid.SampledFrom(trouble.Kinds()).Draw(t, "kind")
 			jobs = append(jobs, troubledJob(kind, at(time.Duration(offset.Draw(t, "from"))*time.Second), labels.Draw(t, "labels")...))
 		}
-		var waits []waiting
+		var waits []claim
 		for range rapid.IntRange(0, 3).Draw(t, "waits") {
-			waits = append(waits, waiting{Labels: labels.Draw(t, "labels"), CountsFrom: at(time.Duration(offset.Draw(t, "from")) * time.Second)})
+			waits = append(waits, claim{ClaimedRun: prefect.ClaimedRun{Place: prefect.Place{Labels: labels.Draw(t, "labels")}}, CountsFrom: at(time.Duration(offset.Draw(t, "from")) * time.Second)})
 		}
-		s := newSnapshot(prefect.Observation{Due: runs, Truncated: rapid.Bool().Draw(t, "truncated")}, noon).with(lacking, waits, jobs)
+		s := newSnapshot(prefect.Observation{Due: runs, Truncated: rapid.Bool().Draw(t, "truncated")}, noon).with(lacking, waits, jobs, nil)
 		tr := trigger{
-			Labels:              labels.Draw(t, "ours"),
+			Scope:               prefect.Scope{Labels: labels.Draw(t, "ours")},
 			RunsPerLauncher:     rapid.Int64Range(1, 5).Draw(t, "runsPerLauncher"),
 			ActivationThreshold: rapid.Int64Range(0, 5).Draw(t, "threshold"),
 			MaxLaunchers:        rapid.Int64Range(0, 3).Draw(t, "maxLaunchers"),
@@ -210,7 +210,7 @@ func TestVerdictProperties(t *testing.T) {
 		}
 		var naive int64
 		for _, r := range runs {
-			if prefect.LabelsMatch(tr.Labels, r.Labels) && !r.Due.After(noon.Add(tr.WarmUpLead)) {
+			if tr.Scope.Takes(r.Place) && !r.Due.After(noon.Add(tr.WarmUpLead)) {
 				naive++
 			}
 		}

@@ -23,6 +23,8 @@ type fakeSource struct {
 	mu    sync.Mutex
 	due   []prefect.DueRun
 	claim []prefect.ClaimedRun
+	held  []prefect.HeldRun
+	end   []prefect.JobRun
 	trunc bool
 	large bool // with trunc
 	err   error
@@ -86,6 +88,7 @@ func (f *fakeSource) Observe(ctx context.Context, until time.Time) (prefect.Obse
 		}
 	}
 	o.Claimed, o.Truncated, o.TooLarge = append(o.Claimed, f.claim...), f.trunc, f.large
+	o.Held, o.Ending = append(o.Held, f.held...), append(o.Ending, f.end...)
 	f.mu.Unlock()
 	if hung {
 		<-ctx.Done()
@@ -113,6 +116,13 @@ func (f *fakeSource) asked() int {
 	return len(f.calls)
 }
 
+// callsSince are when it was asked, without the first few.
+func (f *fakeSource) callsSince(n int) []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls[n:])
+}
+
 func (f *fakeSource) hanging() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,7 +142,12 @@ func (f *fakeSource) asksUntil() time.Time {
 }
 
 func run(id string, due time.Time, labels ...string) prefect.DueRun {
-	return prefect.DueRun{ID: id, Due: due, Labels: labels}
+	return prefect.DueRun{ID: id, Due: due, Place: prefect.Place{Labels: labels}}
+}
+
+// pooled is a run that waits in a queue of a work pool.
+func pooled(id string, due time.Time, pool, queue string) prefect.DueRun {
+	return prefect.DueRun{ID: id, Due: due, Place: prefect.Place{Pool: pool, Queue: queue}}
 }
 
 func ref(name string, metadata ...string) *externalscaler.ScaledObjectRef {
@@ -147,8 +162,11 @@ func ref(name string, metadata ...string) *externalscaler.ScaledObjectRef {
 }
 
 func options(f Source) Options {
-	return Options{Listen: "127.0.0.1:0", PollInterval: minPollInterval, WarmUpLead: 10 * time.Second, Connections: map[string]Connection{"default": {Source: f}}}
+	return Options{Listen: "127.0.0.1:0", PollInterval: MinPollInterval, WarmUpLead: 10 * time.Second, Connections: map[string]Connection{"default": {Source: f}}, Jitter: halfway}
 }
+
+// halfway has all pauses in the middle of their range: a look every 0.9 s.
+func halfway() float64 { return 0.5 }
 
 // serving is a scaler that serves on an in-memory listener until the test ends.
 type serving struct {

@@ -13,10 +13,10 @@ import (
 )
 
 // handlerDeadline bounds every unary call: KEDA sets none and holds a lock on
-// the ScaledObject meanwhile.
+// the ScaledObject meanwhile (keda §1.8).
 const handlerDeadline = time.Second
 
-// interceptor is what every call passes through.
+// interceptor handles what all calls have in common.
 type interceptor struct {
 	metrics *metrics
 	log     *slog.Logger
@@ -52,7 +52,7 @@ func (i interceptor) stream(server any, ss grpc.ServerStream, info *grpc.StreamS
 	return handle(server, drained{ss, ctx})
 }
 
-// recovered keeps a bug in one call from ending all others.
+// recovered turns a panic in one call into its error, so that the other calls go on.
 func (i interceptor) recovered(ctx context.Context, method string, r any) error {
 	i.metrics.panics.Inc()
 	i.log.ErrorContext(ctx, "a call panicked; this is a bug", "method", method, "err", r, "stack", string(debug.Stack()))

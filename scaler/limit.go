@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// limited hangs up on whoever connects while max connections are open.
+// limited closes new connections at once while max connections are open.
 type limited struct {
 	net.Listener
 	max    int64
@@ -36,10 +36,10 @@ func (l *limited) Accept() (net.Conn, error) {
 			return &counted{Conn: c, closed: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
 		}
 		l.open.Add(-1)
-		_ = c.Close() // there is nobody to tell
+		_ = c.Close() // nobody could handle the error
 		l.hungUp.Inc()
 		if l.saying.due(time.Now()) {
-			l.log.Warn("too many connections are open, so new ones are closed at once; see who can reach the scaler's port", "limit", l.max, "address", c.RemoteAddr().String())
+			l.log.Warn("too many connections are open, so new ones are closed at once; check who can reach the scaler's port", "limit", l.max, "address", c.RemoteAddr().String())
 		}
 	}
 }

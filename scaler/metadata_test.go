@@ -6,10 +6,37 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
+// In a ScaledObject the values of variables are not known; what is misspelt is.
+func TestMetadataIsCheckedAsWritten(t *testing.T) {
+	for name, tc := range map[string]struct {
+		metadata map[string]string
+		says     string
+	}{
+		"as shipped":           {map[string]string{"scalerAddress": "a:9090", "labelsFromEnv": "LABELS", "runsPerLauncher": "100"}, ""},
+		"a number by its name": {map[string]string{"runsPerLauncherFromEnv": "RUNS"}, ""},
+		"misspelt":             {map[string]string{"runsPerLaucher": "100"}, `unknown key "runsPerLaucher", did you mean runsPerLauncher?`},
+		"misspelt, FromEnv":    {map[string]string{"labelFromEnv": "LABELS"}, `unknown key "labelFromEnv", did you mean labels?`},
+		"two Prefects":         {map[string]string{"labels": "a", "workPools": "b"}, "give labels, or work pools and queues, not both"},
+		"no list":              {map[string]string{"workPools": "[1]"}, "workPools: 1 is not a text"},
+		"of a variable":        {map[string]string{"workPoolsFromEnv": "PREFECT_KEDA_WORK_POOLS", "labelsFromEnv": "LABELS"}, ""},
+		"no number":            {map[string]string{"maxLaunchers": "many"}, `maxLaunchers: "many" is not a whole number`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := CheckMetadata(tc.metadata)
+			if (err != nil) != (tc.says != "") || err != nil && !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("%v, want %q", err, tc.says)
+			}
+		})
+	}
+}
+
 func defaultTrigger() trigger {
-	return trigger{Connection: "default", Labels: []string{}, RunsPerLauncher: 100, MetricName: "prefect-runs", WarmUpLead: 10 * time.Second}
+	return trigger{Connection: "default", Scope: prefect.Scope{Labels: []string{}}, RunsPerLauncher: 100, MetricName: "prefect-runs", WarmUpLead: 10 * time.Second}
 }
 
 func TestMetadataIsUnderstood(t *testing.T) {
@@ -18,7 +45,12 @@ func TestMetadataIsUnderstood(t *testing.T) {
 		change(&v)
 		return v
 	}
-	labels := func(l ...string) trigger { return with(func(t *trigger) { t.Labels = l }) }
+	labels := func(l ...string) trigger {
+		return with(func(t *trigger) { t.Scope.Labels, t.Named = l, []PlaceKind{ByLabels} })
+	}
+	pools := func(pools, queues []string) trigger {
+		return with(func(t *trigger) { t.Scope.Pools, t.Scope.Queues, t.Named = pools, queues, []PlaceKind{ByWorkPools} })
+	}
 	for name, tc := range map[string]struct {
 		metadata map[string]string
 		want     trigger
@@ -33,21 +65,27 @@ func TestMetadataIsUnderstood(t *testing.T) {
 		"metricName":          {map[string]string{"metricName": "etl"}, with(func(t *trigger) { t.MetricName = "etl" })},
 		"warmUpLead":          {map[string]string{"warmUpLead": "1m"}, with(func(t *trigger) { t.WarmUpLead = time.Minute })},
 		"warmUpLead, number":  {map[string]string{"warmUpLead": "0"}, with(func(t *trigger) { t.WarmUpLead = 0 })},
-		"FromEnv":             {map[string]string{"labelsFromEnv": "a", "connectionFromEnv": "prod"}, with(func(t *trigger) { t.Labels, t.Connection = []string{"a"}, "prod" })},
+		"FromEnv":             {map[string]string{"labelsFromEnv": "a", "connectionFromEnv": "prod"}, with(func(t *trigger) { t.Scope.Labels, t.Named, t.Connection = []string{"a"}, []PlaceKind{ByLabels}, "prod" })},
 		"comma list":          {map[string]string{"labels": " b, a ,,a"}, labels("a", "b")},
 		"JSON list":           {map[string]string{"labels": `["a b", "ü"]`}, labels("a b", "ü")},
 		"Python list":         {map[string]string{"labels": `['it\'s', "b", ]`}, labels("b", "it's")},
-		"empty Python list":   {map[string]string{"labels": "[]"}, defaultTrigger()},
+		"empty Python list":   {map[string]string{"labels": "[]"}, labels([]string{}...)},
+		"Python \\x41":        {map[string]string{"labels": `['\x41']`}, labels("A")},
+		"a tuple":             {map[string]string{"labels": `'b', 'a'`}, labels("a", "b")},
+		"a launcher's null":   {map[string]string{"labelsFromEnv": "null"}, labels([]string{}...)},
+		"work pools":          {map[string]string{"workPools": "k8s, größer,k8s", "workQueues": "['b', 'a']"}, pools([]string{"größer", "k8s"}, []string{"a", "b"})},
+		"one of each":         {map[string]string{"workPool": "k8s", "workQueue": "high"}, pools([]string{"k8s"}, []string{"high"})},
+		"both, FromEnv":       {map[string]string{"workPoolsFromEnv": "k8s", "workQueueFromEnv": "high"}, pools([]string{"k8s"}, []string{"high"})},
+		"the same twice":      {map[string]string{"workPoolsFromEnv": "k8s", "workPool": " k8s "}, pools([]string{"k8s"}, nil)},
+		"all work pools":      {map[string]string{"workPools": "[]"}, pools(nil, nil)},
+		"a launcher's None":   {map[string]string{"labelsFromEnv": "None"}, labels([]string{}...)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseTrigger(tc.metadata, 10*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got.Labels) == 0 {
-				got.Labels = []string{}
-			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -69,12 +107,14 @@ func TestMetadataErrorsSayWhatToChange(t *testing.T) {
 		"mixed case":   {map[string]string{"runsperlauncher": "a"}, `trigger metadata: unknown key "runsperlauncher", did you mean runsPerLauncher?`},
 		"from env":     {map[string]string{"maxLauncherFromEnv": "a"}, `trigger metadata: unknown key "maxLauncherFromEnv", did you mean maxLaunchers?`},
 		"both":         {map[string]string{"labels": "a", "labelsFromEnv": "b"}, `trigger metadata: give labels or labelsFromEnv, not both`},
+		"two pools":    {map[string]string{"workPool": "a", "workPoolsFromEnv": "b"}, `trigger metadata: give workPoolsFromEnv or workPool, not both`},
+		"two Prefects": {map[string]string{"labels": "a", "workQueues": "b"}, `trigger metadata: give labels, or work pools and queues, not both: a connection has one or the other`},
+		"misspelt":     {map[string]string{"workpool": "a"}, `trigger metadata: unknown key "workpool", did you mean workPools?`},
 		"long lead":    {map[string]string{"warmUpLead": "601"}, `trigger metadata: warmUpLead: "601" is not a duration from 0s to 10m0s, such as 10s`},
-		"list of int":  {map[string]string{"labels": "[1]"}, `trigger metadata: labels: not a comma list, a JSON list or a Python list of strings: element 1: not a quoted string`},
-		"unclosed":     {map[string]string{"labels": "['a"}, `trigger metadata: labels: not a comma list, a JSON list or a Python list of strings: element 1: the quote is not closed`},
-		"no comma":     {map[string]string{"labels": "['a' 'b']"}, `trigger metadata: labels: not a comma list, a JSON list or a Python list of strings: no ',' or ']' after element 1`},
-		"text behind":  {map[string]string{"labels": "['a'] b"}, `trigger metadata: labels: not a comma list, a JSON list or a Python list of strings: text after the closing ']'`},
-		"python \\x41": {map[string]string{"labels": `['\x41']`}, `trigger metadata: labels: not a comma list, a JSON list or a Python list of strings: element 1: only \\, \' and \" can be escaped`},
+		"list of int":  {map[string]string{"labels": "[1]"}, `trigger metadata: labels: 1 is not a text: put every text of a list in quotes, as in ['a', 'b']`},
+		"unclosed":     {map[string]string{"labels": "['a"}, `trigger metadata: labels: cannot be read: character 2 opens a quote that is never closed: give a list such as ['a', 'b'] or a,b`},
+		"no comma":     {map[string]string{"labels": "['a' 'b']"}, `trigger metadata: labels: cannot be read: character 6 should be a comma or ]: give a list such as ['a', 'b'] or a,b`},
+		"text behind":  {map[string]string{"labels": "['a'] b"}, `trigger metadata: labels: cannot be read: character 7 does not belong there: give a list such as ['a', 'b'] or a,b`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseTrigger(tc.metadata, 10*time.Second)
@@ -114,6 +154,7 @@ func FuzzMetadata(f *testing.F) {
 	f.Add("labels", "['a', \"b\"]", "runsPerLauncher", "10")
 	f.Add("labelsFromEnv", `["a"]`, "warmUpLead", "1h")
 	f.Add("Labels", "a,b", "", "\x00")
+	f.Add("workPool", "k8s", "workQueuesFromEnv", `["high"]`)
 	f.Fuzz(func(t *testing.T, k1, v1, k2, v2 string) {
 		metadata := map[string]string{k1: v1, k2: v2}
 		got, err := parseTrigger(metadata, time.Second)
@@ -124,19 +165,20 @@ func FuzzMetadata(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got.RunsPerLauncher < 1 || got.MaxLaunchers < 0 || got.WarmUpLead < 0 || got.WarmUpLead > maxWarmUpLead ||
-			!isName(got.MetricName, 60, "") || got.Connection == "" {
+		if got.RunsPerLauncher < 1 || got.MaxLaunchers < 0 || got.WarmUpLead < 0 || got.WarmUpLead > MaxWarmUpLead ||
+			!isName(got.MetricName, 60, "") || got.Connection == "" ||
+			len(got.Named) > 1 || len(got.Scope.Labels) > 0 && len(got.Scope.Pools)+len(got.Scope.Queues) > 0 {
 			t.Fatalf("accepted %+v", got)
 		}
 	})
 }
 
-func FuzzLabels(f *testing.F) {
+func FuzzNames(f *testing.F) {
 	for _, s := range []string{"", "a,b", `["a"]`, `['a', 'b',]`, `['\'']`, "[", "['a' 'b']"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		labels, err := parseLabels(text)
+		labels, err := parseNames(text)
 		if err != nil {
 			return
 		}

@@ -10,64 +10,55 @@ import (
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// metrics are what happened, counted; what is, is read at the scrape (gauges).
+// metricPrefix begins the names of the scaler's metrics.
+const metricPrefix = "prefect_keda_scaler_"
+
+// metrics count what happened; gauges reads the present state at each scrape.
 type metrics struct {
+	collectors []prometheus.Collector
+
 	requests    *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
 	polls       *prometheus.CounterVec
 	poll        *prometheus.HistogramVec
 	streams     prometheus.Gauge
 	activations *prometheus.CounterVec
-	latency     prometheus.Histogram
+	latency     prometheus.Observer
 	panics      prometheus.Counter
 	forgotten   prometheus.Counter
 	hungUp      prometheus.Counter
 }
 
 func newMetrics() *metrics {
-	return &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "prefect_keda_scaler_requests_total", Help: "Calls answered, streams counted at their end.",
-		}, []string{"method", "code"}),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "prefect_keda_scaler_request_duration_seconds", Help: "How long unary calls took.",
-			Buckets: []float64{.0001, .0005, .001, .005, .025, .1, .5, 1},
-		}, []string{"method"}),
-		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "prefect_keda_scaler_polls_total", Help: "Looks at Prefect, by what came of them.",
-		}, []string{"connection", "result"}),
-		poll: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "prefect_keda_scaler_poll_duration_seconds", Help: "How long a look at Prefect took.",
-			// Around the default timeout, so that time-outs show.
-			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 14.9, 16},
-		}, []string{"connection"}),
-		streams: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "prefect_keda_scaler_streams", Help: "Open StreamIsActive calls.",
-		}),
-		activations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "prefect_keda_scaler_activations_total", Help: "Activations pushed to KEDA, by why.",
-		}, []string{"reason"}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "prefect_keda_scaler_activation_latency_seconds", Help: "From the due time of the earliest run to the push, 0 when the push came first.",
-			Buckets: []float64{.01, .1, .5, 1, 2, 5, 10, 30, 60},
-		}),
-		panics: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "prefect_keda_scaler_panics_total", Help: "Calls that ended in a panic; each is a bug.",
-		}),
-		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "prefect_keda_scaler_forgotten_total", Help: "ScaledObjects forgotten to make room for others. Those that are real need none: see who can reach the port.",
-		}),
-		hungUp: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "prefect_keda_scaler_connections_refused_total", Help: "Connections closed at once because too many were open.",
-		}),
+	m := &metrics{streams: prometheus.NewGauge(prometheus.GaugeOpts{Name: metricPrefix + "streams", Help: "Open StreamIsActive calls."})}
+	m.collectors = append(m.collectors, m.streams)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, labels)
+		m.collectors = append(m.collectors, c)
+		return c
 	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: metricPrefix + name, Help: help, Buckets: buckets}, labels)
+		m.collectors = append(m.collectors, h)
+		return h
+	}
+	m.requests = counter("requests_total", "Calls answered, streams counted at their end.", "method", "code")
+	m.duration = histogram("request_duration_seconds", "How long unary calls took.",
+		[]float64{.0001, .0005, .001, .005, .025, .1, .5, 1}, "method")
+	m.polls = counter("polls_total", "Polls of Prefect, by their result.", "connection", "result")
+	m.poll = histogram("poll_duration_seconds", "How long a poll of Prefect took.",
+		// Around the default timeout, so that time-outs show.
+		[]float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 14.9, 16}, "connection")
+	m.activations = counter("activations_total", "Activations pushed to KEDA, by their reason.", "reason")
+	m.latency = histogram("activation_latency_seconds", "From the due time of the earliest run to the push, 0 when the push came first.",
+		[]float64{.01, .1, .5, 1, 2, 5, 10, 30, 60}).WithLabelValues()
+	m.panics = counter("panics_total", "Calls that ended in a panic; each is a bug.").WithLabelValues()
+	m.forgotten = counter("forgotten_total", "ScaledObjects forgotten to make room for others. Real ones fit in by far: check who can reach the port.").WithLabelValues()
+	m.hungUp = counter("connections_refused_total", "Connections closed at once because too many were open.").WithLabelValues()
+	return m
 }
 
-func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.duration, m.polls, m.poll, m.streams, m.activations, m.latency, m.panics, m.forgotten, m.hungUp}
-}
-
-func (m *metrics) looked(connection string, took time.Duration, err error) {
+func (m *metrics) polled(connection string, took time.Duration, err error) {
 	result := "ok"
 	switch {
 	case errors.Is(err, prefect.ErrAuth):
@@ -79,8 +70,8 @@ func (m *metrics) looked(connection string, took time.Duration, err error) {
 	m.poll.WithLabelValues(connection).Observe(took.Seconds())
 }
 
-// pushed counts a message. Only an edge tells how fast we are: what an opening
-// stream is told may have begun long before.
+// pushed counts a message. Only an edge shows how fast we are: when a stream opens, its
+// demand may have begun long before.
 func (m *metrics) pushed(k kind, since, now time.Time) {
 	m.activations.WithLabelValues(string(k)).Inc()
 	if k == edge && !since.IsZero() {
@@ -88,37 +79,42 @@ func (m *metrics) pushed(k kind, since, now time.Time) {
 	}
 }
 
-// gauges reads the present state at each scrape. Series of ScaledObjects that
-// nobody asks for any more end by themselves.
+// gauges reads the present state at each scrape. The series of a ScaledObject end by
+// themselves when KEDA no longer asks for it.
 type gauges struct {
 	service *service
 
-	age, failures, due, lacking, silent, troubled *prometheus.Desc
-	demand, value, active, asking                 *prometheus.Desc
+	age, failures, due, held, lacking, silent, troubled, stuck, longest *prometheus.Desc
+	demand, value, active, asking, untaken, since                       *prometheus.Desc
 }
 
 func newGauges(s *service) *gauges {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("prefect_keda_scaler_"+name, help, labels, nil)
+		return prometheus.NewDesc(metricPrefix+name, help, labels, nil)
 	}
 	return &gauges{
 		service:  s,
-		age:      desc("snapshot_age_seconds", "Age of what answers are made of; absent until Prefect has answered once.", "connection"),
-		failures: desc("poll_consecutive_failures", "Looks at Prefect that failed since the last success.", "connection"),
-		due:      desc("due_runs", "Due runs, whatever their labels.", "connection"),
-		lacking:  desc("claims_without_job", "Claims whose Job is missing, the grace for creating it included.", "connection"),
+		age:      desc("snapshot_age_seconds", "Age of the poll that answers are made of; absent until Prefect has answered once.", "connection"),
+		failures: desc("poll_consecutive_failures", "Polls of Prefect that failed since the last success.", "connection"),
+		due:      desc("due_runs", "Due runs at any place.", "connection"),
+		held:     desc("runs_held", "Due runs that Prefect holds back, because of a pause or a limit; they wake no launcher.", "connection"),
+		lacking:  desc("claims_without_job", "Claims whose Job is missing, including those within the grace for creating it.", "connection"),
 		silent:   desc("heartbeats_due", "Claims whose Job waits and that need a heartbeat, which wakes a launcher.", "connection"),
-		troubled: desc("jobs_in_trouble", "Jobs that want or will want a launcher to see to them.", "connection", "kind"),
-		demand:   desc("demand", "Runs and claims that want a launcher.", "scaled_object"),
+		troubled: desc("jobs_in_trouble", "Jobs that need a launcher now or later, because something is wrong with them.", "connection", "kind"),
+		stuck:    desc("runs_stuck", "Claimed runs that have waited for their Job, or for its pod to start, for longer than the grace, by what they wait for. They wait for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set, and wake no launcher.", "connection", "kind"),
+		longest:  desc("runs_stuck_longest_seconds", "How long the one that has waited longest has waited; 0 if none does.", "connection", "kind"),
+		demand:   desc("demand", "Runs, claims and Jobs that need a launcher.", "scaled_object"),
 		value:    desc("metric_value", "The metric as told to KEDA.", "scaled_object"),
 		active:   desc("active", "1 while the ScaledObject is told to be active.", "scaled_object"),
+		untaken:  desc("runs_untaken", "Due runs, if no launcher has taken any for more than a minute since the ScaledObject became active: the launcher does not come up, or takes no runs.", "scaled_object"),
+		since:    desc("runs_untaken_seconds", "How long no launcher has taken any of them; 0 if there are none.", "scaled_object"),
 		asking:   desc("last_asked_timestamp_seconds", "When KEDA last asked.", "scaled_object"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.lacking, g.silent, g.troubled, g.demand, g.value, g.active, g.asking} {
+	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.held, g.lacking, g.silent, g.troubled, g.stuck, g.longest, g.demand, g.value, g.active, g.asking, g.untaken, g.since} {
 		c <- d
 	}
 }
@@ -139,16 +135,15 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		for _, group := range s.Groups {
 			due += after(group.Due, now)
 		}
+		held := 0
+		for _, group := range s.Held {
+			held += group.Runs
+		}
+		gauge(g.held, float64(held), name)
 		gauge(g.age, now.Sub(s.At).Seconds(), name)
 		gauge(g.due, float64(due), name)
-		gauge(g.lacking, float64(len(s.Missing)), name)
-		silent := 0
-		for _, w := range s.Waiting {
-			if !w.CountsFrom.After(now) {
-				silent++
-			}
-		}
-		gauge(g.silent, float64(silent), name)
+		gauge(g.lacking, float64(len(s.WithoutJob)), name)
+		gauge(g.silent, float64(len(s.heartbeatsDue(now))), name)
 		kinds := map[trouble.Kind]int{}
 		for _, d := range s.Troubled {
 			kinds[d.Kind]++
@@ -156,31 +151,45 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		for _, k := range trouble.Kinds() {
 			gauge(g.troubled, float64(kinds[k]), name, string(k))
 		}
+		if len(p.watch.namespaces) > 0 {
+			g.collectStuck(gauge, p, s, now)
+		}
 	}
 
-	// Several triggers of one ScaledObject share its series, as they share its
-	// launchers.
-	type sums struct{ demand, value, active, asked float64 }
-	objects := map[string]*sums{}
-	for _, so := range g.service.seen.all() {
+	// Several triggers of one ScaledObject share its series, as they share its launchers.
+	objects := map[string]map[*prometheus.Desc]float64{}
+	for _, so := range g.service.registry.all() {
 		name := so.String()
 		if objects[name] == nil {
-			objects[name] = &sums{}
+			objects[name] = map[*prometheus.Desc]float64{g.active: 0}
 		}
 		o := objects[name]
-		o.asked = max(o.asked, float64(so.asked.Load())/1e9)
-		if v, err := g.service.peek(so, now); err == nil {
-			o.demand += float64(v.Demand())
-			o.value += float64(v.Value)
-			if v.Active {
-				o.active = 1
-			}
+		u := g.service.untakenOf(so, now)
+		v, _ := g.service.peek(so, now) // where KEDA gets an error, there is no demand to tell of
+		o[g.demand] += float64(v.Demand())
+		o[g.value] += float64(v.Value)
+		o[g.asking] = max(o[g.asking], float64(so.asked.Load())/1e9)
+		o[g.untaken] += float64(u.Runs)
+		o[g.since] = max(o[g.since], u.For.Seconds())
+		if v.Active {
+			o[g.active] = 1
 		}
 	}
 	for name, o := range objects {
-		gauge(g.demand, o.demand, name)
-		gauge(g.value, o.value, name)
-		gauge(g.active, o.active, name)
-		gauge(g.asking, o.asked, name)
+		for desc, value := range o {
+			gauge(desc, value, name)
+		}
+	}
+}
+
+func (g *gauges) collectStuck(gauge func(*prometheus.Desc, float64, ...string), p *poller, s *snapshot, now time.Time) {
+	runs, longest := map[trouble.Kind]int{}, map[trouble.Kind]time.Duration{}
+	for _, r := range s.stuckRuns(p.watch.rules.Grace, now) {
+		runs[r.Kind]++
+		longest[r.Kind] = max(longest[r.Kind], now.Sub(r.Since))
+	}
+	for _, k := range stuckKinds() {
+		gauge(g.stuck, float64(runs[k]), p.name, string(k))
+		gauge(g.longest, longest[k].Seconds(), p.name, string(k))
 	}
 }

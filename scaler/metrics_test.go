@@ -39,10 +39,10 @@ func TestMetricsSayWhatKEDAIsTold(t *testing.T) {
 # HELP prefect_keda_scaler_active 1 while the ScaledObject is told to be active.
 # TYPE prefect_keda_scaler_active gauge
 prefect_keda_scaler_active{scaled_object="flows/etl"} 1
-# HELP prefect_keda_scaler_demand Runs and claims that want a launcher.
+# HELP prefect_keda_scaler_demand Runs, claims and Jobs that need a launcher.
 # TYPE prefect_keda_scaler_demand gauge
 prefect_keda_scaler_demand{scaled_object="flows/etl"} 4
-# HELP prefect_keda_scaler_due_runs Due runs, whatever their labels.
+# HELP prefect_keda_scaler_due_runs Due runs at any place.
 # TYPE prefect_keda_scaler_due_runs gauge
 prefect_keda_scaler_due_runs{connection="default"} 4
 # HELP prefect_keda_scaler_metric_value The metric as told to KEDA.
@@ -51,7 +51,7 @@ prefect_keda_scaler_metric_value{scaled_object="flows/etl"} 3
 # HELP prefect_keda_scaler_streams Open StreamIsActive calls.
 # TYPE prefect_keda_scaler_streams gauge
 prefect_keda_scaler_streams 1
-# HELP prefect_keda_scaler_activations_total Activations pushed to KEDA, by why.
+# HELP prefect_keda_scaler_activations_total Activations pushed to KEDA, by their reason.
 # TYPE prefect_keda_scaler_activations_total counter
 prefect_keda_scaler_activations_total{reason="open"} 1
 `
@@ -91,7 +91,7 @@ prefect_keda_scaler_activation_latency_seconds_bucket{le="+Inf"} 2
 prefect_keda_scaler_activation_latency_seconds_sum 1.5
 prefect_keda_scaler_activation_latency_seconds_count 2
 `
-	if err := testutil.CollectAndCompare(m.latency, strings.NewReader(want)); err != nil {
+	if err := testutil.CollectAndCompare(m.latency.(prometheus.Collector), strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
 }
@@ -109,15 +109,8 @@ func TestDebugTellsWhy(t *testing.T) {
 		f.change(func(f *fakeSource) { f.err = errors.New("<502>") })
 		pass(2 * time.Second)
 
-		ask := func(accept string) string {
-			r := httptest.NewRequestWithContext(t.Context(), "GET", "/debug/demand", nil)
-			r.Header.Set("Accept", accept)
-			w := httptest.NewRecorder()
-			s.Debug().ServeHTTP(w, r)
-			return w.Body.String()
-		}
 		var got report
-		text := ask("*/*")
+		text := demandOf(t, s, "*/*")
 		if err := json.Unmarshal([]byte(text), &got); err != nil {
 			t.Fatal(err)
 		}
@@ -127,33 +120,59 @@ func TestDebugTellsWhy(t *testing.T) {
 		want := report{
 			ScaledObjects: []objectReport{
 				{
-					Namespace: "flows", Name: "etl", Connection: "default", Labels: []string{"etl"},
-					Active: true, Value: 2, Target: 100, Launchers: 1, Demand: 2, Due: 1, Missing: 1, WarmUpLead: "10s",
+					Namespace: "flows", Name: "etl", Connection: "default", scopeReport: scopeReport{Labels: []string{"etl"}},
+					Active: true, Value: 2, Target: 100, Launchers: 1, Demand: 2, Due: 1, WithoutJob: 1, WarmUpLead: "10s",
 					FirstRuns: []string{"run-1"}, Reason: "1 due, 1 claimed without a Job", MetadataSeen: []string{"labels", "scalerAddress"},
 				},
 			},
 			Refused: []refusalReport{{Namespace: "flows", Name: "etl", Err: `trigger metadata: unknown key "label", did you mean labels?`}},
 			Connections: []connectionReport{{
 				Name: "default", Err: "<502>",
-				Unserved: []labelReport{{Labels: []string{"gpu"}, Due: 1, FirstRuns: []string{"run-<b>"}}},
-				Missing: []claimReport{{
-					FlowRun: "r1", Labels: []string{"etl"}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
+				Unserved: []unservedReport{{placeReport: placeReport{Labels: []string{"gpu"}}, Due: 1, FirstRuns: []string{"run-<b>"}}},
+				WithoutJob: []claimReport{{
+					FlowRun: "r1", placeReport: placeReport{Labels: []string{"etl"}}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
 				}},
 			}},
 		}
 		ignore := cmp.Options{
 			cmpopts.EquateEmpty(),
+			reports(),
 			cmpopts.IgnoreTypes(time.Time{}),
 			cmpopts.IgnoreFields(connectionReport{}, "Age", "Failures"),
 		}
 		if diff := cmp.Diff(want, got, ignore); diff != "" {
 			t.Error(diff)
 		}
-		page := ask("text/html,application/xhtml+xml")
+		page := pageOf(t, s)
 		for _, says := range []string{"flows/etl", "1 due, 1 claimed without a Job", "run-&lt;b&gt;", "&lt;502&gt;", "flows/job-1", "did you mean labels?"} {
 			if !strings.Contains(page, says) {
 				t.Errorf("the page does not say %q:\n%s", says, page)
 			}
 		}
 	})
+}
+
+// reports compares reports with what they have in common.
+func reports() cmp.Option {
+	return cmp.AllowUnexported(objectReport{}, unservedReport{}, heldReport{}, claimReport{}, jobReport{}, stuckReport{})
+}
+
+// demandOf is what /debug/demand answers.
+func demandOf(t *testing.T, s *Server, accept string) string {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/debug/demand", nil)
+	r.Header.Set("Accept", accept)
+	w := httptest.NewRecorder()
+	s.Debug().ServeHTTP(w, r)
+	return w.Body.String()
+}
+
+// pageOf is that for people, which has to be whole.
+func pageOf(t *testing.T, s *Server) string {
+	t.Helper()
+	page := demandOf(t, s, "text/html,application/xhtml+xml")
+	if !strings.HasSuffix(page, "</html>\n") {
+		t.Errorf("the page breaks off:\n%s", page)
+	}
+	return page
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,59 +12,71 @@ import (
 
 	"google.golang.org/grpc/status"
 
+	"github.com/prefect-keda/prefect-keda/lasting"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 const (
-	minPollInterval = 100 * time.Millisecond
-	// idleFactor stretches the interval while nobody has asked for idleAfter.
-	// KEDA asks every 30 s by default, and an open stream counts as asking.
-	idleFactor = 5
-	idleAfter  = 2 * time.Minute
-	// maxBackoff is how late recovery may be noticed, unless Prefect itself says
-	// when to ask again. One request every few seconds keeps nobody down.
-	maxBackoff = 3 * time.Second
-	// maxTurn is how often the loop comes round at least, however long it pauses.
-	maxTurn = 10 * time.Second
+	// maxTick is the longest time between two ticks of the loop, however long the pause.
+	maxTick = 10 * time.Second
 	// claimGrace is how long a claim may lack its Job before it counts as demand.
 	claimGrace = 5 * time.Second
-	// horizon is how far beyond the lead runs are asked for, so that their time
-	// is known before it comes, also when a few looks fail.
-	horizon = time.Minute
+	// lookahead is how far beyond the lead we ask for runs, so that we know their time
+	// before it comes, even if a few polls fail.
+	lookahead = time.Minute
 )
 
-// poller looks at one Prefect API for everybody who asks about it. Its
-// goroutine is the only writer of the snapshot.
+// poller polls one Prefect API for everybody who asks about it. Its goroutine is the only
+// writer of the snapshot.
 type poller struct {
 	name       string
 	connection Connection
-	watch      *watch // nil when no namespace is watched
-	interval   time.Duration
-	timeout    time.Duration
-	staleness  time.Duration
+	watch      *watch
+	notifier   Notifier  // nil if changes are not told
+	announcer  Announcer // nil if nothing is announced
+	options    Options
+	service    *service // for which it polls
 	log        *slog.Logger
-	metrics    *metrics
-	// settle is told of every new snapshot.
-	settle func(*poller)
 
 	current atomic.Pointer[snapshot]
 	asked   atomic.Int64 // when somebody last asked, Unix nanoseconds
 	streams atomic.Int64
 	lead    atomic.Int64 // the longest warm-up lead in use
-	turned  atomic.Int64 // when the loop last came round
+	ticked  atomic.Int64 // the last tick of the loop
+
+	examining atomic.Bool // somebody reads the pods of launchers
 
 	pokes      chan struct{}
 	jobChanges chan struct{}
+	changes    chan struct{}
 
-	// Only the loop's own:
-	quietUntil  time.Time // Prefect asked to be left alone until then
-	frozen      bool      // it was said that KEDA gets errors
+	// Only the loop uses these:
+	quietUntil  time.Time     // Prefect asked to be left alone until then
+	refused     lasting.State // Prefect refuses the key
+	failing     lasting.State // it does not answer
+	frozen      lasting.State // KEDA gets errors
+	unread      lasting.State // the flow runs of Jobs cannot be read
+	tooLarge    lasting.State // the due runs cannot be read together
+	truncated   lasting.State // or not in one poll
 	claimed     []prefect.ClaimedRun
 	lacking     map[claimKey]time.Time
 	signs       signs
-	supervision *supervision   // nil when no namespace is watched
-	beside      sync.WaitGroup // the question about Jobs that is under way
+	takings     takings
+	holding     holding
+	looks       looks
+	pace        time.Duration // that the source wants
+	untakenNext time.Time
+	stuck       map[trouble.Kind]*lasting.State // runs are stuck by it
+	supervision *supervision                    // nil when no namespace is watched
+	beside      sync.WaitGroup                  // what is in flight beside the loop
 	replies     chan reply
+
+	announcing    bool
+	announced     string // the key of the scope
+	announceNext  time.Time
+	unannounced   lasting.State // it failed
+	announcements chan error
 }
 
 type claimKey struct {
@@ -73,58 +84,71 @@ type claimKey struct {
 	attempt prefect.Attempt
 }
 
-func newPoller(name string, o Options, w *watch, m *metrics, settle func(*poller)) *poller {
+func newPoller(name string, o Options, w *watch, s *service) *poller {
 	p := &poller{
 		name:       name,
 		connection: o.Connections[name],
 		watch:      w,
-		interval:   o.PollInterval,
-		timeout:    o.PollTimeout,
-		staleness:  o.MaxStaleness,
+		options:    o,
+		service:    s,
 		log:        o.Logger.With("connection", name),
-		metrics:    m,
-		settle:     settle,
 		pokes:      make(chan struct{}, 1),
 		jobChanges: make(chan struct{}, 1),
+		changes:    make(chan struct{}, 1),
 		replies:    make(chan reply, 1),
+		stuck:      map[trouble.Kind]*lasting.State{},
+
+		announcements: make(chan error, 1),
+	}
+	p.notifier, _ = p.connection.Source.(Notifier)
+	if p.connection.Announce {
+		p.announcer, _ = p.connection.Source.(Announcer)
 	}
 	p.lead.Store(int64(o.WarmUpLead))
-	p.current.Store(&snapshot{superseded: make(chan struct{})})
-	// Whoever starts us is about to ask.
+	p.current.Store(&snapshot{replaced: make(chan struct{})})
+	// KEDA will ask soon after the start.
 	p.asked.Store(time.Now().UnixNano())
-	p.turned.Store(time.Now().UnixNano())
-	if w != nil {
-		w.listen(p.jobChanges)
-	}
-	if w != nil && len(p.connection.JobNamespaces) > 0 {
+	p.ticked.Store(time.Now().UnixNano())
+	w.listen(p.jobChanges)
+	if len(p.connection.JobNamespaces) > 0 {
 		p.supervision = &supervision{watch: w, namespaces: p.connection.JobNamespaces}
 	}
 	return p
 }
 
-// run looks again and again until ctx ends.
+// run polls again and again until ctx ends.
 func (p *poller) run(ctx context.Context) {
 	defer p.beside.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	turn := time.NewTicker(maxTurn)
-	defer turn.Stop()
+	tick := time.Tick(maxTick)
+	if p.notifier != nil {
+		p.beside.Go(func() { p.notify(ctx) })
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-turn.C:
+		case <-tick:
+			p.announce(ctx, time.Now())
+		case err := <-p.announcements:
+			p.applyAnnouncement(ctx, err, time.Now())
 		case <-timer.C:
-			p.look(ctx)
+			p.looks.looked(time.Now())
+			p.poll(ctx)
 			p.supervise(ctx, time.Now())
 			timer.Reset(p.pause(time.Now()))
+		case <-p.changes:
+			if now := time.Now(); p.changed(now) {
+				timer.Reset(p.pause(now))
+			}
 		case r := <-p.replies:
-			p.learn(ctx, r)
+			p.apply(ctx, r)
 			if now := time.Now(); now.Before(p.quietUntil) {
-				timer.Reset(p.pause(now)) // the next look was due without regard to it
+				timer.Reset(p.pause(now)) // the answer may ask for a longer pause
 			}
 		case <-p.pokes:
-			// Trouble upstream is not mended by asking more often.
+			// Asking more often does not help a failing upstream.
 			if p.current.Load().Failures == 0 && !time.Now().Before(p.quietUntil) {
 				timer.Reset(0)
 			}
@@ -133,115 +157,155 @@ func (p *poller) run(ctx context.Context) {
 		}
 		now := time.Now()
 		p.sayFrozen(ctx, now)
-		p.turned.Store(now.UnixNano())
+		p.sayPace(ctx)
+		p.sayStuck(ctx, now)
+		p.service.findUntaken(ctx, p, now)
+		p.ticked.Store(now.UnixNano())
 	}
 }
 
-// sayFrozen says when KEDA begins to be answered with errors, and when it no longer
-// is. It need not be for a look that failed: Prefect may want to be left alone for long.
+// sayFrozen says when KEDA begins to get errors, and when that is over. This can happen
+// without a failed poll: Prefect may ask us to wait for long.
 func (p *poller) sayFrozen(ctx context.Context, now time.Time) {
 	s := p.current.Load()
-	err := s.usable(p.name, p.staleness, now)
-	switch frozen := err != nil; {
-	case frozen == p.frozen || s.awaited():
+	if s.awaited() {
 		return
-	case frozen:
-		p.log.WarnContext(ctx, "KEDA is answered with errors, and scales nothing until Prefect answers", "err", status.Convert(err).Message())
-	default:
-		p.log.InfoContext(ctx, "KEDA is answered again")
 	}
-	p.frozen = !p.frozen
+	switch err := s.usable(p.name, p.options.MaxStaleness, now); {
+	case err == nil:
+		if p.frozen.Over() {
+			p.log.InfoContext(ctx, "KEDA gets answers again")
+		}
+	case p.frozen.Holds(now):
+		p.log.WarnContext(ctx, "KEDA gets errors and scales nothing until Prefect answers", "err", status.Convert(err).Message())
+		if !errors.Is(s.Err, prefect.ErrAuth) { // which has an Event of its own
+			p.service.warn(p, eventFrozen, "KEDA gets errors and scales nothing until Prefect answers: "+status.Convert(err).Message(), anybody)
+		}
+	}
 }
 
-func (p *poller) look(ctx context.Context) {
+func (p *poller) poll(ctx context.Context) {
 	began := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, p.timeout)
-	o, err := p.connection.Source.Observe(bounded, began.Add(time.Duration(p.lead.Load())+horizon))
+	bounded, cancel := context.WithTimeout(ctx, p.options.PollTimeout)
+	o, err := p.connection.Source.Observe(bounded, began.Add(time.Duration(p.lead.Load())+lookahead))
 	cancel()
 	if ctx.Err() != nil {
 		return
 	}
-	p.metrics.looked(p.name, time.Since(began), err)
+	p.service.metrics.polled(p.name, time.Since(began), err)
 	before := p.current.Load()
 	if err != nil {
 		refused := errors.Is(err, prefect.ErrAuth)
 		if refused && p.connection.Credentials != "" {
 			err = fmt.Errorf("check %s: %w", p.connection.Credentials, err)
 		}
+		now := time.Now()
 		switch {
-		case refused && !errors.Is(before.Err, prefect.ErrAuth):
-			p.log.ErrorContext(ctx, "the Prefect API refuses the key; KEDA is answered with errors, once the last answer is stale, until the scaler has a valid one", "err", err)
-		case before.Failures == 0 && !before.At.IsZero():
-			p.log.WarnContext(ctx, "looking at Prefect failed; serving what is known", "err", err)
+		case refused:
+			if p.refused.Holds(now) {
+				p.log.ErrorContext(ctx, "the Prefect API refuses the key; when the last answer is too old, KEDA gets errors until the scaler has a valid key", "err", err)
+				p.service.warn(p, eventKey, "the Prefect API refuses the scaler's key or tenant: "+err.Error(), anybody)
+			}
+		case before.At.IsZero() || p.frozen.Lasts() || !p.failing.Holds(now):
+		case before.usable(p.name, p.options.MaxStaleness, now) == nil:
+			p.log.WarnContext(ctx, "polling Prefect failed; KEDA gets answers from the last poll until that is too old", "err", err)
+		default:
+			p.log.WarnContext(ctx, "polling Prefect failed", "err", err)
 		}
 		p.leaveAlone(err)
 		p.publish(before.failed(err))
 		return
 	}
+	p.refused.Over()
+	p.failing.Over()
 	if before.Failures > 0 {
 		p.log.InfoContext(ctx, "Prefect answers again", "failures", before.Failures)
 	}
+	now := time.Now()
 	switch {
-	case o.TooLarge && !before.TooLarge:
-		p.log.WarnContext(ctx, "runs wait that are too large to be read together; every ScaledObject of the connection counts as having work")
-	case o.Truncated && !before.Truncated:
-		p.log.WarnContext(ctx, "more runs wait than one look returns; every ScaledObject of the connection counts as having work")
+	case o.TooLarge:
+		if p.tooLarge.Holds(now) {
+			p.log.WarnContext(ctx, "runs wait that are too large to be read together; every ScaledObject of the connection counts as having work")
+			p.service.warn(p, eventTruncated, "flow runs wait that are too large to be read together, so launchers stay even if there is no work for them; find the runs with thousands of labels and end them", anybody)
+		}
+	case o.Truncated:
+		p.tooLarge.Over()
+		if p.truncated.Holds(now) {
+			p.log.WarnContext(ctx, "more runs wait than one poll returns; every ScaledObject of the connection counts as having work")
+			p.service.warn(p, eventTruncated, "more flow runs wait than one poll of Prefect returns, so launchers stay even if there is no work for them", anybody)
+		}
+	default:
+		p.tooLarge.Over()
+		p.truncated.Over()
 	}
 	o.Due = slices.DeleteFunc(o.Due, func(r prefect.DueRun) bool { return r.LastClaim != nil && p.watch.isElsewhere(*r.LastClaim) })
-	now := time.Now()
+	p.supervision.hear(o.Ending)
 	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
-	p.publish(newSnapshot(o, began).with(p.missing(now), p.waiting(now), p.supervision.troubled(now)))
+	next := p.picture(o, began, now)
+	p.sayHeld(ctx, next.Held, now)
+	p.publish(next.with(p.withoutJob(now), p.waiting(now), p.supervision.troubled(now), p.stuckRuns()))
 }
 
-// supervise asks what the runs of Jobs are at, beside the loop: what is due is not
-// to wait for that. One such question is under way at a time.
+// picture is the snapshot of one poll, without what Kubernetes knows.
+func (p *poller) picture(o prefect.Observation, began, now time.Time) *snapshot {
+	p.holding.follow(o, now)
+	took := p.takings.follow(o, now)
+	s := newSnapshot(o, began)
+	s.Taken = took
+	return s
+}
+
+// supervise asks about the runs of Jobs, in a goroutine beside the loop, because polls for
+// due runs must not wait for it. Only one such question is in flight at a time.
 func (p *poller) supervise(ctx context.Context, now time.Time) {
 	if p.supervision == nil || p.current.Load().Failures > 0 || !p.supervision.due(now) {
 		return
 	}
 	q := p.supervision.ask(now)
 	p.beside.Go(func() {
-		bounded, cancel := context.WithTimeout(ctx, p.timeout)
+		bounded, cancel := context.WithTimeout(ctx, p.options.PollTimeout)
 		defer cancel()
 		answer, err := p.connection.Source.Supervise(bounded, q.troubled, q.active)
 		p.replies <- reply{q, answer, err}
 	})
 }
 
-func (p *poller) learn(ctx context.Context, r reply) {
-	p.supervision.learn(r)
+func (p *poller) apply(ctx context.Context, r reply) {
+	p.supervision.apply(r)
 	switch {
 	case r.err == nil:
+		if p.unread.Over() {
+			p.log.InfoContext(ctx, "the flow runs of Jobs can be read again")
+		}
 		p.recount(time.Now())
 	case ctx.Err() == nil:
 		p.leaveAlone(r.err)
-		p.log.WarnContext(ctx, "cannot read the flow runs of Jobs; trouble is judged by what is known", "err", r.err)
+		if p.unread.Holds(time.Now()) {
+			p.log.WarnContext(ctx, "cannot read the flow runs of Jobs, so Jobs that are newly in trouble wake no launcher", "err", r.err)
+		}
 	}
 }
 
-// leaveAlone heeds what Prefect asked for with err, if it did.
+// leaveAlone obeys the pause that Prefect asked for with err, if it did.
 func (p *poller) leaveAlone(err error) {
 	if wish := prefect.RetryAfter(err); wish > 0 {
 		p.quietUntil = time.Now().Add(wish)
 	}
 }
 
-// recount takes note of what became of Jobs since the last look.
+// recount updates the snapshot for changes of Jobs since the last poll.
 func (p *poller) recount(now time.Time) {
-	current, troubled := p.current.Load(), p.supervision.troubled(now)
-	if len(p.claimed)+len(current.Troubled)+len(troubled) > 0 {
-		p.publish(current.with(p.missing(now), p.waiting(now), troubled))
+	current, troubled, stuck := p.current.Load(), p.supervision.troubled(now), p.stuckRuns()
+	if len(p.claimed)+len(current.Troubled)+len(troubled)+len(current.Stuck)+len(stuck) > 0 {
+		p.publish(current.with(p.withoutJob(now), p.waiting(now), troubled, stuck))
 	}
 }
 
-// missing are the claims that lack their Job, each with the moment the grace
-// for creating it is over. The grace begins when we first see the claim without
-// a Job, by our own clock: the server's may be off, and the Job's watch late.
-func (p *poller) missing(now time.Time) []missing {
-	if p.watch == nil {
-		return nil
-	}
-	var out []missing
+// withoutJob are the claims that lack their Job, each with the end of the grace for creating
+// it. The grace begins when we first see the claim without a Job, by our own clock: the
+// server's clock may be off, and the Job's watch late.
+func (p *poller) withoutJob(now time.Time) []claim {
+	var out []claim
 	lacking := map[claimKey]time.Time{}
 	for _, c := range p.claimed {
 		if !p.watch.lacksJob(c) {
@@ -253,7 +317,7 @@ func (p *poller) missing(now time.Time) []missing {
 			since = now
 		}
 		lacking[k] = since
-		out = append(out, missing{ID: c.ID, Labels: c.Labels, Claim: c.Claim, CountsFrom: since.Add(claimGrace)})
+		out = append(out, claim{c, since.Add(claimGrace)})
 	}
 	p.lacking = lacking
 	return out
@@ -261,60 +325,6 @@ func (p *poller) missing(now time.Time) []missing {
 
 func (p *poller) publish(next *snapshot) {
 	before := p.current.Swap(next)
-	close(before.superseded)
-	p.settle(p)
-}
-
-// pause is the time to the next look, with some jitter so that several scalers
-// do not ask in step.
-func (p *poller) pause(now time.Time) time.Duration {
-	pause := p.interval
-	if p.idle(now) {
-		pause *= idleFactor
-	}
-	for range p.current.Load().Failures {
-		if pause >= maxBackoff {
-			break
-		}
-		pause = min(2*pause, maxBackoff)
-	}
-	return max(jitter(pause, 0.1), p.quietUntil.Sub(now))
-}
-
-func (p *poller) idle(now time.Time) bool {
-	return p.streams.Load() == 0 && now.UnixNano()-p.asked.Load() > int64(idleAfter)
-}
-
-// ask notes that somebody wants answers, and has the loop look at once when it
-// had slowed down.
-func (p *poller) ask(now time.Time) {
-	idle := p.idle(now)
-	p.asked.Store(now.UnixNano())
-	if idle {
-		select {
-		case p.pokes <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// want makes sure that looks reach as far ahead as lead.
-func (p *poller) want(lead time.Duration) {
-	for {
-		before := p.lead.Load()
-		if before >= int64(lead) || p.lead.CompareAndSwap(before, int64(lead)) {
-			return
-		}
-	}
-}
-
-// longestTurn is how long the loop can take to come round while all is well,
-// an upstream that hangs included.
-func (p *poller) longestTurn() time.Duration {
-	return 3 * (p.timeout + maxTurn) / 2
-}
-
-// jitter is d, give or take the share.
-func jitter(d time.Duration, share float64) time.Duration {
-	return time.Duration(float64(d) * (1 + share*(2*rand.Float64()-1))) //nolint:gosec // spreads load, guards nothing
+	close(before.replaced)
+	p.service.apply(p)
 }

@@ -20,26 +20,32 @@ import (
 // inBubble runs the loops of a scaler, without its listener, in fake time.
 func inBubble(t *testing.T, o Options, f func(*testing.T, *Server)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		s, err := New(o)
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) { running(t, o, f) })
+}
+
+// running runs them in the fake time of a bubble that is there.
+func running(t *testing.T, o Options, f func(*testing.T, *Server)) {
+	t.Helper()
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var loops sync.WaitGroup
+	for _, p := range s.service.pollers {
+		loops.Go(func() { p.run(ctx) })
+	}
+	for _, w := range s.watches {
+		if len(w.namespaces) > 0 {
+			loops.Go(func() { w.run(ctx) })
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var loops sync.WaitGroup
-		for _, p := range s.service.pollers {
-			loops.Go(func() { p.run(ctx) })
-		}
-		if s.watch != nil {
-			loops.Go(func() { s.watch.run(ctx) })
-		}
-		s.started.Store(true)
-		synctest.Wait()
-		f(t, s)
-		s.drain()
-		cancel()
-		loops.Wait()
-	})
+	}
+	s.started.Store(true)
+	synctest.Wait()
+	f(t, s)
+	s.drain()
+	cancel()
+	loops.Wait()
 }
 
 func bubbleOptions(f Source) Options {
@@ -75,12 +81,12 @@ func TestPollerSlowsDownWhenNobodyAsks(t *testing.T) {
 			pass(d)
 			return f.asked() - before
 		}
-		if n := per(time.Minute); n < 54 || n > 67 {
-			t.Errorf("%d looks in the first minute, want about 60", n)
+		if n := per(time.Minute); n != 66 {
+			t.Errorf("%d looks in the first minute, want 66", n)
 		}
 		pass(time.Minute)
-		if n := per(time.Minute); n < 10 || n > 14 {
-			t.Errorf("%d looks in a minute in which nobody asks, want about 12", n)
+		if n := per(time.Minute); n != 14 {
+			t.Errorf("%d looks in a minute in which nobody asks, want 14", n)
 		}
 		before := f.asked()
 		wantActive(t, s, false)
@@ -88,8 +94,8 @@ func TestPollerSlowsDownWhenNobodyAsks(t *testing.T) {
 		if f.asked() != before+1 {
 			t.Error("no look at once when somebody asks again")
 		}
-		if n := per(time.Minute); n < 54 || n > 67 {
-			t.Errorf("%d looks in a minute after somebody asked, want about 60", n)
+		if n := per(time.Minute); n != 66 {
+			t.Errorf("%d looks in a minute after somebody asked, want 66", n)
 		}
 	})
 }
@@ -101,8 +107,8 @@ func TestPollerStaysQuickWhileAStreamIsOpen(t *testing.T) {
 			pass(10 * time.Minute)
 			before := f.asked()
 			pass(time.Minute)
-			if n := f.asked() - before; n < 54 {
-				t.Errorf("%d looks in a minute with an open stream, want about 60", n)
+			if n := f.asked() - before; n != 67 {
+				t.Errorf("%d looks in a minute with an open stream, want 67", n)
 			}
 		})
 	})
@@ -121,8 +127,8 @@ func TestPollerBacksOffAndRecovers(t *testing.T) {
 			_, _ = active(t, s)
 			pass(100 * time.Millisecond)
 		}
-		if n := f.asked() - before; n < 18 || n > 23 {
-			t.Errorf("%d looks in a minute of failures, want about 20, however often KEDA asks", n)
+		if n := f.asked() - before; n != 22 {
+			t.Errorf("%d looks in a minute of failures, want 22, however often KEDA asks", n)
 		}
 		if s.Live() != nil {
 			t.Error("a failing upstream is not a reason to restart: ", s.Live())
@@ -249,7 +255,7 @@ func TestRefusedKeyIsSaidOnce(t *testing.T) {
 				t.Errorf("error %v, want %s saying %q", err, codes.FailedPrecondition, want)
 			}
 			f.change(func(f *fakeSource) { f.err = nil })
-			pass(idleFactor * o.PollInterval * 11 / 10) // nobody had asked for long
+			pass(IdleFactor * o.PollInterval * 11 / 10) // nobody had asked for long
 			wantActive(t, s, false)
 		}
 	})
@@ -318,7 +324,7 @@ func TestLivenessEndsWhenTheLoopNoLongerTurns(t *testing.T) {
 		var loop sync.WaitGroup
 		loop.Go(func() { p.run(ctx) })
 		s.started.Store(true)
-		pass(p.longestTurn())
+		pass(p.longestTick())
 		if err := s.Live(); err != nil {
 			t.Error(err)
 		}
@@ -340,20 +346,20 @@ func TestLooksReachBeyondTheLongestLead(t *testing.T) {
 			pass(6 * time.Second)
 			return time.Until(f.asksUntil())
 		}
-		if d := reach(); d < 10*time.Second+horizon-2*time.Second || d > 10*time.Second+horizon {
-			t.Errorf("looks reach %s ahead by default", d)
+		if d := reach(); d != 10*time.Second+lookahead-600*time.Millisecond {
+			t.Errorf("looks reach %s ahead by default, 0.6 s after the last one", d)
 		}
 		wantActive(t, s, false, "warmUpLead=5m")
 		wantActive(t, s, false, "warmUpLead=1m") // whoever looks less far ahead takes nothing from others
-		if d := reach(); d < 5*time.Minute+horizon-2*time.Second {
+		if d := reach(); d < 5*time.Minute+lookahead-2*time.Second {
 			t.Errorf("looks reach %s ahead, less than a lead of 5m", d)
 		}
-		time.Sleep(seenFor)
+		time.Sleep(rememberedFor)
 		s.service.sweep(time.Now())
-		if d := reach(); d > 10*time.Second+horizon {
+		if d := reach(); d > 10*time.Second+lookahead {
 			t.Errorf("looks reach %s ahead for nobody", d)
 		}
-		if n := len(s.service.seen.all()); n != 0 {
+		if n := len(s.service.registry.all()); n != 0 {
 			t.Errorf("%d ScaledObjects are remembered for ever", n)
 		}
 	})

@@ -106,7 +106,7 @@ func TestAnAnswerAtTheEndIsNoTrouble(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	s.service.pollers["default"].learn(ended, reply{err: context.Canceled})
+	s.service.pollers["default"].apply(ended, reply{err: context.Canceled})
 	if log.Len() > 0 {
 		t.Error(log.String())
 	}
@@ -150,14 +150,14 @@ func TestTheLoopWaitsForItsQuestion(t *testing.T) {
 // More runs than a look returns, or larger ones, are said when it begins and not at
 // every look. Nobody's launcher is held back by them.
 func TestTooManyRunsAreSaidOnce(t *testing.T) {
-	for says, large := range map[string]bool{"more runs wait than one look returns": false, "runs wait that are too large to be read together": true} {
+	for says, large := range map[string]bool{"more runs wait than one poll returns": false, "runs wait that are too large to be read together": true} {
 		f := &fakeSource{}
 		log := logged(t, bubbleOptions(f), func(t *testing.T, s *Server) {
 			for range 2 {
 				f.change(func(f *fakeSource) { f.trunc, f.large = true, large })
 				pass(10 * time.Second)
 				wantActive(t, s, true, "labels=anything")
-				if page := s.service.report(time.Now()).html(); !strings.Contains(strings.ToLower(page), says+".") {
+				if page := pageOf(t, s); !strings.Contains(strings.ToLower(page), says+".") {
 					t.Errorf("the page does not say %q:\n%s", says, page)
 				}
 				f.change(func(f *fakeSource) { f.trunc, f.large = false, false })
@@ -173,8 +173,8 @@ func TestTooManyRunsAreSaidOnce(t *testing.T) {
 // That KEDA is answered with errors from now on is said when it begins, each time, and
 // when it is over; also when no look has failed, or none has succeeded.
 func TestItIsSaidOnceThatNothingIsScaled(t *testing.T) {
-	const frozen, again = `msg="KEDA is answered with errors, and scales nothing until Prefect answers"`, `msg="KEDA is answered again"`
-	const failed = `msg="looking at Prefect failed; serving what is known"`
+	const frozen, again = `msg="KEDA gets errors and scales nothing until Prefect answers"`, `msg="KEDA gets answers again"`
+	const failed = `msg="polling Prefect failed; KEDA gets answers from the last poll until that is too old"`
 	away, busy := errors.New("the answer is no answer"), wish(10*time.Minute)
 	for name, tc := range map[string]struct {
 		begin, end func(*fakeSource)
@@ -196,7 +196,7 @@ func TestItIsSaidOnceThatNothingIsScaled(t *testing.T) {
 		"Prefect wants to be left alone": {
 			func(f *fakeSource) { f.superviseErr = busy }, func(f *fakeSource) { f.superviseErr = nil }, false, true,
 			[]string{frozen, again, frozen, again},
-			"check that the API is up: the look under way has not returned",
+			"check that the API is up: the current poll has not returned",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,4 +266,108 @@ func TestRefusedKeyWithoutASetting(t *testing.T) {
 			t.Errorf("error %v, want it to end with %q", err, want)
 		}
 	})
+}
+
+// A refusal is said when it begins, and now and then while it lasts, however often KEDA
+// asks.
+func TestRefusalThatLastsIsRepeated(t *testing.T) {
+	log := logged(t, bubbleOptions(&fakeSource{}), func(t *testing.T, s *Server) {
+		for range 40 * 12 {
+			if _, err := active(t, s, "labl=x"); err == nil {
+				t.Fatal("answered")
+			}
+			pass(5 * time.Second)
+		}
+	})
+	if n := strings.Count(log, "a ScaledObject is refused"); n != 4 {
+		t.Errorf("said %d times in 40 minutes, want 4:\n%s", n, log)
+	}
+}
+
+// A refusal that was mended is news when it comes back; one trigger of two that stays
+// refused is none, though the other is answered.
+func TestRefusalThatComesBackIsSaid(t *testing.T) {
+	asked := func(how func(t *testing.T, s *Server)) int {
+		return strings.Count(logged(t, bubbleOptions(&fakeSource{}), how), "a ScaledObject is refused")
+	}
+	wrong := func(t *testing.T, s *Server) {
+		if _, err := active(t, s, "labl=x"); err == nil {
+			t.Fatal("answered")
+		}
+	}
+	right := func(t *testing.T, s *Server) {
+		if _, err := active(t, s, "labels=x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked(func(t *testing.T, s *Server) {
+		pass(time.Second)
+		wrong(t, s)
+		for range 12 {
+			pass(5 * time.Second)
+			right(t, s)
+		}
+		wrong(t, s)
+	}); n != 2 {
+		t.Errorf("said %d times, want 2", n)
+	}
+	if n := asked(func(t *testing.T, s *Server) {
+		for range 12 {
+			pass(5 * time.Second)
+			wrong(t, s)
+			right(t, s)
+		}
+	}); n != 1 {
+		t.Errorf("of two triggers said %d times, want 1", n)
+	}
+}
+
+// A ScaledObject that is refused by now is not shown as if it were well.
+func TestRefusedScaledObjectIsMarked(t *testing.T) {
+	logged(t, bubbleOptions(&fakeSource{}), func(t *testing.T, s *Server) {
+		pass(time.Second)
+		wantActive(t, s, false, "labels=x")
+		pass(5 * time.Second)
+		if o := s.service.report(time.Now()).ScaledObjects; len(o) != 1 || o[0].Refused != "" {
+			t.Errorf("before: %+v", o)
+		}
+		if _, err := active(t, s, "labl=x"); err == nil {
+			t.Fatal("answered")
+		}
+		if o := s.service.report(time.Now()).ScaledObjects; len(o) != 1 || !strings.Contains(o[0].Refused, `unknown key "labl"`) {
+			t.Errorf("refused: %+v", o)
+		}
+		pass(5 * time.Second)
+		wantActive(t, s, false, "labels=x")
+		if o := s.service.report(time.Now()).ScaledObjects; o[0].Refused != "" {
+			t.Errorf("mended: %+v", o)
+		}
+	})
+}
+
+// So is whatever else lasts: Prefect is asked every second, of Jobs every 30, and says
+// the same each time.
+func TestFailureThatLastsIsRepeated(t *testing.T) {
+	away := errors.New("502")
+	for says, tc := range map[string]struct {
+		change func(*fakeSource)
+		times  int
+	}{
+		"polling Prefect failed":                                    {func(f *fakeSource) { f.err = away }, 1}, // then KEDA gets errors
+		"KEDA gets errors and scales nothing until Prefect answers": {func(f *fakeSource) { f.err = away }, 4},
+		"the Prefect API refuses the key":                           {func(f *fakeSource) { f.err = fmt.Errorf("x: %w", prefect.ErrAuth) }, 4},
+		"cannot read the flow runs of Jobs":                         {func(f *fakeSource) { f.superviseErr = away }, 4},
+		"more runs wait than one poll returns":                      {func(f *fakeSource) { f.trunc = true }, 4},
+		"runs wait that are too large to be read together":          {func(f *fakeSource) { f.trunc, f.large = true, true }, 4},
+	} {
+		f := &fakeSource{}
+		log := logged(t, withJobs(f, fakeKube()), func(t *testing.T, s *Server) {
+			pass(time.Minute)
+			f.change(tc.change)
+			pass(39 * time.Minute)
+		})
+		if n := strings.Count(log, `msg="`+says); n != tc.times {
+			t.Errorf("%q is said %d times in 39 minutes, want %d:\n%s", says, n, tc.times, log)
+		}
+	}
 }

@@ -2,60 +2,78 @@ package scaler
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/prefect-keda/prefect-keda/lasting"
 )
 
 const (
-	// maxRefusals bounds what is kept of calls that were refused, which strangers
-	// can make as many of as they like.
+	// maxRefusals bounds the refusals that we keep, because strangers can cause any number
+	// of them.
 	maxRefusals = 50
-	// maxRefusal bounds the text of one.
+	// maxRefusal bounds the text of a refusal.
 	maxRefusal = 500
-	// sayAgain is how long something that goes on is not said again.
-	sayAgain = 15 * time.Minute
+	// mended is how long KEDA has to ask without a refusal before we take the problem to be
+	// solved. It is more than KEDA's usual pause between two questions.
+	mended = 30 * time.Second
 )
 
-// refusal is why a ScaledObject is not answered.
+// refusal says why a ScaledObject gets an error.
 type refusal struct{ namespace, name, err string }
 
-// refusals are the latest ones, for people to look at, and so that each is logged
-// once. When there are too many, the first ones stay: new ones are no news then.
+// refusals keeps the latest refusals: people can look at them, and each is logged when it
+// begins and now and then while it lasts. When there are too many, the first ones stay.
 type refusals struct {
 	mu     sync.Mutex
-	latest map[refusal]time.Time
+	latest map[refusal]*repeated
 }
 
-// note tells whether r is news, and whether there was no room for it.
+// repeated says when a refusal last happened, and when to log it.
+type repeated struct {
+	at    time.Time
+	lasts lasting.State
+}
+
+// note reports whether to log the refusal, and whether there was no room for it.
 func (r *refusals) note(namespace, name string, err error, now time.Time) (news, full bool) {
 	k := refusal{cut(namespace, maxName), cut(name, maxName), cut(err.Error(), maxRefusal)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for other, at := range r.latest {
-		if now.Sub(at) >= sayAgain {
-			delete(r.latest, other)
+	maps.DeleteFunc(r.latest, func(_ refusal, is *repeated) bool { return now.Sub(is.at) >= lasting.Every })
+	if r.latest[k] == nil {
+		if len(r.latest) >= maxRefusals {
+			return false, true
 		}
+		if r.latest == nil {
+			r.latest = map[refusal]*repeated{}
+		}
+		r.latest[k] = &repeated{}
 	}
-	_, known := r.latest[k]
-	if !known && len(r.latest) >= maxRefusals {
-		return false, true
-	}
-	if r.latest == nil {
-		r.latest = map[refusal]time.Time{}
-	}
-	r.latest[k] = now
-	return !known, false
+	r.latest[k].at = now
+	return r.latest[k].lasts.Holds(now), false
 }
 
-// list is what was refused lately, in order.
+// forget drops the refusals of a ScaledObject that gets answers again, so that the next one
+// is logged. It keeps recent ones: they belong to another trigger of the ScaledObject.
+func (r *refusals) forget(namespace, name string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.latest, func(k refusal, is *repeated) bool {
+		return k.namespace == namespace && k.name == name && now.Sub(is.at) >= mended
+	})
+}
+
+// list are the recent refusals, in order.
 func (r *refusals) list(now time.Time) []refusalReport {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := []refusalReport{}
-	for k, at := range r.latest {
-		if now.Sub(at) < sayAgain {
-			all = append(all, refusalReport{k.namespace, k.name, k.err, at})
+	var all []refusalReport
+	for k, is := range r.latest {
+		if now.Sub(is.at) < lasting.Every {
+			all = append(all, refusalReport{k.namespace, k.name, k.err, is.at})
 		}
 	}
 	slices.SortFunc(all, func(a, b refusalReport) int {
@@ -64,19 +82,15 @@ func (r *refusals) list(now time.Time) []refusalReport {
 	return all
 }
 
-// seldom is something that may happen all the time and is said now and then.
+// seldom limits messages about something that may happen all the time.
 type seldom struct {
-	mu   sync.Mutex
-	said time.Time
+	mu    sync.Mutex
+	lasts lasting.State
 }
 
-// due tells whether to say it now.
+// due reports whether to log it now.
 func (s *seldom) due(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.said.IsZero() && now.Sub(s.said) < sayAgain {
-		return false
-	}
-	s.said = now
-	return true
+	return s.lasts.Holds(now)
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prefect-keda/prefect-keda/jobs/informer"
 	"github.com/prefect-keda/prefect-keda/prefect"
-	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 // A task's retry that is due wants a launcher where the run was last submitted; one

@@ -17,32 +17,33 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
-	"github.com/prefect-keda/prefect-keda/trouble/informer"
+	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/jobs/informer"
 )
 
 const (
 	// maxReceive holds maxMetadata and its framing; maxHeaders what a mesh may add.
 	maxReceive = 32 << 10
 	maxHeaders = 16 << 10
-	// callsAtOnce on a connection: all ScaledObjects of a cluster share one, and
-	// polls are not to wait for streams to end.
+	// callsAtOnce bounds the calls on a connection. All ScaledObjects of a cluster share one,
+	// and polls must not wait for streams to end.
 	callsAtOnce = maxStreams + 1000
-	// window is gRPC's smallest. Set, it does not grow with what somebody sends.
+	// window is gRPC's smallest. Because it is set, it does not grow with what clients send.
 	window = 64 << 10
-	// maxConnections: every operator of KEDA has one, and every kubelet's probe.
+	// maxConnections: every operator of KEDA has one (keda §1.6), and every kubelet's probe.
 	maxConnections = 100
 	// smallBuffer: messages are a few hundred bytes.
 	smallBuffer = 4 << 10
-	// endpointDelay is from telling that we are leaving until streams end: KEDA
-	// comes back 2 s after a stream's end, and is then to find another scaler, or
-	// none, at the Service's address.
+	// endpointDelay is the time from not being ready until streams end. KEDA comes back 2 s
+	// after a stream's end, and should then find another scaler, or none, at the Service's
+	// address.
 	endpointDelay = 2 * time.Second
 	drainTimeout  = 10 * time.Second
 	healthEvery   = time.Second
 	sweepEvery    = time.Minute
 )
 
-// ShutdownTimeout is the longest that Run takes to return after its context
+// ShutdownTimeout is the longest time that Run takes to return after its context
 // ended; the pod's grace period must be longer.
 const ShutdownTimeout = endpointDelay + drainTimeout + informer.Patience
 
@@ -50,10 +51,10 @@ const ShutdownTimeout = endpointDelay + drainTimeout + informer.Patience
 type Server struct {
 	options Options
 	service *service
-	watch   *watch // nil when no namespace is watched
+	watches map[job.Marks]*watch
 	certs   *certificates
 
-	// delay is endpointDelay, but in tests.
+	// delay is endpointDelay, except in tests.
 	delay    time.Duration
 	started  atomic.Bool
 	leaving  atomic.Bool
@@ -61,14 +62,14 @@ type Server struct {
 	drain    context.CancelFunc
 }
 
-// New checks the options and builds a server; nothing runs yet. The error names
-// all that is wrong with the options.
+// New checks the options and builds a server; nothing runs yet. The error names all
+// mistakes in the options.
 func New(o Options) (*Server, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, delay: endpointDelay}
+	s := &Server{options: o, delay: endpointDelay, watches: map[job.Marks]*watch{}}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	if o.TLS != nil {
 		var err error
@@ -76,20 +77,20 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	var namespaces []string
+	namespaces := map[job.Marks][]string{}
 	for _, c := range o.Connections {
-		namespaces = append(namespaces, c.JobNamespaces...)
+		namespaces[c.Marks] = append(namespaces[c.Marks], c.JobNamespaces...)
 	}
-	if len(namespaces) > 0 {
-		s.watch = newWatch(o.Kubernetes, namespaces, o.Rules, o.Logger)
+	for marks, of := range namespaces {
+		s.watches[marks] = newWatch(o.Kubernetes, marks, of, o.Rules, o.Logger)
 	}
 	m := newMetrics()
-	s.service = &service{pollers: map[string]*poller{}, seen: newSeen(o), metrics: m, log: o.Logger}
-	for name := range o.Connections {
-		s.service.pollers[name] = newPoller(name, o, s.watch, m, s.service.settle)
+	s.service = &service{pollers: map[string]*poller{}, registry: newRegistry(o), metrics: m, log: o.Logger, operator: o.Operator}
+	for name, c := range o.Connections {
+		s.service.pollers[name] = newPoller(name, o, s.watches[c.Marks], s.service)
 	}
 	if o.Registerer != nil {
-		for _, c := range append(m.collectors(), newGauges(s.service)) {
+		for _, c := range append(m.collectors, newGauges(s.service)) {
 			if err := o.Registerer.Register(c); err != nil {
 				return nil, fmt.Errorf("register the scaler's metrics: %w", err)
 			}
@@ -114,16 +115,16 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	h := health.NewServer()
 	server := s.grpc(h)
 
-	// The loops outlive ctx: calls are answered from fresh snapshots to the end.
+	// The loops outlive ctx, so that snapshots stay fresh until the last call.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var loops sync.WaitGroup
 	for _, p := range s.service.pollers {
-		p.turned.Store(time.Now().UnixNano())
+		p.ticked.Store(time.Now().UnixNano())
 		loops.Go(func() { p.run(background) })
 	}
-	if s.watch != nil {
-		loops.Go(func() { s.watch.run(background) })
+	for _, w := range s.watches {
+		loops.Go(func() { w.run(background) })
 	}
 	s.started.Store(true)
 	s.reportHealth(h)
@@ -144,7 +145,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	bounded := time.AfterFunc(drainTimeout, server.Stop)
 	server.GracefulStop()
 	if !bounded.Stop() {
-		s.options.Logger.WarnContext(ctx, "calls did not end in time and were cut off; KEDA takes longer to come back", "drain_timeout", drainTimeout)
+		s.options.Logger.WarnContext(ctx, "calls did not end in time and were cut off, so KEDA takes longer to come back", "drain_timeout", drainTimeout)
 	}
 	stop()
 	loops.Wait()
@@ -154,8 +155,8 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// leave tells that we are leaving, and answers on for as long as it may take until
-// nobody is sent here any more (keda-spec §6.1).
+// leave makes us not ready, and goes on answering until the Service sends nobody here any
+// more (keda §6.1).
 func (s *Server) leave(ctx context.Context, h *health.Server, served <-chan error) error {
 	s.options.Logger.InfoContext(ctx, "leaving: streams end soon", "delay", s.delay)
 	s.leaving.Store(true)
@@ -181,13 +182,13 @@ func (s *Server) grpc(h *health.Server) *grpc.Server {
 		grpc.ReadBufferSize(smallBuffer),
 		grpc.WriteBufferSize(smallBuffer),
 		grpc.ConnectionTimeout(10 * time.Second),
-		// KEDA pings nobody, so we find out when an operator has vanished. There is
-		// no maximum connection age: it ends streams with an error.
+		// KEDA sends no pings, so we find out ourselves when an operator has vanished. We set
+		// no maximum connection age, because it ends streams with an error (keda §2.4).
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	}
 	if s.certs != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(s.certs.server())))
+		options = append(options, grpc.Creds(telling{credentials.NewTLS(s.certs.server()), s.certs}))
 	}
 	server := grpc.NewServer(options...)
 	externalscaler.RegisterExternalScalerServer(server, s.service)
@@ -198,18 +199,16 @@ func (s *Server) grpc(h *health.Server) *grpc.Server {
 	return server
 }
 
-// housekeeping reports health and forgets who no longer asks.
+// housekeeping reports health and forgets those that no longer ask.
 func (s *Server) housekeeping(ctx context.Context, h *health.Server) {
-	report, sweep := time.NewTicker(healthEvery), time.NewTicker(sweepEvery)
-	defer report.Stop()
-	defer sweep.Stop()
+	report, sweep := time.Tick(healthEvery), time.Tick(sweepEvery)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-report.C:
+		case <-report:
 			s.reportHealth(h)
-		case now := <-sweep.C:
+		case now := <-sweep:
 			s.service.sweep(now)
 		}
 	}

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxName bounds what Kubernetes bounds too.
+	// maxName is Kubernetes' own bound.
 	maxName = 253
-	// firstFill is how long a call may wait for the very first look. It is less
-	// than the handlers' deadline, so that the answer still says what is wrong.
+	// firstFill is how long a call may wait for the very first poll. It is less
+	// than the handlers' deadline, so that the answer can still say what is wrong.
 	firstFill = 700 * time.Millisecond
 )
 
@@ -28,27 +28,33 @@ const (
 type service struct {
 	externalscaler.UnimplementedExternalScalerServer
 
-	pollers map[string]*poller
-	seen    *seen
-	metrics *metrics
-	log     *slog.Logger
+	pollers  map[string]*poller
+	registry *registry
+	metrics  *metrics
+	log      *slog.Logger
+
+	operator Operator
 
 	refusals refusals
-	// What strangers could have us say at every call:
+	// Messages that strangers could cause with every call:
 	refusing, forgetting, turningAway seldom
 }
 
-// GetMetricSpec is a function of the metadata alone: KEDA drops the metric from
-// the HPA, and with it any fallback, when this call fails.
+// GetMetricSpec depends only on the metadata. When this call fails, KEDA drops the metric
+// from the HPA, and with it any fallback. It also hides the error, and says only "got empty
+// metric spec" (nothing for a ScaledJob). So a refused ScaledObject gets the default target
+// here, and the error with the calls that follow: KEDA shows those as events (keda §1.9).
 func (s *service) GetMetricSpec(ctx context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
-	so, err := s.meet(ctx, ref, time.Now())
-	if err != nil {
+	var t trigger
+	if so, err := s.meet(ctx, ref, time.Now()); err == nil {
+		t = so.trigger
+	} else if t, err = parseTrigger(nil, s.registry.lead); err != nil {
 		return nil, err
 	}
 	return &externalscaler.GetMetricSpecResponse{MetricSpecs: []*externalscaler.MetricSpec{{
-		MetricName:      so.trigger.MetricName,
-		TargetSize:      so.trigger.RunsPerLauncher, //nolint:staticcheck // KEDA before 2.17 reads only this one
-		TargetSizeFloat: float64(so.trigger.RunsPerLauncher),
+		MetricName:      t.MetricName,
+		TargetSize:      t.RunsPerLauncher, //nolint:staticcheck // KEDA before 2.17 reads only this one
+		TargetSizeFloat: float64(t.RunsPerLauncher),
 	}}}, nil
 }
 
@@ -61,8 +67,8 @@ func (s *service) IsActive(ctx context.Context, ref *externalscaler.ScaledObject
 	return &externalscaler.IsActiveResponse{Result: v.Active}, nil
 }
 
-// GetMetrics says how much there is to do: exactly one value, whatever metric
-// was asked for, since KEDA adds up several.
+// GetMetrics says how much there is to do. It returns exactly one value, for any metric
+// name, because KEDA would add up several (keda §1.2).
 func (s *service) GetMetrics(ctx context.Context, r *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
 	v, so, err := s.answer(ctx, r.GetScaledObjectRef())
 	if err != nil {
@@ -86,7 +92,7 @@ func (s *service) answer(ctx context.Context, ref *externalscaler.ScaledObjectRe
 	return v, so, err
 }
 
-// meet reads who asks and how. Only one that may ask is remembered.
+// meet reads which trigger asks. It remembers only those that may ask.
 func (s *service) meet(ctx context.Context, ref *externalscaler.ScaledObjectRef, now time.Time) (*scaledObject, error) {
 	namespace, name, metadata := ref.GetNamespace(), ref.GetName(), ref.GetScalerMetadata()
 	if max(len(name), len(namespace)) > maxName {
@@ -98,28 +104,30 @@ func (s *service) meet(ctx context.Context, ref *externalscaler.ScaledObjectRef,
 	if size := metadataSize(metadata); size > maxMetadata {
 		return nil, s.refuse(ctx, ref, now, codes.InvalidArgument, fmt.Errorf("the trigger metadata has %d bytes, more than %d", size, maxMetadata))
 	}
-	if so := s.seen.find(namespace, name, metadata, now); so != nil {
+	if so := s.registry.find(namespace, name, metadata, now); so != nil {
 		return so, nil
 	}
-	t, err := parseTrigger(metadata, s.seen.lead)
+	t, err := parseTrigger(metadata, s.registry.lead)
 	if err != nil {
 		return nil, s.refuse(ctx, ref, now, codes.InvalidArgument, err)
 	}
 	so := &scaledObject{namespace: namespace, name: name, metadata: metadata, trigger: t}
-	if _, _, err := s.poller(so); err != nil {
-		return so, nil //nolint:nilerr // GetMetricSpec is answered all the same
+	p, _, err := s.poller(so)
+	if err != nil {
+		return so, nil //nolint:nilerr // GetMetricSpec gets an answer all the same
 	}
-	so, forgotten := s.seen.keep(so, now)
+	so.trigger.Places = p.connection.Places
+	so, forgotten := s.registry.keep(so, now)
 	if forgotten > 0 {
 		s.metrics.forgotten.Add(float64(forgotten))
 		if s.forgetting.due(now) {
-			s.log.WarnContext(ctx, "more ScaledObjects ask than the scaler remembers, so it forgets those that asked longest ago, and whether their activation threshold was passed; see who can reach its port", "count", forgotten)
+			s.log.WarnContext(ctx, "more ScaledObjects ask than the scaler can remember, so it forgets those that asked longest ago, and whether their activation threshold was passed; check who can reach its port", "count", forgotten)
 		}
 	}
 	return so, nil
 }
 
-// resolve is meet, and the connection asked about.
+// resolve is meet, with the poller of the trigger's connection.
 func (s *service) resolve(ctx context.Context, ref *externalscaler.ScaledObjectRef, now time.Time) (*scaledObject, *poller, error) {
 	so, err := s.meet(ctx, ref, now)
 	if err != nil {
@@ -129,12 +137,13 @@ func (s *service) resolve(ctx context.Context, ref *externalscaler.ScaledObjectR
 	if err != nil {
 		return nil, nil, s.refuse(ctx, ref, now, code, err)
 	}
+	s.refusals.forget(so.namespace, so.name, now)
 	p.want(so.trigger.WarmUpLead)
 	p.ask(now)
 	return so, p, nil
 }
 
-// poller is that of the connection so asks about, if there is one and so may.
+// poller returns the poller of the connection that so asks about, if it exists and so may ask.
 func (s *service) poller(so *scaledObject) (*poller, codes.Code, error) {
 	name := so.trigger.Connection
 	p := s.pollers[name]
@@ -145,34 +154,40 @@ func (s *service) poller(so *scaledObject) (*poller, codes.Code, error) {
 		return nil, codes.PermissionDenied, fmt.Errorf("connection %q is not for ScaledObjects in namespace %q; name another one in the trigger, or add the namespace to %s of the scaler",
 			name, so.namespace, p.connection.AllowedSetting)
 	}
+	if err := p.connection.Places.accepts(so.trigger); err != nil {
+		return nil, codes.InvalidArgument, fmt.Errorf("connection %q: %w", name, err)
+	}
 	return p, codes.OK, nil
 }
 
-// refuse is the error for KEDA, which shows it in its log and as an event of the
-// ScaledObject. Here each is said once.
+// refuse makes the error for KEDA, which shows it in its log and as an event of the
+// ScaledObject. Our own log and Events say it once.
 func (s *service) refuse(ctx context.Context, ref *externalscaler.ScaledObjectRef, now time.Time, code codes.Code, why error) error {
 	namespace, name := cut(ref.GetNamespace(), maxName), cut(ref.GetName(), maxName)
 	switch news, full := s.refusals.note(namespace, name, why, now); {
 	case news:
-		s.log.WarnContext(ctx, "a ScaledObject is refused; KEDA changes nothing about it", "scaled_object", namespace+"/"+name, "err", cut(why.Error(), maxRefusal))
+		s.log.WarnContext(ctx, "a ScaledObject is refused, so KEDA does not scale it", "scaled_object", namespace+"/"+name, "err", cut(why.Error(), maxRefusal))
+		s.operator.Warn(namespace, name, eventRefused, cut(why.Error(), maxRefusal))
 	case full && s.refusing.due(now):
-		s.log.WarnContext(ctx, "more ScaledObjects are refused than are told one by one; see who can reach the scaler's port")
+		s.log.WarnContext(ctx, "more ScaledObjects are refused than the log names one by one; check who can reach the scaler's port")
 	}
 	return status.Errorf(code, "scaled object %s/%s: %v", namespace, name, why)
 }
 
-// judge is the one place where active and inactive are told apart; every RPC is
+// judge is the only place that decides between active and inactive; every RPC is
 // a view of its verdict. The error is a gRPC status.
 func (s *service) judge(ctx context.Context, so *scaledObject, p *poller, now time.Time) (verdict, error) {
 	v, err := s.verdict(so, p, now)
 	if err != nil {
 		return verdict{}, err
 	}
-	if so.active.Swap(v.Active) != v.Active && s.seen.remembers(so) {
-		log := s.log.With("scaled_object", so.String(), "connection", p.name, "labels", so.trigger.Labels,
+	so.absence.want(v.Active && v.Due > 0, now)
+	if so.active.Swap(v.Active) != v.Active && so.kept.Load() {
+		key, scope := so.trigger.Places.attribute(so.trigger.Scope)
+		log := s.log.With("scaled_object", so.String(), "connection", p.name, key, scope,
 			"demand", v.Demand(), "value", v.Value, "reason", v.reason(so.trigger))
 		if v.Active {
-			log.InfoContext(ctx, "demand began")
+			log.InfoContext(ctx, "demand began", "flow_runs", v.first(p.current.Load(), so.trigger, now))
 		} else {
 			log.InfoContext(ctx, "demand ended")
 		}
@@ -201,47 +216,45 @@ func (s *service) peek(so *scaledObject, now time.Time) (verdict, error) {
 	return s.pollers[so.trigger.Connection].decide(so.trigger, so.latch.peek(), now)
 }
 
-// settle lets every latch of the connection see the new snapshot, also when
-// nobody asks just now: a demand that ended between two calls has ended.
-func (s *service) settle(p *poller) {
+// apply updates every latch of the connection from the new snapshot, even if nobody asks
+// just now, so that no latch overlooks demand that ended between two calls.
+func (s *service) apply(p *poller) {
 	now := time.Now()
-	for _, so := range s.seen.latched(p.name) {
+	for _, so := range s.registry.latched(p.name) {
 		_, _ = s.verdict(so, p, now) // a stale snapshot changes no latch
 	}
 }
 
-// sweep forgets who no longer asks, and with them how far ahead they looked.
+// sweep forgets those that no longer ask, and their warm-up leads.
 func (s *service) sweep(now time.Time) {
-	s.seen.sweep(now)
+	s.registry.sweep(now)
 	leads := map[string]time.Duration{}
-	for _, so := range s.seen.all() {
+	for _, so := range s.registry.all() {
 		leads[so.trigger.Connection] = max(leads[so.trigger.Connection], so.trigger.WarmUpLead)
 	}
 	for name, p := range s.pollers {
-		p.lead.Store(int64(max(leads[name], s.seen.lead)))
+		p.lead.Store(int64(max(leads[name], s.registry.lead)))
 	}
 }
 
-// decide judges the current snapshot, if it is fresh enough to be judged.
+// decide judges the current snapshot, if it is fresh enough.
 func (p *poller) decide(t trigger, wasActive bool, now time.Time) (verdict, error) {
 	snap := p.current.Load()
-	if err := snap.usable(p.name, p.staleness, now); err != nil {
+	if err := snap.usable(p.name, p.options.MaxStaleness, now); err != nil {
 		return verdict{}, err
 	}
 	return decide(snap, t, wasActive, now), nil
 }
 
-// awaitFirst waits a moment for the first look to return, if it has not.
+// awaitFirst waits a moment for the first poll to return, if it has not.
 func (p *poller) awaitFirst(ctx context.Context) {
 	s := p.current.Load()
 	if !s.awaited() {
 		return
 	}
-	timer := time.NewTimer(firstFill)
-	defer timer.Stop()
 	select {
-	case <-s.superseded:
-	case <-timer.C:
+	case <-s.replaced:
+	case <-time.After(firstFill):
 	case <-ctx.Done():
 	}
 }

@@ -87,6 +87,25 @@ func TestMetricSpecIsAFunctionOfTheMetadata(t *testing.T) {
 	}
 }
 
+// KEDA shows the errors of GetMetrics and IsActive to people, and none of GetMetricSpec,
+// without which it calls neither.
+func TestRefusalFailsWhereKEDAShowsIt(t *testing.T) {
+	for name, r := range map[string]*externalscaler.ScaledObjectRef{
+		"misspelt":  ref("etl", "runsPerLaucher=7", "metricName=etl-runs"),
+		"long name": ref(strings.Repeat("n", 300)),
+	} {
+		s := serve(t, options(&fakeSource{}))
+		got, err := s.client.GetMetricSpec(t.Context(), r)
+		if err != nil || len(got.MetricSpecs) != 1 || got.MetricSpecs[0].MetricName != "prefect-runs" || got.MetricSpecs[0].TargetSizeFloat != 100 {
+			t.Errorf("%s: %v, %v; want what there is without metadata", name, got, err)
+		}
+		_, err = s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: r, MetricName: "prefect-runs"})
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: GetMetrics answers %v", name, err)
+		}
+	}
+}
+
 func TestWhatTheOperatorIsTold(t *testing.T) {
 	o := options(&fakeSource{})
 	o.Connections["prod"] = Connection{Source: &fakeSource{}}
@@ -251,11 +270,10 @@ func TestManyScaledObjects(t *testing.T) {
 			t.Errorf("%d looks hang, want 1", n)
 		}
 		pollAll(true, 1)
-		// Jitter may shorten the pause by a tenth.
 		if most := int(time.Since(began)/(900*time.Millisecond)) + 1; f.asked() > most {
 			t.Errorf("Prefect was asked %d times in %s by %d ScaledObjects", f.asked(), time.Since(began), objects)
 		}
-		if n := len(s.service.seen.all()); n != objects {
+		if n := len(s.service.registry.all()); n != objects {
 			t.Errorf("%d ScaledObjects are known, want %d", n, objects)
 		}
 		if err := s.stop(); err != nil {
@@ -271,7 +289,7 @@ func TestWhatIsNotRememberedHasNoEdges(t *testing.T) {
 	o := bubbleOptions(&fakeSource{due: dues(1)})
 	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	inBubble(t, o, func(t *testing.T, s *Server) {
-		s.service.seen.bytes = maxSeen
+		s.service.registry.bytes = maxRemembered
 		for range 3 {
 			wantActive(t, s, true)
 		}
@@ -302,7 +320,7 @@ func TestEdgesAreLoggedOnce(t *testing.T) {
 			wantActive(t, s, false, "tlsClientKeyFromEnv=canary")
 		}
 	})
-	want := `level=INFO msg="demand began" scaled_object=flows/etl connection=default labels=[] demand=2 value=2 reason="2 due"
+	want := `level=INFO msg="demand began" scaled_object=flows/etl connection=default labels=[] demand=2 value=2 reason="2 due" flow_runs="[run-0 run-1]"
 level=INFO msg="demand ended" scaled_object=flows/etl connection=default labels=[] demand=0 value=0 reason="no run with these labels is due"
 `
 	if diff := cmp.Diff(want, log.String()); diff != "" {

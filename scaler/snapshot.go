@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,62 +12,67 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// firstRuns is how many run ids are kept for people to look at.
+// firstRuns is the number of run ids that we keep for people to see.
 const firstRuns = 5
 
-// snapshot is all that answers are made of. It is never changed once published;
-// a newer one replaces it.
+// snapshot is the only source of answers. It never changes once published; a newer one
+// replaces it.
 type snapshot struct {
-	// At is when the look began; zero until one succeeded.
+	// At is when the poll began; zero until one succeeded.
 	At     time.Time
 	Groups []group
-	// Missing are the claims whose Job is not there.
-	Missing []missing
+	// Held are the runs that Prefect holds back, by place and reason. They are no demand.
+	Held []held
+	// WithoutJob are the claims whose Job is missing.
+	WithoutJob []claim
 	// Waiting are the claims whose Job waits for its pod.
-	Waiting []waiting
-	// Troubled are the Jobs a launcher has to see to.
-	Troubled  []troubled
+	Waiting []claim
+	// Troubled are the Jobs in trouble that need a launcher.
+	Troubled []troubled
+	// Stuck are the Jobs that wait for their pods to begin. They do not count as demand.
+	Stuck []stuckRun
+	// Taken says when runs were last seen to be taken, by their place.
+	Taken     []taken
 	Truncated bool
 	TooLarge  bool // that is because of the size of runs
 
-	// Failures counts the looks that failed since At, Err is the last one's.
+	// Failures counts the polls that failed since At; Err is the last one's error.
 	Failures int
 	Err      error
 
-	// superseded is closed when a newer snapshot is published.
-	superseded chan struct{}
+	// replaced is closed when a newer snapshot is published.
+	replaced chan struct{}
 }
 
-// group is the runs that carry the same labels. There are few groups however
-// many runs wait, so matching labels costs nothing.
+// group is the runs that wait at one place. There are few places however many runs
+// wait, so finding whose they are costs nothing.
 type group struct {
-	Labels []string
+	Place prefect.Place
 	// Due is sorted.
 	Due []time.Time
 	// First are the ids of the earliest runs, in the order of Due.
 	First []string
 }
 
-// missing is a claim whose Job is not there.
-type missing struct {
-	ID     string
-	Labels []string
-	Claim  prefect.Claim
-	// CountsFrom is when the grace for creating the Job is over.
+// claim is one that lacks its Job, or whose Job waits for its pod.
+type claim struct {
+	prefect.ClaimedRun
+	// CountsFrom is when it becomes demand: the end of the grace for creating the Job, or
+	// when somebody has to send a heartbeat.
 	CountsFrom time.Time
 }
 
-// troubled is a Job in trouble, or one that is gone, with the labels of its run.
+// troubled is a Job in trouble, or one that is gone, with the place of its run.
 type troubled struct {
 	found
-	Labels []string
+	Place prefect.Place
 }
 
 func newSnapshot(o prefect.Observation, at time.Time) *snapshot {
-	return &snapshot{At: at, Groups: groupByLabels(o.Due), Truncated: o.Truncated, TooLarge: o.TooLarge, superseded: make(chan struct{})}
+	return &snapshot{At: at, Groups: groupByPlace(o.Due), Held: groupHeld(o.Held), Truncated: o.Truncated, TooLarge: o.TooLarge, replaced: make(chan struct{})}
 }
 
-func groupByLabels(runs []prefect.DueRun) []group {
+func groupByPlace(runs []prefect.DueRun) []group {
 	runs = slices.Clone(runs)
 	slices.SortFunc(runs, func(a, b prefect.DueRun) int {
 		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID))
@@ -76,14 +80,12 @@ func groupByLabels(runs []prefect.DueRun) []group {
 	at := map[string]int{}
 	var groups []group
 	for _, r := range runs {
-		labels := slices.Compact(slices.Sorted(slices.Values(r.Labels)))
-		// A label can hold any character but NUL: it is PostgreSQL text.
-		id := strings.Join(labels, "\x00")
-		i, ok := at[id]
+		key := r.Place.Key()
+		i, ok := at[key]
 		if !ok {
 			i = len(groups)
-			at[id] = i
-			groups = append(groups, group{Labels: labels})
+			at[key] = i
+			groups = append(groups, group{Place: r.Place.Canonical()})
 		}
 		g := &groups[i]
 		g.Due = append(g.Due, r.Due)
@@ -94,28 +96,33 @@ func groupByLabels(runs []prefect.DueRun) []group {
 	return groups
 }
 
-// failed is what is known after one more look that failed: the same as before.
+// failed is the snapshot after one more failed poll: the same lists as before.
 func (s *snapshot) failed(err error) *snapshot {
 	next := *s
 	next.Err = err
 	next.Failures++
-	next.superseded = make(chan struct{})
+	next.replaced = make(chan struct{})
 	return &next
 }
 
-// with is the same snapshot with other lists of missing, waiting and troubled Jobs.
-func (s *snapshot) with(m []missing, w []waiting, t []troubled) *snapshot {
+// with is the same snapshot with other lists of claims without a Job, waiting, troubled and stuck Jobs.
+func (s *snapshot) with(missing, waiting []claim, troubled []troubled, stuck []stuckRun) *snapshot {
 	next := *s
-	next.Missing, next.Waiting, next.Troubled = m, w, t
-	next.superseded = make(chan struct{})
+	next.WithoutJob, next.Waiting, next.Troubled, next.Stuck = missing, waiting, troubled, stuck
+	next.replaced = make(chan struct{})
 	return &next
 }
 
-// awaited says that the first look is under way.
+// heartbeatsDue are the claims whose heartbeat is overdue.
+func (s *snapshot) heartbeatsDue(now time.Time) []claim {
+	return slices.DeleteFunc(slices.Clone(s.Waiting), func(c claim) bool { return c.CountsFrom.After(now) })
+}
+
+// awaited reports whether the first poll has not returned yet.
 func (s *snapshot) awaited() bool { return s.At.IsZero() && s.Err == nil }
 
-// usable says whether answers may be made of s, or with what status and words
-// they must be refused. Refusing freezes KEDA, and nothing is scaled to zero.
+// usable returns nil if s is fresh enough for answers, and else the error for KEDA. An
+// error freezes KEDA: it scales nothing, not even to zero (keda §1.9).
 func (s *snapshot) usable(connection string, maxStaleness time.Duration, now time.Time) error {
 	age := now.Sub(s.At)
 	switch {
@@ -124,7 +131,7 @@ func (s *snapshot) usable(connection string, maxStaleness time.Duration, now tim
 	case errors.Is(s.Err, prefect.ErrAuth):
 		return status.Errorf(codes.FailedPrecondition, "connection %s: the Prefect API refuses the key or tenant; give the scaler a valid one: %v", connection, s.Err)
 	case s.awaited():
-		return status.Errorf(codes.Unavailable, "connection %s: the first look at Prefect is under way; ask again", connection)
+		return status.Errorf(codes.Unavailable, "connection %s: the first poll of Prefect has not returned yet; ask again", connection)
 	case s.At.IsZero():
 		return status.Errorf(codes.Unavailable, "connection %s: Prefect has not answered since the scaler started; check the API's address and that it is up: %v", connection, s.Err)
 	default:
@@ -135,7 +142,7 @@ func (s *snapshot) usable(connection string, maxStaleness time.Duration, now tim
 
 func cause(err error) string {
 	if err == nil {
-		return "the look under way has not returned"
+		return "the current poll has not returned"
 	}
 	return err.Error()
 }

@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/prefect-keda/prefect-keda/lasting"
 )
 
 // Whoever reaches the port can send what he likes, and the pod has 128 MiB.
@@ -38,9 +40,10 @@ func live() int64 {
 
 func TestStrangersCannotFillTheMemory(t *testing.T) {
 	const most = 20 << 20
+	const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&*+-."
 	var many string // two letters each
 	for i := range 5000 {
-		many += "," + string([]byte{byte('0' + i%71), byte('0' + i/71)})
+		many += "," + string([]byte{letters[i%len(letters)], letters[i/len(letters)]})
 	}
 	for name, tc := range map[string]struct {
 		calls    int
@@ -67,7 +70,7 @@ func TestStrangersCannotFillTheMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := s.service.pollers["default"]
-			p.look(t.Context())
+			p.poll(t.Context())
 			before := live()
 			for i := range tc.calls {
 				r := ref(fmt.Sprint(strings.Repeat("n", 200), i), tc.metadata(i)...)
@@ -78,7 +81,7 @@ func TestStrangersCannotFillTheMemory(t *testing.T) {
 					t.Fatalf("%v, want %s", err, tc.code)
 				}
 			}
-			p.look(t.Context())
+			p.poll(t.Context())
 			if kept := live() - before; kept > most {
 				t.Errorf("%d calls keep %d MiB, more than %d", tc.calls, kept>>20, most>>20)
 			}
@@ -106,14 +109,14 @@ func TestStrangersAreToldOfOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := s.service.pollers["default"]
-	p.look(t.Context())
+	p.poll(t.Context())
 	for i := range 20_000 {
 		if _, err := s.service.IsActive(t.Context(), ref(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range maxStreams {
-		if !s.service.seen.open(met(s.service.seen, "etl", time.Now())) {
+		if !s.service.registry.open(met(s.service.registry, "etl", time.Now())) {
 			t.Fatal("no stream")
 		}
 	}
@@ -128,17 +131,17 @@ func TestStrangersAreToldOfOnce(t *testing.T) {
 		}
 	}
 	var want strings.Builder
-	want.WriteString(`level=WARN msg="more ScaledObjects ask than the scaler remembers, so it forgets those that asked longest ago, and whether their activation threshold was passed; see who can reach its port"
-level=WARN msg="too many streams or ScaledObjects: KEDA is not told at once when demand begins, and finds out when it polls; see who can reach the scaler's port" limit=3000
+	want.WriteString(`level=WARN msg="more ScaledObjects ask than the scaler can remember, so it forgets those that asked longest ago, and whether their activation threshold was passed; check who can reach its port"
+level=WARN msg="too many streams or ScaledObjects, so KEDA finds out only by polling when demand begins; check who can reach the scaler's port" limit=3000
 `)
 	for i := range maxRefusals {
-		fmt.Fprintf(&want, `level=WARN msg="a ScaledObject is refused; KEDA changes nothing about it" scaled_object=flows/%d err="trigger metadata: unknown key \"labl\", did you mean labels?"`+"\n", i)
+		fmt.Fprintf(&want, `level=WARN msg="a ScaledObject is refused, so KEDA does not scale it" scaled_object=flows/%d err="trigger metadata: unknown key \"labl\", did you mean labels?"`+"\n", i)
 	}
-	want.WriteString("level=WARN msg=\"more ScaledObjects are refused than are told one by one; see who can reach the scaler's port\"\n")
+	want.WriteString("level=WARN msg=\"more ScaledObjects are refused than the log names one by one; check who can reach the scaler's port\"\n")
 	if diff := cmp.Diff(want.String(), log.String()); diff != "" {
 		t.Error(diff)
 	}
-	if n, all := testutil.ToFloat64(s.service.metrics.forgotten), len(s.service.seen.all()); int(n)+all != 20_001 {
+	if n, all := testutil.ToFloat64(s.service.metrics.forgotten), len(s.service.registry.all()); int(n)+all != 20_001 {
 		t.Errorf("%v are counted as forgotten and %d are remembered, of 20001", n, all)
 	}
 }
@@ -150,22 +153,22 @@ func TestRefusalsAgeAndAreShort(t *testing.T) {
 		news, full := r.note(long, name, errors.New(long), at(after))
 		return fmt.Sprint(news, full)
 	}
-	got := []string{note("a", 0), note("a", sayAgain-1), note("a", 2*sayAgain-2), note("b", 2*sayAgain-2), note("a", 3*sayAgain-2), note("a", 4*sayAgain)}
-	if diff := cmp.Diff([]string{"true false", "false false", "false false", "true false", "true false", "true false"}, got); diff != "" {
+	got := []string{note("a", 0), note("a", lasting.Every-1), note("a", 2*lasting.Every-2), note("b", 2*lasting.Every-2), note("a", 3*lasting.Every-2), note("a", 4*lasting.Every)}
+	if diff := cmp.Diff([]string{"true false", "false false", "true false", "true false", "true false", "true false"}, got); diff != "" {
 		t.Errorf("what is news, and when there is no room: %s", diff)
 	}
 	short := func(n int) string { return long[:n] + "…" }
 	want := []refusalReport{{Namespace: short(maxName), Name: "a", Err: short(maxRefusal)}}
-	if diff := cmp.Diff(want, r.list(at(4*sayAgain)), cmpopts.IgnoreTypes(time.Time{})); diff != "" {
+	if diff := cmp.Diff(want, r.list(at(4*lasting.Every)), cmpopts.IgnoreTypes(time.Time{})); diff != "" {
 		t.Error(diff)
 	}
-	if left := r.list(at(5 * sayAgain)); len(left) != 0 {
+	if left := r.list(at(5 * lasting.Every)); len(left) != 0 {
 		t.Errorf("%d are listed for ever", len(left))
 	}
 	for i := range maxRefusals {
-		note(fmt.Sprint(i), 5*sayAgain)
+		note(fmt.Sprint(i), 5*lasting.Every)
 	}
-	if got := []string{note("one more", 6*sayAgain-1), note("0", 6*sayAgain-1), note("one more", 6*sayAgain)}; !cmp.Equal(got, []string{"false true", "false false", "true false"}) {
+	if got := []string{note("one more", 6*lasting.Every-1), note("0", 6*lasting.Every-1), note("one more", 6*lasting.Every)}; !cmp.Equal(got, []string{"false true", "false false", "true false"}) {
 		t.Errorf("beyond the bound: %q", got)
 	}
 }
@@ -211,7 +214,7 @@ func TestConnectionsAreForTheirNamespaces(t *testing.T) {
 			t.Errorf("%s is logged %d times:\n%s", what, n, log.String())
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"flows/etl[]": 2, "ops/etl[]": 1, "prod/etl[]": 1}, labelsSeen(s.service.seen)); diff != "" {
+	if diff := cmp.Diff(map[string]int{"flows/etl[]": 2, "ops/etl[]": 1, "prod/etl[]": 1}, labelsSeen(s.service.registry)); diff != "" {
 		t.Errorf("who is remembered: %s", diff)
 	}
 }

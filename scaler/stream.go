@@ -8,49 +8,53 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/prefect-keda/prefect-keda/backoff"
 )
 
 const (
-	// rotateAfter (give or take a fifth) is how long a stream lives. KEDA opens
-	// the next one within 2 s, which spreads streams over replicas after a rollout.
+	// rotateAfter (or up to a fifth less) is how long a stream lives. KEDA opens
+	// the next one within 2 s (keda §2.4), which spreads streams over replicas after a
+	// rollout.
 	rotateAfter = 30 * time.Minute
 	rotateShare = 0.2
-	// minGap parts edges in the long run; as many as edgesAtOnce may come faster, so
-	// that runs that come one by one never wait. The transport takes thousands of
-	// messages that nobody reads, and each starts KEDA's cooldown anew when it is read
-	// at last, so demand that flaps for hours is not to fill it.
+	// A token bucket: one activation per minGap, and bursts of edgesAtOnce, so that runs
+	// that come one by one never wait. The transport keeps thousands of unread messages,
+	// and each restarts KEDA's cooldown when it is read at last (keda §2.3), so flapping
+	// demand must be limited.
 	minGap      = 5 * time.Second
 	edgesAtOnce = 6
-	// A message can be lost on a KEDA that is busy elsewhere, so it is repeated a
-	// few times while demand lasts. After that the polls have had their say.
+	// A busy KEDA can lose a message, so we repeat it a few times while demand lasts. By
+	// then KEDA has polled.
 	repeatAfter = 20 * time.Second
 	repeatShare = 0.25
 	maxRepeats  = 5
 )
 
-// StreamIsActive tells KEDA at once when demand begins. It only ever says true:
-// false is for the polls. It ends with nil, on rotation, on shutdown and when the
-// client leaves, because KEDA waits longer and longer after an error.
+// StreamIsActive tells KEDA at once when demand begins. It only ever says true: KEDA
+// learns from its polls that demand has ended (keda §2.2). On rotation, on shutdown and
+// when the client leaves it ends with nil, because KEDA waits longer and longer after an
+// error (keda §2.4).
 func (s *service) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
 	ctx, now := stream.Context(), time.Now()
 	so, p, err := s.resolve(ctx, ref, now)
 	if err != nil {
 		return err
 	}
-	if !s.seen.open(so) {
+	if !s.registry.open(so) {
 		if s.turningAway.due(now) {
-			s.log.WarnContext(ctx, "too many streams or ScaledObjects: KEDA is not told at once when demand begins, and finds out when it polls; see who can reach the scaler's port", "limit", maxStreams)
+			s.log.WarnContext(ctx, "too many streams or ScaledObjects, so KEDA finds out only by polling when demand begins; check who can reach the scaler's port", "limit", maxStreams)
 		}
-		return status.Errorf(codes.ResourceExhausted, "scaled object %s: the scaler takes no more streams than %d; KEDA finds out by polling", so, maxStreams)
+		return status.Errorf(codes.ResourceExhausted, "scaled object %s: the scaler accepts at most %d streams; KEDA finds out by polling", so, maxStreams)
 	}
 	p.streams.Add(1)
 	s.metrics.streams.Inc()
 	defer func() {
-		s.seen.closed(so)
+		s.registry.closed(so)
 		p.streams.Add(-1)
 		s.metrics.streams.Dec()
 	}()
-	rotate := time.NewTimer(jitter(rotateAfter, rotateShare))
+	rotate := time.NewTimer(p.options.Jitter.Spread(rotateAfter, rotateShare))
 	defer rotate.Stop()
 	return s.push(ctx, rotate.C, so, p, func() error {
 		return stream.Send(&externalscaler.IsActiveResponse{Result: true})
@@ -61,16 +65,16 @@ func (s *service) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grp
 // the poller and a slow reader is the snapshot itself: while a send waits, newer
 // ones replace it, and the next message is decided on the latest.
 func (s *service) push(ctx context.Context, rotate <-chan time.Time, so *scaledObject, p *poller, send func() error) error {
-	var pace pace
+	bucket := bucket{jitter: p.options.Jitter}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		snap := p.current.Load()
 		now := time.Now()
 		wake := now.Add(rotateAfter)
-		// An error is no news for a stream: KEDA hears of it when it polls.
+		// The stream does not report errors: KEDA gets them when it polls.
 		if v, err := s.judge(ctx, so, p, now); err == nil {
-			kind, again := pace.step(v.Active, now)
+			kind, again := bucket.step(v.Active, now)
 			if kind != nothing {
 				if err := send(); err != nil {
 					return ended(ctx, err)
@@ -85,21 +89,21 @@ func (s *service) push(ctx context.Context, rotate <-chan time.Time, so *scaledO
 			return nil
 		case <-rotate:
 			return nil
-		case <-snap.superseded:
+		case <-snap.replaced:
 		case <-timer.C:
 		}
 	}
 }
 
-// ended is how a stream ends whose message could not be sent.
+// ended is the result of a stream whose message could not be sent.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the other side has left; that is a clean end
+		return nil //nolint:nilerr // the client has left, which is a clean end
 	}
 	return err
 }
 
-// kind is why a message is sent.
+// kind is the reason for a message.
 type kind string
 
 const (
@@ -109,51 +113,52 @@ const (
 	repeat  kind = "repeat"
 )
 
-// pace decides when a stream speaks.
-type pace struct {
+// bucket decides when a stream speaks.
+type bucket struct {
+	jitter   backoff.Jitter
 	begun    bool
 	active   bool
-	paid     time.Time // when the gaps of all edges so far are over
+	paid     time.Time // the end of the gaps of all edges so far
 	repeats  int
 	repeatAt time.Time
 }
 
-// step takes the present state and returns whether to send, and when to decide
-// again if nothing changes; zero is never.
-func (p *pace) step(active bool, now time.Time) (kind, time.Time) {
-	first := !p.begun
-	p.begun = true
+// step takes the present state and returns whether to send a message, and when to decide
+// again if nothing changes; zero means never.
+func (b *bucket) step(active bool, now time.Time) (kind, time.Time) {
+	first := !b.begun
+	b.begun = true
 	switch {
 	case !active:
-		p.active = false
+		b.active = false
 		return nothing, time.Time{}
-	case !p.active:
-		if free := p.paid.Add(-(edgesAtOnce - 1) * minGap); now.Before(free) {
+	case !b.active:
+		if free := b.paid.Add(-(edgesAtOnce - 1) * minGap); now.Before(free) {
 			return nothing, free
 		}
-		if p.paid.Before(now) {
-			p.paid = now
+		if b.paid.Before(now) {
+			b.paid = now
 		}
-		p.paid = p.paid.Add(minGap)
-		p.active, p.repeats = true, 0
-		p.said(now)
+		b.paid = b.paid.Add(minGap)
+		b.active, b.repeats = true, 0
+		b.said(now)
 		if first {
-			return opening, p.repeatAt
+			return opening, b.repeatAt
 		}
-		return edge, p.repeatAt
-	case p.repeats >= maxRepeats:
+		return edge, b.repeatAt
+	case b.repeats >= maxRepeats:
 		return nothing, time.Time{}
-	case now.Before(p.repeatAt):
-		return nothing, p.repeatAt
+	case now.Before(b.repeatAt):
+		return nothing, b.repeatAt
 	}
-	p.repeats++
-	p.said(now)
-	if p.repeats >= maxRepeats {
+	b.repeats++
+	b.said(now)
+	if b.repeats >= maxRepeats {
 		return repeat, time.Time{}
 	}
-	return repeat, p.repeatAt
+	return repeat, b.repeatAt
 }
 
-func (p *pace) said(now time.Time) {
-	p.repeatAt = now.Add(jitter(repeatAfter, repeatShare))
+func (b *bucket) said(now time.Time) {
+	b.repeatAt = now.Add(b.jitter.Spread(repeatAfter, repeatShare))
 }

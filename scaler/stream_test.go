@@ -138,8 +138,8 @@ func TestStreamRepeatsALittleWhileDemandLasts(t *testing.T) {
 				t.Errorf("%d messages in 20 minutes of demand, want %d", len(got), 1+maxRepeats)
 			}
 			for i := 1; i < len(got); i++ {
-				if gap := got[i].Sub(got[i-1]); gap < 15*time.Second || gap > 25*time.Second {
-					t.Errorf("%s between two messages", gap)
+				if gap := got[i].Sub(got[i-1]); gap != 17500*time.Millisecond {
+					t.Errorf("%s between two messages, want 17.5s", gap)
 				}
 			}
 			// A new demand is news again.
@@ -190,7 +190,7 @@ func TestStreamCoalescesForAReaderThatDoesNotRead(t *testing.T) {
 
 // Some edges may come as they like; then each waits until its gap is over.
 func TestPaceOfFlappingDemand(t *testing.T) {
-	var p pace
+	var p bucket
 	now := noon
 	sent := func(d time.Duration) (gaps []string) {
 		before := now
@@ -263,8 +263,8 @@ func TestStreamRotatesCleanly(t *testing.T) {
 			if err := s.service.StreamIsActive(ref("etl"), &fakeStream{ctx: t.Context()}); err != nil {
 				t.Fatal(err)
 			}
-			if lived := time.Since(began); lived < 24*time.Minute || lived > 36*time.Minute {
-				t.Errorf("a stream lived %s", lived)
+			if lived := time.Since(began); lived != 27*time.Minute {
+				t.Errorf("a stream lived %s, want 27m", lived)
 			}
 		}
 	})

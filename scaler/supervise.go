@@ -9,39 +9,41 @@ import (
 )
 
 const (
-	// superviseEvery is how often Prefect is asked what the runs of Jobs are at.
-	// Jobs that newly get into trouble are asked about at once.
+	// superviseEvery is how often we ask Prefect about the runs of Jobs. About Jobs newly in
+	// trouble we ask at once.
 	superviseEvery = 30 * time.Second
-	// goneFor bounds how long a run whose Job is gone keeps launchers awake. There
-	// is no Job to note on that Prefect will not have it failed.
+	// goneFor bounds how long a run whose Job is gone keeps launchers awake. Without a Job
+	// there is nowhere to record that Prefect rejected the state, so the demand expires
+	// instead.
 	goneFor = 10 * time.Minute
 )
 
-// supervision puts together what Kubernetes and Prefect say of Jobs. Only the
-// poll loop uses it.
+// supervision combines what Kubernetes and Prefect say about Jobs. Only the poll loop
+// uses it.
 type supervision struct {
 	watch      *watch
 	namespaces []string
 
 	next   time.Time
 	asking bool
-	asked  map[string]bool           // nil when the last question was not answered
-	runs   map[string]prefect.JobRun // of the troubled, those there are
+	asked  map[string]bool           // nil if the last question got no answer
+	runs   map[string]prefect.JobRun // the runs of troubled Jobs that exist
 	answer prefect.Supervision
-	gone   map[string]time.Time // since when, by run
+	ending []prefect.JobRun     // that the last poll for due runs told of
+	gone   map[string]time.Time // since when its Job is gone, by run
 }
 
 // question is about the runs of Jobs in trouble and of Jobs that have not ended.
 type question struct{ troubled, active []string }
 
-// reply is what came of a question.
+// reply is the answer to a question.
 type reply struct {
 	question
 	answer prefect.Supervision
 	err    error
 }
 
-// due reports whether it is time to ask Prefect.
+// due reports whether to ask Prefect now.
 func (s *supervision) due(now time.Time) bool {
 	if s.asking {
 		return false
@@ -57,7 +59,7 @@ func (s *supervision) due(now time.Time) bool {
 	return false
 }
 
-// ask is the question to ask now.
+// ask returns the question for now.
 func (s *supervision) ask(now time.Time) question {
 	s.asking, s.next = true, now.Add(superviseEvery)
 	q := question{active: s.watch.active(s.namespaces)}
@@ -69,9 +71,16 @@ func (s *supervision) ask(now time.Time) question {
 	return q
 }
 
-// learn takes in what came of it.
-func (s *supervision) learn(r reply) {
-	s.asking, s.asked = false, nil // without an answer, new trouble waits for the next turn as well
+// hear takes in which runs are being cancelled, as the last poll told.
+func (s *supervision) hear(ending []prefect.JobRun) {
+	if s != nil {
+		s.ending = ending
+	}
+}
+
+// apply takes in what came of it.
+func (s *supervision) apply(r reply) {
+	s.asking, s.asked = false, nil // without an answer, new trouble waits for its time as well
 	if r.err != nil {
 		return
 	}
@@ -84,35 +93,48 @@ func (s *supervision) learn(r reply) {
 	}
 }
 
-// troubled are the Jobs whose runs want a launcher, now or later.
+// troubled are the Jobs that need a launcher, now or later.
 func (s *supervision) troubled(now time.Time) []troubled {
 	if s == nil {
 		return nil
 	}
 	var all []troubled
 	for _, f := range s.watch.troubled(s.namespaces) {
-		// A run that Prefect does not know (any more) is nobody's.
-		if r, known := s.runs[f.Run]; known && wantsLauncher(r.State, f) {
-			all = append(all, troubled{f, r.Labels})
+		// Prefect does not know the run, or no longer: nobody needs to do anything.
+		if r, known := s.runs[f.Run]; known && wantsLauncher(r.Phase, f) {
+			all = append(all, troubled{f, r.Place})
 		}
 	}
-	for _, r := range s.answer.Ending {
+	for _, r := range s.runsEnding() {
 		for _, f := range s.watch.ending(s.namespaces, r) {
-			all = append(all, troubled{f, r.Labels})
+			all = append(all, troubled{f, r.Place})
 		}
 	}
 	return append(all, s.jobsGone(now)...)
 }
 
-// wantsLauncher: a run that waits in the queue is launched again anyway, and of
-// a finished one only a Job is left to see to that would go on for ever, or that
-// a launcher has stopped to remove it once it is old enough. Nobody need be told of
-// a sidecar then, and before nothing outlives a run.
-func wantsLauncher(state prefect.StateType, f found) bool {
-	if state.IsFinished() {
+// runsEnding are those that a poll or an answer told of, each once. Polls are the newer of
+// the two.
+func (s *supervision) runsEnding() []prefect.JobRun {
+	all := slices.Clone(s.ending)
+	for _, r := range s.answer.Ending {
+		if !slices.ContainsFunc(s.ending, func(is prefect.JobRun) bool { return is.ID == r.ID }) {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// wantsLauncher reports whether a finding needs a launcher in this phase of the run. A run
+// that waits in the queue is launched again anyway. After a run has finished, only two kinds
+// of Jobs matter: those that would go on for ever, and those that a launcher has stopped and
+// will remove. A sidecar in trouble matters no more then, and a Job cannot outlive its run
+// before.
+func wantsLauncher(phase prefect.Phase, f found) bool {
+	if phase.IsFinished() {
 		return f.Kind != trouble.Sidecar && !f.Ended || f.Kind == trouble.Spent
 	}
-	return !state.IsScheduled() && f.Kind != trouble.Outlived
+	return !phase.IsWaiting() && f.Kind != trouble.Outlived
 }
 
 func (s *supervision) jobsGone(now time.Time) []troubled {
@@ -130,7 +152,7 @@ func (s *supervision) jobsGone(now time.Time) []troubled {
 		if now.Sub(since) < goneFor {
 			all = append(all, troubled{found{
 				Finding: trouble.Finding{Kind: trouble.JobGone, Final: true, From: since}, Namespace: r.Claim.Namespace, Job: r.Claim.Job, Run: r.ID,
-			}, r.Labels})
+			}, r.Place})
 		}
 	}
 	s.gone = gone

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	kubetesting "k8s.io/client-go/testing"
 
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -30,7 +30,7 @@ func kubePod(jobName, run string, change func(*corev1.PodStatus)) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: jobName + "-pod", Namespace: "flows", CreationTimestamp: metav1.Now(),
-			Labels:          map[string]string{job.LabelFlowRunID: run},
+			Labels:          map[string]string{kubernetesrun.LabelFlowRunID: run},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: jobName, UID: "u", Controller: new(true)}},
 		},
 		Spec:   corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "flow"}, {Name: "proxy"}}},
@@ -72,8 +72,8 @@ func sidecarCrashes(s *corev1.PodStatus) {
 
 func hasFailed(s *corev1.PodStatus) { s.Phase = corev1.PodFailed }
 
-func jobRun(id string, state prefect.StateType) prefect.JobRun {
-	return prefect.JobRun{ID: id, Labels: []string{"etl"}, State: state, StateAt: time.Now()}
+func jobRun(id string, phase prefect.Phase) prefect.JobRun {
+	return prefect.JobRun{ID: id, Place: prefect.Place{Labels: []string{"etl"}}, Phase: phase, StateAt: time.Now()}
 }
 
 // put puts an object into the cluster, new or changed.
@@ -94,7 +94,7 @@ func put(t *testing.T, kube *fake.Clientset, object runtime.Object) {
 
 func TestJobsInTroubleAreDemand(t *testing.T) {
 	for name, tc := range map[string]struct {
-		state   prefect.StateType
+		phase   prefect.Phase
 		trouble func(t *testing.T, kube *fake.Clientset)
 		// after is when it is demand; zero is never.
 		after time.Duration
@@ -103,13 +103,13 @@ func TestJobsInTroubleAreDemand(t *testing.T) {
 		"a pod failed": {prefect.Running, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", hasFailed))
 		}, time.Second, trouble.Failed},
-		"the image cannot be pulled": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
+		"the image cannot be pulled": {prefect.Claimed, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", waitsFor("ImagePullBackOff")))
 		}, time.Minute, trouble.ImagePull},
-		"a pod failed, its run waits in the queue": {prefect.Scheduled, func(t *testing.T, kube *fake.Clientset) {
+		"a pod failed, its run waits in the queue": {prefect.Waiting, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", hasFailed))
 		}, 0, ""},
-		"a pod failed, its run finished": {prefect.Success, func(t *testing.T, kube *fake.Clientset) {
+		"a pod failed, its run finished": {prefect.Finished, func(t *testing.T, kube *fake.Clientset) {
 			j := kubeJob("job-1", "r1", "v1")
 			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
 			put(t, kube, j)
@@ -118,33 +118,33 @@ func TestJobsInTroubleAreDemand(t *testing.T) {
 		"the image cannot be pulled, its run finished": {prefect.Cancelled, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", waitsFor("ImagePullBackOff")))
 		}, time.Minute, trouble.ImagePull},
-		"a launcher stopped it, to be removed": {prefect.Failed, func(t *testing.T, kube *fake.Clientset) {
+		"a launcher stopped it, to be removed": {prefect.Finished, func(t *testing.T, kube *fake.Clientset) {
 			j := kubeJob("job-1", "r1", "v1")
 			j.Annotations = map[string]string{trouble.Annotation: trouble.Note{Spent: true, Until: time.Now().Add(40 * time.Second)}.String()}
 			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
 			put(t, kube, j)
 		}, 40 * time.Second, trouble.Spent},
-		"its flow died beside a sidecar": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
+		"its flow died beside a sidecar": {prefect.Claimed, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", flowEnded(137)))
 		}, time.Second, trouble.Failed},
 		"a sidecar crashes beside its flow": {prefect.Running, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", sidecarCrashes))
 		}, time.Minute, trouble.Sidecar},
-		"a sidecar crashes, its run finished": {prefect.Success, func(t *testing.T, kube *fake.Clientset) {
+		"a sidecar crashes, its run finished": {prefect.Finished, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", sidecarCrashes))
 		}, 0, ""},
-		"a sidecar outlives its flow": {prefect.Success, func(t *testing.T, kube *fake.Clientset) {
+		"a sidecar outlives its flow": {prefect.Finished, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", flowEnded(0)))
 		}, time.Minute, trouble.Outlived},
 		"a sidecar outlives its flow, not its run": {prefect.Running, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", flowEnded(0)))
 		}, 0, ""},
-		"no pods": {prefect.Submitted, func(t *testing.T, kube *fake.Clientset) {
+		"no pods": {prefect.Claimed, func(t *testing.T, kube *fake.Clientset) {
 			j := kubeJob("job-1", "r1", "v1")
 			j.CreationTimestamp, j.Status.Active = metav1.Now(), 0
 			put(t, kube, j)
 		}, time.Minute, trouble.NoPods},
-		"of a run that Prefect does not know": {"", func(t *testing.T, kube *fake.Clientset) {
+		"of a run that Prefect does not know": {prefect.Other, func(t *testing.T, kube *fake.Clientset) {
 			put(t, kube, kubePod("job-1", "r1", hasFailed))
 		}, 0, ""},
 	} {
@@ -152,8 +152,8 @@ func TestJobsInTroubleAreDemand(t *testing.T) {
 			f, kube := &fakeSource{}, fakeKube()
 			inBubble(t, withJobs(f, kube), func(t *testing.T, s *Server) {
 				put(t, kube, kubeJob("job-1", "r1", "v1"))
-				if tc.state != "" {
-					f.change(func(f *fakeSource) { f.supervision.Troubled = []prefect.JobRun{jobRun("r1", tc.state)} })
+				if tc.phase != prefect.Other {
+					f.change(func(f *fakeSource) { f.supervision.Troubled = []prefect.JobRun{jobRun("r1", tc.phase)} })
 				}
 				pass(2 * time.Second)
 				wantActive(t, s, false, "labels=etl")
@@ -204,7 +204,7 @@ func TestBackOffIsRespected(t *testing.T) {
 // The Job of a run that should end is demand once its grace is over: a cancelled
 // run's, and those of the others as far as they were given one.
 func TestJobThatShouldEndIsDemandAfterTheGrace(t *testing.T) {
-	for state, grace := range map[prefect.StateType]time.Duration{prefect.Cancelled: time.Minute, prefect.Cancelling: 10 * time.Minute, prefect.Failed: 20 * time.Minute} {
+	for state, grace := range map[prefect.Phase]time.Duration{prefect.Cancelled: time.Minute, prefect.Cancelling: 10 * time.Minute, prefect.Finished: 20 * time.Minute} {
 		for _, given := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, given a grace %v", state, given), func(t *testing.T) {
 				f, kube := &fakeSource{}, fakeKube()
@@ -228,6 +228,41 @@ func TestJobThatShouldEndIsDemandAfterTheGrace(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A run that was cancelled before a pod began it is ended by nobody else, so it is demand
+// as soon as a poll tells of it.
+func TestCancelledRunThatNeverBeganIsDemandAtOnce(t *testing.T) {
+	for _, neverBegan := range []bool{true, false} {
+		t.Run(fmt.Sprint("never began: ", neverBegan), func(t *testing.T) {
+			f, kube := &fakeSource{}, fakeKube()
+			o := withJobs(f, kube)
+			o.Rules.CancelGrace = 2 * time.Minute
+			inBubble(t, o, func(t *testing.T, s *Server) {
+				put(t, kube, kubeJob("job-1", "r1", "v1"))
+				pass(95 * time.Second) // it has just asked about Jobs
+				wantActive(t, s, false, "labels=etl")
+				cancelling := jobRun("r1", prefect.Cancelling)
+				cancelling.NeverBegan = neverBegan
+				f.change(func(f *fakeSource) { f.end = []prefect.JobRun{cancelling} })
+				pass(2 * time.Second)
+				wantActive(t, s, neverBegan, "labels=etl")
+				wantActive(t, s, false, "labels=gpu")
+				f.change(func(f *fakeSource) { f.supervision.Ending = f.end })
+				pass(time.Minute)
+				if got := s.service.report(time.Now()).Connections[0].Troubled; len(got) != 1 || got[0].Kind != trouble.Cancelling {
+					t.Errorf("reported %+v, want the Job once", got)
+				}
+				pass(time.Minute)
+				wantActive(t, s, true, "labels=etl")
+				if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Millisecond)
+				wantActive(t, s, false, "labels=etl")
+			})
+		})
 	}
 }
 
@@ -293,7 +328,7 @@ func TestPrefectIsAskedRarely(t *testing.T) {
 			put(t, kube, kubeJob(fmt.Sprint("job-", i), fmt.Sprint("r", i), "v1"))
 		}
 		pass(5 * time.Minute)
-		if n := len(f.supervised); n < 9 || n > 11 {
+		if n := len(f.supervised); n != 10 {
 			t.Errorf("asked %d times in five minutes, want 10", n)
 		}
 		if last := f.supervised[len(f.supervised)-1]; len(last.active) != 50 || len(last.troubled) != 0 {
@@ -316,11 +351,11 @@ func TestPrefectIsAskedRarely(t *testing.T) {
 
 // knowing is supervision of a namespace with these Jobs in trouble.
 func knowing(jobs ...found) *supervision {
-	p := &place{name: "flows", found: map[string]found{}}
+	n := &namespace{name: "flows", judged: map[string]judgement{}}
 	for _, f := range jobs {
-		p.found[f.Job] = f
+		n.judged[f.Job] = judgement{found: &f}
 	}
-	return &supervision{watch: &watch{namespaces: map[string]*place{"flows": p}}, namespaces: []string{"flows", "flows"}, next: noon}
+	return &supervision{watch: &watch{namespaces: map[string]*namespace{"flows": n}}, namespaces: []string{"flows", "flows"}, next: noon}
 }
 
 func TestWhenPrefectIsAskedAboutJobs(t *testing.T) {
@@ -328,13 +363,13 @@ func TestWhenPrefectIsAskedAboutJobs(t *testing.T) {
 		return knowing(found{Finding: trouble.Finding{From: from}, Job: "job-1", Run: "r1"})
 	}
 	answered := func(s *supervision, runs ...string) *supervision {
-		s.learn(reply{question: question{troubled: runs}})
+		s.apply(reply{question: question{troubled: runs}})
 		return s
 	}
 	asking := from(noon)
 	asking.asking = true
 	unanswered := from(at(-time.Hour))
-	unanswered.learn(reply{err: errors.New("502")})
+	unanswered.apply(reply{err: errors.New("502")})
 	for name, tc := range map[string]struct {
 		s     *supervision
 		after time.Duration
@@ -366,7 +401,7 @@ func TestWhatPrefectIsAskedAboutJobs(t *testing.T) {
 	}
 	f := &fakeSource{supervision: prefect.Supervision{Troubled: []prefect.JobRun{jobRun("r1", prefect.Running)}}}
 	o := withJobs(f, kube)
-	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows", "others", "flows"}}}
+	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows", "others", "flows"}, Marks: kubernetesrun.Marks()}}
 	inBubble(t, o, func(t *testing.T, s *Server) {
 		pass(time.Minute)
 		want := asked{troubled: []string{"r1", "r2"}, active: []string{"r1", "r2"}}
@@ -444,7 +479,7 @@ func TestTroubleIsMeasuredByKind(t *testing.T) {
 		put(t, kube, kubePod("job-1", "r1", hasFailed))
 		pass(3 * time.Second)
 		want := `
-# HELP prefect_keda_scaler_jobs_in_trouble Jobs that want or will want a launcher to see to them.
+# HELP prefect_keda_scaler_jobs_in_trouble Jobs that need a launcher now or later, because something is wrong with them.
 # TYPE prefect_keda_scaler_jobs_in_trouble gauge
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="cancelled"} 0
 prefect_keda_scaler_jobs_in_trouble{connection="default",kind="cancelling"} 0

@@ -6,16 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/credentials"
 )
 
-// certificates serves a certificate from files that are replaced while we run.
-// The files are looked at when a client connects, which is rare, so there is
-// nothing to run beside it. gRPC's own pemfile provider is not used: it writes
-// the key into its log when a pair does not match.
+// certificates serves a certificate from files that may be replaced while we run. It
+// checks the files when a client connects, which is rare, so it needs no goroutine. We do
+// not use gRPC's own pemfile provider, which writes the key into its log when a pair does
+// not match.
 type certificates struct {
 	files TLS
 	log   *slog.Logger
@@ -24,7 +27,7 @@ type certificates struct {
 	stamps [3]stamp
 	config *tls.Config
 
-	refusing seldom
+	refusing, refused seldom
 }
 
 // stamp tells one version of a file from another.
@@ -33,7 +36,7 @@ type stamp struct {
 	size int64
 }
 
-// ErrCertificate is in New's error when the files of Options.TLS cannot be used.
+// ErrCertificate is in New's error if the files of Options.TLS cannot be used.
 var ErrCertificate = errors.New("the certificate cannot be used")
 
 func newCertificates(files TLS, log *slog.Logger) (*certificates, error) {
@@ -44,7 +47,7 @@ func newCertificates(files TLS, log *slog.Logger) (*certificates, error) {
 	return c, nil
 }
 
-// server is the configuration to listen with.
+// server is the configuration for the listener.
 func (c *certificates) server() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -53,8 +56,8 @@ func (c *certificates) server() *tls.Config {
 	}
 }
 
-// current is the newest configuration that can be used. While the files are
-// half replaced, that is the one before.
+// current is the newest usable configuration. While files are being replaced, it is the
+// previous one.
 func (c *certificates) current() *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,8 +85,8 @@ func (c *certificates) stamped() [3]stamp {
 	return out
 }
 
-// load reads all files. The stamps are taken first: a file that is replaced
-// while it is read is read again by the next client.
+// load reads all files. It takes the stamps first, so that the next client reads a file
+// again that was replaced meanwhile.
 func (c *certificates) load() error {
 	stamps := c.stamped()
 	pair, err := tls.LoadX509KeyPair(c.files.CertFile, c.files.KeyFile)
@@ -103,17 +106,17 @@ func (c *certificates) load() error {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	if len(c.files.ClientNames) > 0 {
-		// Not VerifyPeerCertificate, which a resumed session does not get to.
+		// Not VerifyPeerCertificate, which resumed sessions skip.
 		config.VerifyConnection = c.checkClient
 	}
 	c.config, c.stamps = config, stamps
 	return nil
 }
 
-// checkClient refuses a client that is signed for and has another name. TLS tells
-// it no more than that, so the reason is in our log.
+// checkClient refuses a client whose certificate is signed but has another name. TLS does
+// not tell the client why, so our log does.
 func (c *certificates) checkClient(state tls.ConnectionState) error {
-	client := state.PeerCertificates[0] // there is one, and the CA's: it was verified
+	client := state.PeerCertificates[0] // verified before, so it exists and is from the CA
 	names := slices.Clone(client.DNSNames)
 	for _, u := range client.URIs {
 		names = append(names, u.String())
@@ -123,7 +126,30 @@ func (c *certificates) checkClient(state tls.ConnectionState) error {
 	}
 	err := fmt.Errorf("its certificate is for %q, none of %q", names, c.files.ClientNames)
 	if c.refusing.due(time.Now()) {
-		c.log.Warn("a client was refused; issue KEDA a certificate with a name that is let in, or let in one that it has", "err", cut(err.Error(), maxRefusal))
+		c.log.Warn("a client was refused; give KEDA a certificate with an accepted name, or accept a name that it has", "err", cut(err.Error(), maxRefusal))
 	}
 	return err
+}
+
+// telling logs when a client does not trust our certificate; otherwise only KEDA's log has
+// it.
+type telling struct {
+	credentials.TransportCredentials
+	certificates *certificates
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (t telling) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
+	// This is crypto/tls's name for the client's message before it hung up.
+	if told, ok := errors.AsType[*net.OpError](err); ok && told.Op == "remote error" && t.certificates.refused.due(time.Now()) {
+		t.certificates.log.Warn("a client does not take our certificate. If it is KEDA: has the ca.crt of its TriggerAuthentication signed our certificate, and is the certificate for the host in scalerAddress? "+
+			"If the ScaledObject was created first, KEDA keeps an empty TriggerAuthentication for good: delete the ScaledObject and apply it again", "err", told)
+	}
+	return conn, info, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (t telling) Clone() credentials.TransportCredentials {
+	return telling{t.TransportCredentials.Clone(), t.certificates}
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -289,7 +290,7 @@ func TestClientsMustHaveTheName(t *testing.T) {
 			t.Errorf("%q: %v, want in: %v", tc.names, err, tc.in)
 		}
 	}
-	const says = `level=WARN msg="a client was refused; issue KEDA a certificate with a name that is let in, or let in one that it has" err="its certificate is for [], none of [\"keda\" \"spiffe://cluster.local/ns/keda/sa/keda-operator\"]"`
+	const says = `level=WARN msg="a client was refused; give KEDA a certificate with an accepted name, or accept a name that it has" err="its certificate is for [], none of [\"keda\" \"spiffe://cluster.local/ns/keda/sa/keda-operator\"]"`
 	if _, line, _ := strings.Cut(strings.TrimSpace(log.String()), " "); line != says {
 		t.Errorf("log %s, want once:\n%s", log.String(), says)
 	}
@@ -305,6 +306,56 @@ func TestClientsMustHaveTheName(t *testing.T) {
 	c.files.ClientNames = []string{"another"}
 	if err := handshake(config); err == nil {
 		t.Error("a session goes on under a name that is no longer let in")
+	}
+}
+
+// TestClientsThatDoNotTrustUsAreTold: KEDA has it in its own log only, where nobody looks.
+func TestClientsThatDoNotTrustUsAreTold(t *testing.T) {
+	dir := t.TempDir()
+	files := TLS{CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key")}
+	cert, key := newAuthority(t, "ours").issue(t, "server", "scaler")
+	write(t, files.CertFile, cert)
+	write(t, files.KeyFile, key)
+	var log strings.Builder
+	c, err := newCertificates(files, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := telling{credentials.NewTLS(c.server()), c}.Clone()
+	handshake := func(theirs func(net.Conn)) {
+		l := bufconn.Listen(64 << 10)
+		defer l.Close()
+		var client sync.WaitGroup
+		client.Go(func() {
+			conn, err := l.DialContext(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			theirs(conn)
+		})
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, _, err := ours.ServerHandshake(conn); err == nil {
+			t.Error("the client trusts whom it does not know")
+		}
+		client.Wait()
+	}
+	handshake(func(c net.Conn) { _, _ = c.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }) // a stranger is no news
+	if log.String() != "" {
+		t.Errorf("said: %s", log.String())
+	}
+	for range 2 {
+		handshake(func(c net.Conn) {
+			_ = tls.Client(c, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: "scaler"}).HandshakeContext(t.Context())
+		})
+	}
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "delete the ScaledObject and apply it again") || !strings.Contains(text, "level=WARN") {
+		t.Errorf("want one warning that says what to do, got: %s", text)
 	}
 }
 

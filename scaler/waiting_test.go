@@ -14,6 +14,15 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
+// keepFor is how long the signs of life of these tests are good for.
+const keepFor = 3 * time.Minute
+
+// signed is a claim whose last sign of life was given at a time.
+func signed(c prefect.ClaimedRun, at time.Time) prefect.ClaimedRun {
+	c.KeepBy, c.KeepFor = at.Add(keepFor), keepFor
+	return c
+}
+
 // A run whose Job waits for hours, with no launcher up: before Prefect takes it
 // for dead one is woken, and once it has sent its heartbeat it may go.
 func TestRunThatWaitsForItsPodIsDemandNowAndThen(t *testing.T) {
@@ -26,11 +35,9 @@ func TestRunThatWaitsForItsPodIsDemandNowAndThen(t *testing.T) {
 				claim := claimed("r1", "job-1", "v3")
 				beat := func() {
 					f.change(func(f *fakeSource) {
-						claim.Heartbeat = time.Now().Add(skew)
-						f.claim = []prefect.ClaimedRun{claim}
+						f.claim = []prefect.ClaimedRun{signed(claim, time.Now().Add(skew))}
 					})
 				}
-				claim.ClaimedAt = time.Now().Add(skew)
 				beat()
 				pass(2 * time.Second)
 				if skew < 0 {
@@ -41,7 +48,7 @@ func TestRunThatWaitsForItsPodIsDemandNowAndThen(t *testing.T) {
 				pass(2 * time.Second)
 				for range 10 {
 					wantActive(t, s, false, "labels=etl")
-					pass(beatAfter - 10*time.Second)
+					pass(keepFor + overdue - 10*time.Second)
 					wantActive(t, s, false, "labels=etl")
 					pass(12 * time.Second)
 					wantActive(t, s, true, "labels=etl")
@@ -56,24 +63,21 @@ func TestRunThatWaitsForItsPodIsDemandNowAndThen(t *testing.T) {
 
 // A sign that is new since the look before was given after that look began.
 func TestNewSignIsAsOldAsTheLookBefore(t *testing.T) {
-	claim := claimed("r1", "job-1", "v3")
-	claim.ClaimedAt = at(-time.Hour)
+	claim := signed(claimed("r1", "job-1", "v3"), at(-time.Hour))
 	k := claimKey{"r1", "v3"}
 	first := signs{}.follow([]prefect.ClaimedRun{claim}, time.Time{}, noon)
-	claim.Heartbeat = at(-30 * time.Minute) // Prefect's clock is behind
+	claim = signed(claim, at(-30*time.Minute)) // Prefect's clock is behind
 	second := first.follow([]prefect.ClaimedRun{claim}, at(time.Minute), at(2*time.Minute))
 	third := second.follow([]prefect.ClaimedRun{claim}, at(3*time.Minute), at(4*time.Minute))
 	got := []time.Time{first[k].by, second[k].by, third[k].by}
-	if diff := cmp.Diff([]time.Time{at(-time.Hour), at(time.Minute), at(time.Minute)}, got); diff != "" {
+	if diff := cmp.Diff([]time.Time{at(keepFor - time.Hour), at(keepFor + time.Minute), at(keepFor + time.Minute)}, got); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestHeartbeatsAreWantedOnlyWhileTheyHelp(t *testing.T) {
 	old := func(age time.Duration) prefect.ClaimedRun {
-		c := claimed("r1", "job-1", "v3")
-		c.ClaimedAt = time.Now().Add(-age)
-		return c
+		return signed(claimed("r1", "job-1", "v3"), time.Now().Add(-age))
 	}
 	ended := kubeJob("job-1", "r1", "v3")
 	ended.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
@@ -95,22 +99,22 @@ func TestHeartbeatsAreWantedOnlyWhileTheyHelp(t *testing.T) {
 				f.change(func(f *fakeSource) { f.claim = []prefect.ClaimedRun{old(tc.age)} })
 				pass(2 * time.Second)
 				rep := s.service.report(time.Now()).Connections[0]
-				if (len(rep.Silent) == 1) != tc.want {
-					t.Errorf("heartbeats due: %+v, want %v", rep.Silent, tc.want)
+				if (len(rep.HeartbeatsDue) == 1) != tc.want {
+					t.Errorf("heartbeats due: %+v, want %v", rep.HeartbeatsDue, tc.want)
 				}
 				gauge := `
 # HELP prefect_keda_scaler_heartbeats_due Claims whose Job waits and that need a heartbeat, which wakes a launcher.
 # TYPE prefect_keda_scaler_heartbeats_due gauge
-prefect_keda_scaler_heartbeats_due{connection="default"} ` + fmt.Sprintln(len(rep.Silent))
+prefect_keda_scaler_heartbeats_due{connection="default"} ` + fmt.Sprintln(len(rep.HeartbeatsDue))
 				if err := testutil.CollectAndCompare(newGauges(s.service), strings.NewReader(gauge), "prefect_keda_scaler_heartbeats_due"); err != nil {
 					t.Error(err)
 				}
 				if tc.want {
 					want := []claimReport{{
-						FlowRun: "r1", Labels: []string{"etl"}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
-						CountsFrom: rep.Silent[0].CountsFrom,
+						FlowRun: "r1", placeReport: placeReport{Labels: []string{"etl"}}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
+						CountsFrom: rep.HeartbeatsDue[0].CountsFrom,
 					}}
-					if diff := cmp.Diff(want, rep.Silent); diff != "" {
+					if diff := cmp.Diff(want, rep.HeartbeatsDue, reports()); diff != "" {
 						t.Error(diff)
 					}
 				}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,15 +15,16 @@ import (
 	kwatch "k8s.io/apimachinery/pkg/watch"
 
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/jobs/informer"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
-	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
-// watch knows which Jobs exist in some namespaces and which of them are in
-// trouble. Of Jobs and pods it keeps what that takes and no more.
+// watch knows which Jobs of one kind of backend exist in some namespaces and which of
+// them are in trouble. It keeps only what that needs of Jobs and pods.
 type watch struct {
-	namespaces map[string]*place
+	namespaces map[string]*namespace
+	marks      job.Marks
 	rules      trouble.Rules
 	log        *slog.Logger
 
@@ -30,56 +32,68 @@ type watch struct {
 	listeners []chan<- struct{}
 }
 
-// place is one namespace.
-type place struct {
+// namespace is one that is watched.
+type namespace struct {
 	*informer.Informer
 	name string
 
-	mu    sync.Mutex
-	found map[string]found // by Job
+	mu     sync.Mutex
+	judged map[string]judgement // by Job, of those that there is something about
+}
+
+// judgement is what is known about one Job; nil where there is nothing.
+type judgement struct {
+	found *found
+	stuck *stuck
 }
 
 // found is a Job in trouble.
 type found struct {
 	trouble.Finding
 	Namespace, Job, Run string
-	// Ended is when nothing runs any more, whatever becomes of it.
+	// Ended is true when no pod of it runs any more.
 	Ended bool
 }
 
-func newWatch(client func(namespace string) informer.Client, namespaces []string, rules trouble.Rules, log *slog.Logger) *watch {
-	w := &watch{namespaces: map[string]*place{}, rules: rules, log: log}
-	for _, ns := range namespaces {
-		w.namespaces[ns] = w.newPlace(ns, client(ns))
+// stuck is a Job that waits for its pod to begin.
+type stuck struct {
+	trouble.Wait
+	Namespace, Job, Run string
+}
+
+func newWatch(client func(name string) informer.Client, marks job.Marks, namespaces []string, rules trouble.Rules, log *slog.Logger) *watch {
+	w := &watch{namespaces: map[string]*namespace{}, marks: marks, rules: rules, log: log}
+	for _, name := range namespaces {
+		w.namespaces[name] = w.newNamespace(name, client(name))
 	}
 	return w
 }
 
-func (w *watch) newPlace(name string, client informer.Client) *place {
-	p := &place{name: name, found: map[string]found{}}
-	p.Informer = informer.New(name, client, informer.Hooks{
+func (w *watch) newNamespace(name string, client informer.Client) *namespace {
+	n := &namespace{name: name, judged: map[string]judgement{}}
+	n.Informer = informer.New(name, w.marks, client, informer.Hooks{
 		Job: func(event kwatch.EventType, j *batchv1.Job) {
-			w.judge(p, j.Name)
+			w.judge(n, j.Name)
 			if event != kwatch.Modified {
 				w.tell()
 			}
 		},
 		Pod: func(_ kwatch.EventType, pod *corev1.Pod) {
-			for _, j := range p.JobsOf(pod.Labels[job.LabelFlowRunID]) {
-				w.judge(p, j.Name)
+			for _, j := range n.JobsOf(w.marks.RunOf(pod)) {
+				w.judge(n, j.Name)
 			}
 		},
 		Failed: func(ctx context.Context, part informer.Part, err error) {
-			w.log.WarnContext(ctx, "watching Kubernetes failed; trying on", "reason", unseen(part), "namespace", name, "err", err)
+			w.log.WarnContext(ctx, "watching Kubernetes failed, retrying", "reason", unseen(part), "namespace", name, "err", err)
 		},
 		Recovered: func(ctx context.Context, part informer.Part) {
-			w.log.InfoContext(ctx, "watching Kubernetes again", "resource", string(part), "namespace", name)
+			w.log.InfoContext(ctx, "watching Kubernetes works again", "resource", string(part), "namespace", name)
 		},
 	})
-	return p
+	return n
 }
 
-// unseen says what follows from a part that cannot be read.
+// unseen says what the scaler misses while it cannot read a part.
 func unseen(part informer.Part) string {
 	switch part {
 	case informer.Jobs:
@@ -91,43 +105,54 @@ func unseen(part informer.Part) string {
 	}
 }
 
-// judge brings what is known of one Job up to date. The lock keeps the watches
+// judge updates what is known about one Job. The lock keeps the watches
 // of Jobs and of pods from overtaking each other.
-func (w *watch) judge(p *place, name string) {
-	p.mu.Lock()
-	before, had := p.found[name]
-	now, has := p.judge(name, w.rules)
-	if has {
-		p.found[name] = now
-	} else {
-		delete(p.found, name)
+func (w *watch) judge(n *namespace, name string) {
+	n.mu.Lock()
+	before := n.judged[name]
+	var now judgement
+	if j, exists := n.Job(name); exists {
+		pods := n.PodsOf(w.marks.RunOf(j))
+		if f, has := trouble.Judge(j, pods, w.rules); has {
+			now.found = w.finding(n, j, f)
+		}
+		if wait, has := trouble.Waits(j, pods, w.rules); has {
+			now.stuck = &stuck{wait, n.name, j.Name, w.marks.RunOf(j)}
+		}
 	}
-	p.mu.Unlock()
-	if has != had || has && !reflect.DeepEqual(before, now) {
+	if now == (judgement{}) {
+		delete(n.judged, name)
+	} else {
+		n.judged[name] = now
+	}
+	n.mu.Unlock()
+	if !reflect.DeepEqual(before, now) {
 		w.tell()
 	}
 }
 
-func (p *place) judge(name string, rules trouble.Rules) (found, bool) {
-	j, exists := p.Job(name)
-	if !exists {
-		return found{}, false
-	}
-	f, has := trouble.Judge(j, p.PodsOf(j.Labels[job.LabelFlowRunID]), rules)
-	return p.finding(j, f), has
+func (w *watch) finding(n *namespace, j *batchv1.Job, f trouble.Finding) *found {
+	return &found{Finding: f, Namespace: n.name, Job: j.Name, Run: w.marks.RunOf(j), Ended: trouble.Finished(j)}
 }
 
-func (p *place) finding(j *batchv1.Job, f trouble.Finding) found {
-	return found{Finding: f, Namespace: p.name, Job: j.Name, Run: j.Labels[job.LabelFlowRunID], Ended: trouble.Finished(j)}
-}
-
-// in are those of the namespaces that are watched, each once.
-func (w *watch) in(namespaces []string) []*place {
-	var all []*place
+// in are those of the namespaces that are watched, without duplicates.
+func (w *watch) in(namespaces []string) []*namespace {
+	var all []*namespace
 	for _, ns := range slices.Compact(slices.Sorted(slices.Values(namespaces))) {
-		if p := w.namespaces[ns]; p != nil {
-			all = append(all, p)
+		if n := w.namespaces[ns]; n != nil {
+			all = append(all, n)
 		}
+	}
+	return all
+}
+
+// judgements are what is known about the Jobs of the namespaces.
+func (w *watch) judgements(namespaces []string) []judgement {
+	var all []judgement
+	for _, n := range w.in(namespaces) {
+		n.mu.Lock()
+		all = slices.AppendSeq(all, maps.Values(n.judged))
+		n.mu.Unlock()
 	}
 	return all
 }
@@ -135,12 +160,10 @@ func (w *watch) in(namespaces []string) []*place {
 // troubled are the Jobs in trouble, in the order of their names.
 func (w *watch) troubled(namespaces []string) []found {
 	var all []found
-	for _, p := range w.in(namespaces) {
-		p.mu.Lock()
-		for _, f := range p.found {
-			all = append(all, f)
+	for _, is := range w.judgements(namespaces) {
+		if is.found != nil {
+			all = append(all, *is.found)
 		}
-		p.mu.Unlock()
 	}
 	slices.SortFunc(all, func(a, b found) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Job, b.Job))
@@ -148,11 +171,26 @@ func (w *watch) troubled(namespaces []string) []found {
 	return all
 }
 
+// stuck are the Jobs that wait for their pods to begin. The ones that have waited longest
+// come first.
+func (w *watch) stuck(namespaces []string) []stuck {
+	var all []stuck
+	for _, is := range w.judgements(namespaces) {
+		if is.stuck != nil {
+			all = append(all, *is.stuck)
+		}
+	}
+	slices.SortFunc(all, func(a, b stuck) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Job, b.Job))
+	})
+	return all
+}
+
 // active are the runs of Jobs that have not ended.
 func (w *watch) active(namespaces []string) []string {
 	var runs []string
-	for _, p := range w.in(namespaces) {
-		runs = append(runs, p.Active()...)
+	for _, n := range w.in(namespaces) {
+		runs = append(runs, n.Active()...)
 	}
 	slices.Sort(runs)
 	return slices.Compact(runs)
@@ -161,10 +199,10 @@ func (w *watch) active(namespaces []string) []string {
 // ending are the Jobs of a run that should end.
 func (w *watch) ending(namespaces []string, run prefect.JobRun) []found {
 	var all []found
-	for _, p := range w.in(namespaces) {
-		for _, j := range p.JobsOf(run.ID) {
-			if f, has := trouble.JudgeEnding(j, run.State, run.StateAt, w.rules); has {
-				all = append(all, p.finding(j, f))
+	for _, n := range w.in(namespaces) {
+		for _, j := range n.JobsOf(run.ID) {
+			if f, has := trouble.JudgeEnding(j, run, w.rules); has {
+				all = append(all, *w.finding(n, j, f))
 			}
 		}
 	}
@@ -174,79 +212,75 @@ func (w *watch) ending(namespaces []string, run prefect.JobRun) []found {
 // unsynced are the namespaces whose Jobs could not be listed yet.
 func (w *watch) unsynced(namespaces []string) []string {
 	var all []string
-	for _, p := range w.in(namespaces) {
-		if !p.Knows(informer.Jobs) {
-			all = append(all, p.name)
+	for _, n := range w.in(namespaces) {
+		if !n.Knows(informer.Jobs) {
+			all = append(all, n.name)
 		}
 	}
 	return all
 }
 
-// placeOf is where a claim's Job is or will be; nil when that is not watched, or not
-// known to be here and not in a namespace of the same name in another cluster.
-func (w *watch) placeOf(claim prefect.Claim) *place {
-	p := w.namespaces[claim.Namespace]
-	if p == nil || !claim.IsIn(p.name, p.UID()) {
+// namespaceOf is the namespace of a claim's Job. It is nil if we do not watch it, or if it
+// may be one of the same name in another cluster.
+func (w *watch) namespaceOf(claim prefect.Claim) *namespace {
+	n := w.namespaces[claim.Namespace]
+	if n == nil || !claim.IsIn(n.name, n.UID()) {
 		return nil
 	}
-	return p
+	return n
 }
 
-// isElsewhere reports whether a claim's Job is in another cluster, in a namespace
-// named as one that is watched. Launchers here leave retries of such runs alone. It
-// is false while that is not known.
+// isElsewhere reports whether a claim's Job is in another cluster, in a namespace with
+// the name of a watched one. Launchers here do not touch retries of such runs. It is false
+// while we do not know.
 func (w *watch) isElsewhere(claim prefect.Claim) bool {
-	if w == nil {
-		return false
-	}
-	p := w.namespaces[claim.Namespace]
-	return p != nil && p.Knows(informer.Namespace) && !claim.IsIn(p.name, p.UID())
+	n := w.namespaces[claim.Namespace]
+	return n != nil && n.Knows(informer.Namespace) && !claim.IsIn(n.name, n.UID())
 }
 
-// jobGone reports whether nothing of a run goes on any more where its claim says
-// that it is. It is false while that is not known.
+// jobGone reports whether neither Job nor pod of a run is left in the namespace of its claim.
+// It is false while we do not know.
 func (w *watch) jobGone(run string, claim prefect.Claim) bool {
-	p := w.placeOf(claim)
-	return p != nil && p.NothingLeft(run, w.rules)
+	n := w.namespaceOf(claim)
+	return n != nil && n.NothingLeft(run, w.rules)
 }
 
-// lacksJob reports whether the Job of a claim is not there, and no pod is left of
-// it: launchers repair the same claims. It is false for a claim in a place
-// that is not watched, and before the first list is complete: what is not known is
-// not trouble.
+// lacksJob reports whether the Job of a claim is missing and has no pod left; launchers
+// repair the same claims. It is false for a claim in a namespace that we do not watch, and
+// before the first list is complete.
 func (w *watch) lacksJob(run prefect.ClaimedRun) bool {
-	p := w.placeOf(run.Claim)
-	if p == nil || !p.Knows(informer.Jobs) {
+	n := w.namespaceOf(run.Claim)
+	if n == nil || !n.Knows(informer.Jobs) {
 		return false
 	}
-	pods := p.PodsOf(run.ID)
-	return !slices.ContainsFunc(pods, trouble.Executes) && !slices.ContainsFunc(p.JobsOf(run.ID), func(j *batchv1.Job) bool {
-		// By attempt, not by name: that of a Job that was adopted, or of one whose name
-		// was taken, is another. One that was adopted counts as long as it is of use.
+	pods := n.PodsOf(run.ID)
+	return !slices.ContainsFunc(pods, trouble.Executes) && !slices.ContainsFunc(n.JobsOf(run.ID), func(j *batchv1.Job) bool {
+		// Compare attempts, not names: an adopted Job, or one whose name was taken, has
+		// another name. An adopted Job counts while it can take the run.
 		return j.Labels[job.LabelAttempt] == job.AttemptLabel(run.Claim.Attempt) || trouble.CanTake(j, pods)
 	})
 }
 
-// jobWaits reports whether a claimed run has a Job that may yet take it, as far as is
-// known.
+// jobWaits reports whether, as far as we know, a claimed run has a Job that can still take
+// it.
 func (w *watch) jobWaits(run prefect.ClaimedRun) bool {
-	p := w.placeOf(run.Claim)
-	return p != nil && slices.ContainsFunc(p.JobsOf(run.ID), func(j *batchv1.Job) bool {
-		return trouble.CanTake(j, p.PodsOf(run.ID))
+	n := w.namespaceOf(run.Claim)
+	return n != nil && slices.ContainsFunc(n.JobsOf(run.ID), func(j *batchv1.Job) bool {
+		return trouble.CanTake(j, n.PodsOf(run.ID))
 	})
 }
 
 // run watches until ctx ends.
 func (w *watch) run(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, p := range w.namespaces {
-		all.Go(func() { p.Run(ctx) })
+	for _, n := range w.namespaces {
+		all.Go(func() { n.Run(ctx) })
 	}
 	all.Wait()
 }
 
-// listen has c told, without waiting for it, when a Job comes or goes or its trouble
-// changes.
+// listen makes the watch send to c, without waiting, when a Job comes or goes or its
+// trouble changes.
 func (w *watch) listen(c chan<- struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -259,7 +293,7 @@ func (w *watch) tell() {
 	for _, c := range w.listeners {
 		select {
 		case c <- struct{}{}:
-		default: // it has yet to look at an earlier change, and will see this one
+		default: // the listener has not handled an earlier change yet, and will see this one too
 		}
 	}
 }

@@ -23,9 +23,10 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/jobs/informer"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
-	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
 
 var jobsResource = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
@@ -35,7 +36,7 @@ func kubeJob(name, run, attempt string) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: "flows", UID: "u", ResourceVersion: "7",
-			Labels:      map[string]string{job.LabelFlowRunID: run, job.LabelAttempt: attempt, "app": "x"},
+			Labels:      map[string]string{kubernetesrun.LabelFlowRunID: run, job.LabelAttempt: attempt, "app": "x"},
 			Annotations: map[string]string{"big": "thing"},
 		},
 		Status: batchv1.JobStatus{Active: 1},
@@ -60,14 +61,14 @@ func clients(c *fake.Clientset) func(namespace string) informer.Client {
 }
 
 func claimed(run, job, attempt string) prefect.ClaimedRun {
-	return prefect.ClaimedRun{ID: run, Labels: []string{"etl"}, Claim: prefect.Claim{
+	return prefect.ClaimedRun{ID: run, Place: prefect.Place{Labels: []string{"etl"}}, Claim: prefect.Claim{
 		Launcher: "launcher-1", Namespace: "flows", Job: job, Attempt: prefect.Attempt(attempt),
 	}}
 }
 
 func withJobs(f Source, kube *fake.Clientset) Options {
 	o := bubbleOptions(f)
-	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows"}}}
+	o.Connections = map[string]Connection{"default": {Source: f, JobNamespaces: []string{"flows"}, Marks: kubernetesrun.Marks()}}
 	o.Kubernetes = clients(kube)
 	return o
 }
@@ -162,7 +163,7 @@ func TestLacksJob(t *testing.T) {
 		kubeJob("job-1", "r1", "v3"), kubeJob("job-2-renamed", "r2", "v4"), kubeJob("job-4", "r5", "v1"), ended,
 		kubePod("job-7", "r7", func(s *corev1.PodStatus) { s.Phase = corev1.PodRunning }),
 	)
-	w := newWatch(clients(kube), []string{"flows", "flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
+	w := newWatch(clients(kube), kubernetesrun.Marks(), []string{"flows", "flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
 	if w.lacksJob(claimed("r3", "job-3", "v1")) {
 		t.Error("trouble is claimed before Jobs were listed")
 	}
@@ -212,7 +213,7 @@ func TestLacksJob(t *testing.T) {
 func TestListenersAreToldOfWhatMatters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kube := fakeKube()
-		w := newWatch(clients(kube), []string{"flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
+		w := newWatch(clients(kube), kubernetesrun.Marks(), []string{"flows"}, trouble.Rules{}, slog.New(slog.DiscardHandler))
 		told := make(chan struct{}, 1)
 		w.listen(told)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -271,7 +272,7 @@ func TestJobsAreSelected(t *testing.T) {
 	})
 	inBubble(t, withJobs(&fakeSource{}, kube), func(t *testing.T, _ *Server) {
 		for range 4 { // of Jobs and of pods a list and a watch
-			if got := <-selectors; got != job.LabelFlowRunID {
+			if got := <-selectors; got != kubernetesrun.LabelFlowRunID {
 				t.Errorf("Jobs are selected by %q", got)
 			}
 		}
@@ -299,7 +300,7 @@ func TestFailingWatchIsReportedOnce(t *testing.T) {
 	})
 }
 
-// Whatever the API answers, it is not asked in a hot loop (prefect1-spec §9.1-B1).
+// Whatever the API answers, it is not asked in a hot loop (prefect1 §9.1-B1).
 func TestNoAnswerMakesTheWatchSpin(t *testing.T) {
 	for name, answer := range map[string]error{
 		"500": apierrors.NewInternalError(errors.New("no")), "403": apierrors.NewForbidden(jobsResource.GroupResource(), "", errors.New("no")),

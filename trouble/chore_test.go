@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -40,12 +41,12 @@ func TestChore(t *testing.T) {
 			var pods, slimmed []*corev1.Pod
 			if tc.pod != "" {
 				p := aPod(t, "p", tc.pod)
-				pods, slimmed = []*corev1.Pod{p}, []*corev1.Pod{trouble.SlimPod(p)}
+				pods, slimmed = []*corev1.Pod{p}, []*corev1.Pod{trouble.SlimPod(p, kubernetesrun.Marks())}
 			}
 			for _, judged := range []struct {
 				job  *batchv1.Job
 				pods []*corev1.Pod
-			}{{j, pods}, {trouble.SlimJob(j), slimmed}} {
+			}{{j, pods}, {trouble.SlimJob(j, kubernetesrun.Marks()), slimmed}} {
 				got, found := trouble.Chore(judged.job, judged.pods)
 				if d := cmp.Diff(tc.want, got); d != "" || found != (got.Kind != "") || found && !got.Kind.IsChore() {
 					t.Errorf("found %v (-want +got):\n%s", found, d)

@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// failed goes by pods as well as by the Job's own verdict, as the agent did. Of a
-// flow that failed in a pod that others keep alive Kubernetes will never say so.
+// failed goes by pods as well as by the Job's own verdict, as the agent did. Kubernetes
+// never reports a flow that failed beside containers that keep its pod alive.
 func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bool) {
 	verdict := condition(j, batchv1.JobFailed)
 	byPods := verdict != nil || !r.PodRetries
@@ -24,7 +24,7 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 		case p.Status.Phase == corev1.PodFailed && byPods:
 		case isDead(p) && byPods:
 		case isDead(p):
-			from = from.Add(r.Grace) // the others may be about to end, and then Kubernetes sees to it
+			from = from.Add(r.Grace) // the others may be about to end, and then Kubernetes reports it
 		default:
 			continue
 		}
@@ -34,11 +34,11 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 	case len(f.Pods) > 0:
 		f.Message = fmt.Sprintf("Kubernetes Error: pods ['%s'] failed for this job", strings.Join(f.Pods, "', '"))
 	case verdict != nil:
-		// Its pods are gone, as after activeDeadlineSeconds.
+		// Kubernetes has deleted the pods, as after activeDeadlineSeconds.
 		f.From = verdict.LastTransitionTime.Time
 		f.Message = "Kubernetes Error: " + sentence("Job "+j.Name+" failed", verdict.Reason, verdict.Message)
 		f.Unbegun = verdict.Reason == batchv1.JobReasonBackoffLimitExceeded && !slices.ContainsFunc(pods, hasBegun)
-	case byPods && int(j.Status.Failed)-leaving(pods) > len(note.Past):
+	case byPods && int(j.Status.Failed)-terminating(pods) > len(note.Past):
 		f.From = j.CreationTimestamp.Time
 		f.Message = fmt.Sprintf("Kubernetes Error: %d pods failed for this job and are gone", j.Status.Failed)
 	default:
@@ -47,9 +47,9 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 	return f, true
 }
 
-// leaving are the pods that are being deleted and go on. Kubernetes counts them as
-// failed already, though they may have half a minute.
-func leaving(pods []*corev1.Pod) (n int) {
+// terminating counts pods that still run although they are being deleted. Kubernetes
+// counts them as failed already, though they may have half a minute.
+func terminating(pods []*corev1.Pod) (n int) {
 	for _, p := range pods {
 		if p.DeletionTimestamp != nil && !isOver(p) {
 			n++
@@ -60,8 +60,8 @@ func leaving(pods []*corev1.Pod) (n int) {
 
 func hasBegun(p *corev1.Pod) bool { return flowOf(p).hasBegun() }
 
-// Ended is when the last container of a pod has ended; when it was created if
-// none is known to have run.
+// Ended is when the last container of a pod ended, or when the pod was created if no
+// container is known to have ended.
 func Ended(p *corev1.Pod) time.Time {
 	var at time.Time
 	for _, c := range p.Status.ContainerStatuses {

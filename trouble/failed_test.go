@@ -6,11 +6,12 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// A pod that was rejected, or taken away before its turn came, says nothing of its
-// flow. One that failed by itself does.
+// A pod that was rejected or removed before its flow began proves nothing about the flow;
+// a pod that failed by itself does.
 func TestFailedBeforeTheFlowBegan(t *testing.T) {
 	const (
 		failed  = "\n  phase: Failed\n"
@@ -46,13 +47,13 @@ func TestFailedBeforeTheFlowBegan(t *testing.T) {
 			var pods, slim []*corev1.Pod
 			for i, status := range tc.pods {
 				p := aPod(t, string(rune('p'+i)), status)
-				pods, slim = append(pods, p), append(slim, trouble.SlimPod(p))
+				pods, slim = append(pods, p), append(slim, trouble.SlimPod(p, kubernetesrun.Marks()))
 			}
 			j := aJob(t, tc.job)
 			for _, judged := range []struct {
 				job  *batchv1.Job
 				pods []*corev1.Pod
-			}{{j, pods}, {trouble.SlimJob(j), slim}} {
+			}{{j, pods}, {trouble.SlimJob(j, kubernetesrun.Marks()), slim}} {
 				f, found := trouble.Judge(judged.job, judged.pods, rules())
 				if !found || f.Kind != trouble.Failed || f.Unbegun != tc.want {
 					t.Errorf("found %v %+v, want a failure before the flow began: %v", found, f, tc.want)
@@ -62,8 +63,7 @@ func TestFailedBeforeTheFlowBegan(t *testing.T) {
 	}
 }
 
-// Kubernetes counts a pod as failed from when it is deleted. Until it has ended
-// nothing is known of it, and then it tells by itself.
+// Kubernetes counts a pod as failed as soon as it is deleted. Only its end tells more.
 func TestPodThatIsBeingDeleted(t *testing.T) {
 	j := aJob(t, "status: {failed: 1, terminating: 1}")
 	p := beside(t, "ordinary", up, up)

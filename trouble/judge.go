@@ -12,35 +12,35 @@ import (
 // Kind of trouble, as metrics, logs and notes spell it.
 type Kind string
 
-// The kinds, in the order in which the first that applies is found.
+// The kinds, in the order of the judgement.
 const (
-	// Failed: a pod has failed, or its flow has beside containers that go on, or
-	// Kubernetes has given the Job up.
+	// Failed: a pod failed, the flow failed beside containers that go on, or Kubernetes
+	// gave the Job up.
 	Failed Kind = "failed"
-	// ImagePull: an image cannot be pulled without which the flow does not run.
+	// ImagePull: an image that the flow needs cannot be pulled.
 	ImagePull Kind = "image_pull"
-	// Container: such a container cannot be started, for lack of a Secret for example.
+	// Container: a container that the flow needs cannot start, without a Secret for example.
 	Container Kind = "container"
-	// CrashLoop: such a container ends again and again.
+	// CrashLoop: a container that the flow needs ends again and again.
 	CrashLoop Kind = "crash_loop"
-	// Unstarted: the pod has its node and nothing of it runs: a volume cannot be
+	// Unstarted: the pod has its node, but none of its containers runs: a volume cannot be
 	// mounted, or an image is large.
 	Unstarted Kind = "unstarted"
 	// Unschedulable: no node takes the pod.
 	Unschedulable Kind = "unschedulable"
 	// Outlived: the flow has ended, or the run has finished, and its Job goes on.
 	Outlived Kind = "outlived"
-	// Sidecar: a container is in trouble that the flow can do without.
+	// Sidecar: a container that the flow can do without is in trouble.
 	Sidecar Kind = "sidecar"
-	// NoPods: pods are not even created, because of a quota for example.
+	// NoPods: Kubernetes creates no pod, because of a quota for example.
 	NoPods Kind = "no_pods"
-	// Cancelling: the run's flow does not react to having been cancelled.
+	// Cancelling: the flow does not react to being cancelled.
 	Cancelling Kind = "cancelling"
 	// Cancelled: the run was cancelled and its Job is still there.
 	Cancelled Kind = "cancelled"
 	// JobGone: the Job was deleted, or has ended, while its run is Running.
 	JobGone Kind = "job_gone"
-	// Spent: the run was told the end, and its Job is to be removed.
+	// Spent: the run was told the end, and its Job has to be removed.
 	Spent Kind = "spent"
 )
 
@@ -49,45 +49,44 @@ func Kinds() []Kind {
 	return []Kind{Failed, ImagePull, Container, CrashLoop, Unstarted, Unschedulable, Outlived, Sidecar, NoPods, Cancelling, Cancelled, JobGone, Spent}
 }
 
-// Rules are what operators may choose.
+// Rules are the operator's choices.
 type Rules struct {
-	// Grace is how long a hindrance may last before it is trouble: images that
-	// fail to be pulled are often pulled a moment later.
+	// Grace is how long a hindrance may last before it is trouble: an image pull often
+	// succeeds a moment later.
 	Grace time.Duration
-	// PendingFor is how long a run may wait for a node or a quota before it is
-	// failed; 0 lets it wait for ever. Either way it is told after Grace.
+	// PendingFor is how long a run may wait for a node or a quota before it fails; 0 for
+	// ever. Either way the run is told after Grace.
 	PendingFor time.Duration
-	// CancelGrace is how long a flow may go on that was told to stop; 0 for ever.
+	// CancelGrace is how long a cancelled flow may go on; 0 for ever.
 	CancelGrace time.Duration
-	// FinishedGrace is how long a flow may go on whose run has finished; 0 for ever.
-	// Prefect calls runs failed whose flows go on all the same.
+	// FinishedGrace is how long a flow may go on after its run has finished; 0 for ever.
+	// Prefect sometimes fails a run although its flow goes on.
 	FinishedGrace time.Duration
-	// PodRetries leaves pods that failed to Kubernetes until it gives the Job up
-	// (backoffLimit). The agent did not wait: a retried pod finds its run Running
-	// and does nothing.
+	// PodRetries leaves failed pods to Kubernetes until it gives the Job up (backoffLimit).
+	// The agent did not wait: a retried pod finds its run Running and does nothing.
 	PodRetries bool
 }
 
-// Finding is what is wrong with a Job.
+// Finding is one judgement of a Job.
 type Finding struct {
 	Kind Kind
-	// Final: the run cannot go on. Otherwise it is only to be told.
+	// Final: the run cannot go on. Otherwise the run is told and waits.
 	Final bool
-	// From is when a launcher has to see to it, past or future.
+	// From is when a launcher has to act, in the past or future.
 	From time.Time
-	// Message is for the run's author; of a final finding it is the state's.
+	// Message is for the run's author; a final one becomes the state's message.
 	Message string
-	// Pods are those in trouble, by name.
+	// Pods are the names of those in trouble.
 	Pods []string
-	// Container is the one in those pods; empty when it is all of them or none.
+	// Container is the one in trouble; empty if that is not one container alone.
 	Container string
-	// Unbegun is set of pods that failed, or are gone, when none is known to have
-	// begun the flow. Whether one did, the run's state tells.
+	// Unbegun: the pods failed or are gone, and none is known to have begun the flow, or the
+	// run was cancelled before one did. The run's state tells for certain.
 	Unbegun bool
 }
 
-// Judge finds what is wrong with a Job, given its run's pods, and what is to be
-// done about it next. It reports false when nothing is, or when it was seen to.
+// Judge finds the trouble of a Job, given its run's pods. It reports false if there is
+// none, or if it was resolved.
 func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	note := NoteOf(j)
 	if j.DeletionTimestamp != nil || note.Done {
@@ -99,7 +98,7 @@ func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	pods = PodsOf(j, pods)
 	f, found := failed(j, pods, note, r)
 	if !found && !Finished(j) && (j.Spec.Suspend == nil || !*j.Spec.Suspend) {
-		f, found = stuck(j, pods, r)
+		f, found = hindered(j, pods, r)
 	}
 	if !found {
 		return Finding{}, false
@@ -137,7 +136,7 @@ func condition(j *batchv1.Job, t batchv1.JobConditionType) *batchv1.JobCondition
 	return nil
 }
 
-// sentence joins what is known with colons.
+// sentence joins the parts that are known with colons.
 func sentence(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
 }
@@ -149,7 +148,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// earlier takes zero for no time.
+// earlier ignores a zero a.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -20,7 +21,7 @@ func rules() trouble.Rules {
 	return trouble.Rules{Grace: time.Minute, PendingFor: 30 * time.Minute}
 }
 
-// The shapes are those of real objects, cut to what is looked at.
+// The objects are real ones, cut to the fields that count.
 
 func aJob(t *testing.T, more string) *batchv1.Job {
 	t.Helper()
@@ -85,7 +86,7 @@ const (
 `
 )
 
-// waits is a pod whose container flow waits for the reason.
+// waits is a pod; its container flow waits for the reason.
 func waits(reason, message string) string {
 	return `
   phase: Pending
@@ -302,12 +303,12 @@ func TestJudge(t *testing.T) {
 			// What watches keep must be judged as the whole is.
 			slimmed := make([]*corev1.Pod, 0, len(all))
 			for _, p := range all {
-				slimmed = append(slimmed, trouble.SlimPod(p))
+				slimmed = append(slimmed, trouble.SlimPod(p, kubernetesrun.Marks()))
 			}
 			for _, judged := range []struct {
 				job  *batchv1.Job
 				pods []*corev1.Pod
-			}{{j, all}, {trouble.SlimJob(j), slimmed}} {
+			}{{j, all}, {trouble.SlimJob(j, kubernetesrun.Marks()), slimmed}} {
 				var got *trouble.Finding
 				if f, found := trouble.Judge(judged.job, judged.pods, r); found {
 					got = &f

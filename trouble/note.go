@@ -19,38 +19,40 @@ import (
 // Annotation of a Job holds its Note.
 const Annotation = "prefect-keda.io/trouble"
 
-// maxTold events, and as many of the rest, are remembered: a pod's are told once
-// they are trouble, and Kubernetes itself forgets events after an hour.
+// maxTold bounds the events, the stories and the pods in a note. Kubernetes itself forgets
+// events after an hour.
 const maxTold = 64
 
-// Note is what launchers leave on a Job for each other. It is written with the
-// version of the Job that was read, so of two launchers one writes it.
+// Note is a message on a Job from launchers to launchers. A launcher writes it with the
+// version of the Job that it read, so only one of two launchers succeeds.
 type Note struct {
-	// Done: nothing is left to do about the Job, whatever becomes of it.
+	// Done: nothing is left to do about the Job.
 	Done bool `json:"done,omitempty"`
-	// Spent: its run was told the end; what is left is to remove the Job at Until.
+	// Spent: the run was told the end; only the Job has to be removed, at Until.
 	Spent bool `json:"spent,omitempty"`
-	// Told is the trouble the run was told of and may still get over.
+	// Told is the trouble that the run was told of and may still get over.
 	Told Kind `json:"told,omitempty"`
-	// By is the launcher that is at it, Until when others may take over; or, when
-	// it went wrong, when to try again.
+	// Why is the message that it was told, events included.
+	Why string `json:"why,omitempty"`
+	// By is the launcher with the case, and Until the end of its lease. Without By, Until
+	// is the time of the next try.
 	By    string    `json:"by,omitempty"`
 	Until time.Time `json:"until,omitzero"`
-	// Tries counts what went wrong.
+	// Tries counts failed tries.
 	Tries int `json:"tries,omitempty"`
 	// Events are the beginnings of the uids of events that were told.
 	Events []string `json:"events,omitempty"`
-	// Stories are those of final trouble that were told, each a kind and the
-	// beginning of the uid of the pod or Job: Prefect may refuse the state after.
+	// Stories of final trouble were told, each as a kind and the beginning of the pod's or
+	// Job's uid. They are remembered because Prefect may refuse the state afterwards.
 	Stories []string `json:"stories,omitempty"`
-	// Past are pods whose failing says nothing of the run: it was started again since
-	// and its Job went on, or they never began it and another pod does. They are the
-	// beginnings of their uids, or no more than a number where they are gone.
+	// Past are failed pods that no longer matter: the run was started again and its Job
+	// went on, or they never began the flow and another pod does. Each is the beginning of
+	// a uid, or a number if the pod is gone.
 	Past []string `json:"past,omitempty"`
 }
 
-// NoteOf reads the Job's note. One that cannot be read is none: the worst that
-// follows is that something is told twice.
+// NoteOf reads the Job's note. It takes an unreadable note for none: at worst a run is
+// told something twice.
 func NoteOf(j *batchv1.Job) Note {
 	var n Note
 	if text := j.Annotations[Annotation]; text != "" && json.Unmarshal([]byte(text), &n) != nil {
@@ -68,14 +70,14 @@ func (n Note) String() string {
 	return string(text)
 }
 
-// Leaving reports whether a Job is given up, given its run's pods, while one of its
-// own may still execute the run.
-func Leaving(j *batchv1.Job, pods []*corev1.Pod) bool {
+// Terminating reports whether a Job is given up, given its run's pods, although one of its own
+// may still execute the run.
+func Terminating(j *batchv1.Job, pods []*corev1.Pod) bool {
 	n := NoteOf(j)
 	return j.DeletionTimestamp != nil || (n.Done || n.Spent) && CanTake(j, pods)
 }
 
-// Knows reports whether an event was told.
+// Knows reports whether the event was told.
 func (n Note) Knows(e corev1.Event) bool { return slices.Contains(n.Events, short(e.UID)) }
 
 // With is the note after an event was told.
@@ -84,10 +86,10 @@ func (n Note) With(e corev1.Event) Note {
 	return n
 }
 
-// KnowsStory reports whether the story was told of a pod or Job in that trouble.
+// KnowsStory reports whether the story of a pod or Job in that trouble was told.
 func (n Note) KnowsStory(k Kind, of types.UID) bool { return slices.Contains(n.Stories, story(k, of)) }
 
-// WithStory is the note after it was.
+// WithStory is the note after that story was told.
 func (n Note) WithStory(k Kind, of types.UID) Note {
 	n.Stories = withLast(n.Stories, story(k, of))
 	return n
@@ -95,16 +97,17 @@ func (n Note) WithStory(k Kind, of types.UID) Note {
 
 func story(k Kind, of types.UID) string { return string(k) + " " + short(of) }
 
-// IsPast reports whether a pod's failure is not this attempt's.
+// IsPast reports whether a pod's failure no longer matters.
 func (n Note) IsPast(p *corev1.Pod) bool { return slices.Contains(n.Past, short(p.UID)) }
 
-// WithPast is the note when that is known of a pod.
+// WithPast adds a pod to those.
 func (n Note) WithPast(p *corev1.Pod) Note {
 	n.Past = withLast(n.Past, short(p.UID))
 	return n
 }
 
-// withLast adds what is not there yet, to the last maxTold, and leaves all as it is.
+// withLast adds a text that is not there yet, and keeps the last maxTold. It does not
+// change its argument.
 func withLast(all []string, text string) []string {
 	if slices.Contains(all, text) {
 		return all
@@ -113,8 +116,7 @@ func withLast(all []string, text string) []string {
 	return all[max(0, len(all)-maxTold):]
 }
 
-// WithGone is the note after so many pods failed in all and those that are not
-// noted are gone.
+// WithGone is the note after so many pods failed in all; those without a note are gone.
 func (n Note) WithGone(failed int) Note {
 	for len(n.Past) < min(failed, maxTold) {
 		n.Past = append(slices.Clone(n.Past), fmt.Sprint("gone ", len(n.Past)+1))
@@ -124,11 +126,11 @@ func (n Note) WithGone(failed int) Note {
 
 func short(uid types.UID) string { return string(uid[:min(8, len(uid))]) }
 
-// SlimJob keeps of a Job what is judged and what it is known by, for watches:
-// thousands may be around, and their pod templates are what is large.
-func SlimJob(j *batchv1.Job) *batchv1.Job {
+// SlimJob keeps the parts of a Job that judgements and lookups need. A watch may hold
+// thousands, and pod templates are large.
+func SlimJob(j *batchv1.Job, m job.Marks) *batchv1.Job {
 	slim := &batchv1.Job{
-		ObjectMeta: slimMeta(j.ObjectMeta),
+		ObjectMeta: slimMeta(j.ObjectMeta, m),
 		Spec:       batchv1.JobSpec{Suspend: j.Spec.Suspend, TTLSecondsAfterFinished: j.Spec.TTLSecondsAfterFinished},
 		Status: batchv1.JobStatus{
 			Conditions: j.Status.Conditions, StartTime: j.Status.StartTime,
@@ -141,10 +143,9 @@ func SlimJob(j *batchv1.Job) *batchv1.Job {
 	return slim
 }
 
-// SlimPod does the same for a pod. Of one that is well little but its phase and
-// name is left.
-func SlimPod(p *corev1.Pod) *corev1.Pod {
-	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta)}
+// SlimPod does the same for a pod.
+func SlimPod(p *corev1.Pod, m job.Marks) *corev1.Pod {
+	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta, m)}
 	slim.OwnerReferences = slices.DeleteFunc(slices.Clone(p.OwnerReferences), func(o metav1.OwnerReference) bool { return o.Kind != "Job" })
 	slim.Spec.RestartPolicy = p.Spec.RestartPolicy
 	if f := flowOf(p); f.Name != "" {
@@ -177,13 +178,13 @@ func slimStatuses(all []corev1.ContainerStatus, phase corev1.PodPhase) []corev1.
 	return kept
 }
 
-func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+func slimMeta(m metav1.ObjectMeta, marks job.Marks) metav1.ObjectMeta {
 	slim := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
 		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
 		Labels: map[string]string{},
 	}
-	for _, l := range []string{job.LabelFlowRunID, job.LabelAttempt} {
+	for _, l := range []string{marks.Run, job.LabelAttempt} {
 		if v, ok := m.Labels[l]; ok {
 			slim.Labels[l] = v
 		}
@@ -191,9 +192,8 @@ func slimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return slim
 }
 
-// PodsOf are those of a run's pods that are the Job's, the oldest first. A run
-// may have had several Jobs, and of one name too when one was deleted and created
-// again, so the uid tells.
+// PodsOf are the Job's among a run's pods, oldest first. It goes by the uid: a run may have
+// had several Jobs, even of one name.
 func PodsOf(j *batchv1.Job, pods []*corev1.Pod) []*corev1.Pod {
 	var own []*corev1.Pod
 	for _, p := range pods {

@@ -15,41 +15,44 @@ func TestJudgeEnding(t *testing.T) {
 	all := rules()
 	all.CancelGrace, all.FinishedGrace = 10*time.Minute, 5*time.Minute
 	for name, tc := range map[string]struct {
-		state prefect.StateType
+		phase prefect.Phase
 		job   string
 		note  string
 		rules trouble.Rules
 		kind  trouble.Kind // none: nothing
 		want  time.Time
+		// unbegun: no pod has begun the run
+		unbegun bool
 	}{
-		"cancelled, still there":               {prefect.Cancelled, active, "", all, trouble.Cancelled, at(60)},
-		"cancelled, has ended":                 {prefect.Cancelled, `status: {conditions: [{type: Complete, status: "True"}]}`, "", all, "", time.Time{}},
-		"cancelled, was seen to":               {prefect.Cancelled, active, `{"done":true}`, all, "", time.Time{}},
-		"cancelled, is to go":                  {prefect.Cancelled, active, `{"spent":true}`, all, "", time.Time{}},
-		"cancelled, somebody sees to it":       {prefect.Cancelled, active, `{"until":"2026-11-23T12:05:00Z"}`, all, trouble.Cancelled, at(300)},
-		"cancelling, still there":              {prefect.Cancelling, active, "", all, trouble.Cancelling, at(600)},
-		"cancelling, and may as long as it is": {prefect.Cancelling, active, "", rules(), "", time.Time{}},
-		"succeeded, still there":               {prefect.Success, active, "", all, trouble.Outlived, at(300)},
-		"failed, still there":                  {prefect.Failed, active, "", all, trouble.Outlived, at(300)},
-		"failed, and may outlive its run":      {prefect.Failed, active, "", rules(), "", time.Time{}},
-		"running":                              {prefect.Running, active, "", all, "", time.Time{}},
-		"submitted":                            {prefect.Submitted, active, "", all, "", time.Time{}},
+		"cancelled, still there":               {prefect.Cancelled, active, "", all, trouble.Cancelled, at(60), false},
+		"cancelled, has ended":                 {prefect.Cancelled, `status: {conditions: [{type: Complete, status: "True"}]}`, "", all, "", time.Time{}, false},
+		"cancelled, was seen to":               {prefect.Cancelled, active, `{"done":true}`, all, "", time.Time{}, false},
+		"cancelled, is to go":                  {prefect.Cancelled, active, `{"spent":true}`, all, "", time.Time{}, false},
+		"cancelled, somebody sees to it":       {prefect.Cancelled, active, `{"until":"2026-11-23T12:05:00Z"}`, all, trouble.Cancelled, at(300), false},
+		"cancelling, still there":              {prefect.Cancelling, active, "", all, trouble.Cancelling, at(600), false},
+		"cancelling, and may as long as it is": {prefect.Cancelling, active, "", rules(), "", time.Time{}, false},
+		"finished, still there":                {prefect.Finished, active, "", all, trouble.Outlived, at(300), false},
+		"finished, and may outlive its run":    {prefect.Finished, active, "", rules(), "", time.Time{}, false},
+		"running":                              {prefect.Running, active, "", all, "", time.Time{}, false},
+		"submitted":                            {prefect.Claimed, active, "", all, "", time.Time{}, false},
+		"cancelling, and never began":          {prefect.Cancelling, active, "", rules(), trouble.Cancelling, at(0), true},
+		"cancelling, never began, has ended":   {prefect.Cancelling, `status: {conditions: [{type: Complete, status: "True"}]}`, "", all, "", time.Time{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := aJob(t, tc.job)
 			j.Annotations = map[string]string{trouble.Annotation: tc.note}
-			f, found := trouble.JudgeEnding(j, tc.state, noon, tc.rules)
+			f, found := trouble.JudgeEnding(j, prefect.JobRun{Phase: tc.phase, StateAt: noon, NeverBegan: tc.unbegun}, tc.rules)
 			if found != (tc.kind != "") || f.Kind != tc.kind || !f.From.Equal(tc.want) || f.Final != found {
 				t.Errorf("%v %+v, want %q from %s", found, f, tc.kind, tc.want)
 			}
-			if f, found := trouble.JudgeEnding(j, tc.state, time.Time{}, tc.rules); found {
+			if f, found := trouble.JudgeEnding(j, prefect.JobRun{Phase: tc.phase}, tc.rules); found {
 				t.Errorf("found %+v of a run of which nobody knows since when", f)
 			}
 		})
 	}
 }
 
-// sidecarLives is a pod whose flow stands so beside a sidecar.
+// sidecarLives is a pod with a flow in that status beside a sidecar.
 func sidecarLives(flow string) string {
 	return "\n  phase: Running\n  containerStatuses: [" + container("flow", flow) + ", " + container("proxy", up) + "]\n"
 }

@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -28,7 +29,7 @@ const (
 	endedBadly = `state: {terminated: {exitCode: 137, reason: OOMKilled, finishedAt: "2026-11-23T12:03:00Z"}}`
 )
 
-// beside is a pod whose flow has a container beside it, of a kind, in some trouble.
+// beside is a pod with another container of a kind, in some trouble, beside the flow's.
 func beside(t *testing.T, kind, flow, other string) *corev1.Pod {
 	t.Helper()
 	init, ordinary, phase := "", container("flow", flow), "Running"
@@ -64,19 +65,18 @@ func beside(t *testing.T, kind, flow, other string) *corev1.Pod {
 	return p
 }
 
-// judgedAlike is what is found, by the whole objects as by what watches keep.
+// judgedAlike judges whole objects and slim ones, and wants the same finding.
 func judgedAlike(t *testing.T, j *batchv1.Job, p *corev1.Pod, r trouble.Rules) trouble.Finding {
 	t.Helper()
 	whole, _ := trouble.Judge(j, []*corev1.Pod{p}, r)
-	slim, _ := trouble.Judge(trouble.SlimJob(j), []*corev1.Pod{trouble.SlimPod(p)}, r)
+	slim, _ := trouble.Judge(trouble.SlimJob(j, kubernetesrun.Marks()), []*corev1.Pod{trouble.SlimPod(p, kubernetesrun.Marks())}, r)
 	if d := cmp.Diff(whole, slim); d != "" {
 		t.Errorf("a watch finds other things (-whole +slim):\n%s", d)
 	}
 	return whole
 }
 
-// The run is its flow's. Trouble of other containers fails it only as far as the
-// flow cannot start because of it.
+// Trouble of other containers fails a run only if the flow cannot start because of it.
 func TestTroubleBesideTheFlow(t *testing.T) {
 	others := []string{up, crashes, noSecret, noImage, pauses}
 	told, toldOfPauses := []string{"", "sidecar", "sidecar", "sidecar", ""}, []string{"", "sidecar", "sidecar", "sidecar", "sidecar"}
@@ -119,8 +119,8 @@ func TestTroubleBesideTheFlow(t *testing.T) {
 	}
 }
 
-// What is told of a sidecar is told once, and no setting makes it the run's end.
-// Which words the kubelet has for its pauses depends on the pod.
+// A sidecar's trouble is told once, and no setting makes it the run's end. The kubelet's
+// words for its pauses depend on the pod.
 func TestSidecarsTroubleIsToldOnce(t *testing.T) {
 	for state, said := range map[string]string{crashes: "back-off", pauses: "back-off restarting container other, which ended with exit code 1"} {
 		p := beside(t, "native", up, state)
@@ -142,8 +142,8 @@ func TestSidecarsTroubleIsToldOnce(t *testing.T) {
 	}
 }
 
-// A sidecar that others have begun after is not what keeps the flow from its turn;
-// and when a pod is over its sidecars have ended for good.
+// A sidecar does not hinder the flow once a later container has begun; and when a pod is
+// over, its sidecars have ended for good.
 func TestSidecarThatIsInNobodysWay(t *testing.T) {
 	p := beside(t, "native", waitsOwn, pauses)
 	p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: "fetches"})
@@ -163,7 +163,7 @@ func TestSidecarThatIsInNobodysWay(t *testing.T) {
 	}
 }
 
-// With retries Kubernetes has the time to see by itself that a pod failed.
+// With retries Kubernetes gets the time to report a failed pod by itself.
 func TestDeadFlowOfAPodThatLivesOn(t *testing.T) {
 	p := beside(t, "ordinary", endedBadly, up)
 	want := trouble.Finding{Kind: trouble.Failed, Final: true, From: at(180), Pods: []string{"p"}, Message: "Kubernetes Error: pods ['p'] failed for this job"}
@@ -193,8 +193,7 @@ func TestJobOutlivesItsFlow(t *testing.T) {
 	}
 }
 
-// The flow's container is the one that was told its run, wherever what injects
-// sidecars has put it.
+// The flow's container is the one with the run's id, even behind injected sidecars.
 func TestSidecarInFrontOfTheFlow(t *testing.T) {
 	for name, tc := range map[string]struct {
 		env  []corev1.EnvVar

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PodStory is what became of a failed pod, in the agent's words (prefect1-spec
-// §6). What Kubernetes says of the pod itself, as when it was evicted, is added.
+// PodStory tells of a failed pod in the agent's words (prefect1 §6), and adds Kubernetes'
+// words about the pod itself, for example that it was evicted.
 func PodStory(p *corev1.Pod) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Pod %s failed.", p.Name)
@@ -54,7 +54,7 @@ func containerStory(b *strings.Builder, c corev1.ContainerStatus) {
 	}
 }
 
-// EventLine is an event of a pod in the agent's words; of a Job likewise.
+// EventLine is an event of a pod or Job in the agent's words.
 func EventLine(e corev1.Event) string {
 	kind := strings.ToLower(e.InvolvedObject.Kind)
 	if kind == "" {
@@ -63,8 +63,8 @@ func EventLine(e corev1.Event) string {
 	return fmt.Sprintf("Event: '%s' on %s '%s'\n\tMessage: %s", e.Reason, kind, e.InvolvedObject.Name, e.Message)
 }
 
-// EventTime is when an event last happened. Newer components fill in EventTime
-// alone, which is why the agent never showed theirs (prefect1-spec §9.1-B10).
+// EventTime is when an event last happened. Newer components fill in only EventTime, so
+// the agent never showed their events (prefect1 §9.1-B10).
 func EventTime(e corev1.Event) time.Time {
 	for _, t := range []time.Time{e.LastTimestamp.Time, e.EventTime.Time, e.FirstTimestamp.Time} {
 		if !t.IsZero() {

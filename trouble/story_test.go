@@ -10,11 +10,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// The first is what the agent wrote of a pod killed by OOM, byte for byte
-// (prefect1-spec §6).
+// The first is the agent's text about a pod killed by OOM, byte for byte (prefect1 §6).
 func TestPodStory(t *testing.T) {
 	for name, tc := range map[string]struct{ status, want string }{
 		"killed for its memory": {
@@ -107,8 +107,8 @@ func TestNoteRemembersPodsThatAreGone(t *testing.T) {
 	}
 }
 
-// A Job that is given up is on its way out as long as Kubernetes has not ended it.
-func TestLeaving(t *testing.T) {
+// A Job that is given up terminates until Kubernetes has ended it.
+func TestTerminating(t *testing.T) {
 	const complete = `status: {conditions: [{type: Complete, status: "True"}]}`
 	for name, tc := range map[string]struct {
 		job, note, pod string
@@ -136,7 +136,7 @@ func TestLeaving(t *testing.T) {
 			if tc.pod != "" {
 				pods = []*corev1.Pod{aPod(t, "p", tc.pod)}
 			}
-			if got, slim := trouble.Leaving(j, pods), trouble.Leaving(trouble.SlimJob(j), pods); got != tc.want || slim != tc.want {
+			if got, slim := trouble.Terminating(j, pods), trouble.Terminating(trouble.SlimJob(j, kubernetesrun.Marks()), pods); got != tc.want || slim != tc.want {
 				t.Errorf("%v, and as watches keep it %v, want %v", got, slim, tc.want)
 			}
 		})
@@ -156,10 +156,10 @@ func TestPodsOf(t *testing.T) {
 		}
 		return names
 	}
-	if d := cmp.Diff([]string{"z", "p"}, names(j, p, orphan, trouble.SlimPod(older))); d != "" {
+	if d := cmp.Diff([]string{"z", "p"}, names(j, p, orphan, trouble.SlimPod(older, kubernetesrun.Marks()))); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
-	if got := names(again, p, orphan, trouble.SlimPod(older)); got != nil {
+	if got := names(again, p, orphan, trouble.SlimPod(older, kubernetesrun.Marks())); got != nil {
 		t.Errorf("a Job of the same name has %q", got)
 	}
 }

@@ -5,9 +5,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// CanTake reports whether a Job may yet take its run: it has not ended, and not
-// all its pods are past that. Where a sidecar does not end, neither do pod and
-// Job, long after the flow has.
+// CanTake reports whether a Job may yet take its run: neither the Job nor the flow in all
+// its pods has ended. A sidecar can keep pod and Job going long after the flow.
 func CanTake(j *batchv1.Job, pods []*corev1.Pod) bool {
 	if Finished(j) || j.Status.Succeeded > 0 {
 		return false

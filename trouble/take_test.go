@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -65,9 +66,9 @@ func TestCanTake(t *testing.T) {
 			}
 			var slim []*corev1.Pod
 			for _, p := range tc.pods {
-				slim = append(slim, trouble.SlimPod(p))
+				slim = append(slim, trouble.SlimPod(p, kubernetesrun.Marks()))
 			}
-			if got := trouble.CanTake(trouble.SlimJob(j), slim); got != tc.want {
+			if got := trouble.CanTake(trouble.SlimJob(j, kubernetesrun.Marks()), slim); got != tc.want {
 				t.Errorf("as the watch keeps it: CanTake = %v, want %v", got, tc.want)
 			}
 		})

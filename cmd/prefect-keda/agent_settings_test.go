@@ -9,11 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/prefect-keda/prefect-keda/config"
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/launcher"
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
@@ -22,7 +24,7 @@ import (
 type reached struct {
 	API      prefect1.Options
 	Launcher launcher.Options
-	Jobs     job.Settings
+	Jobs     kubernetesrun.Settings
 	Agent    config.Address
 	Level    slog.Level
 	// Kubernetes is how its API is reached.
@@ -41,6 +43,7 @@ func settled(t *testing.T, environ, args []string) reached {
 			apiOptions(s.Prefect, "launcher", nil, nil, s.Agent), launcherOptions(s, "pod", nil, nil),
 			jobSettings(s), s.AgentAddress, s.LogLevel.Level(), kubeOptions(s.Kubernetes, "launcher"),
 		}
+		got.Launcher.Credentials = "" // words that follow from the key; TestCredentials has them
 		return err
 	}
 	c.SetArgs(args)
@@ -55,7 +58,7 @@ const (
 	testConfig = "8a1d4bb8-6d0f-4a3e-8f60-0a8f0a9c3f10"
 )
 
-// TestAgentFlags has a row for every row of prefect1-spec §5.1: the flag, its
+// TestAgentFlags has a row for every row of prefect1 §5.1: the flag, its
 // short form and its variable mean the same, the flag wins over the variable,
 // and what was meant reaches its place.
 func TestAgentFlags(t *testing.T) {
@@ -73,12 +76,14 @@ func TestAgentFlags(t *testing.T) {
 		{
 			[][]string{{"--label", "b", "--label", "a", "-l", "b"}, {"-l", "['a', 'b']"}},
 			"PREFECT__CLOUD__AGENT__LABELS=['a','b']", "x",
-			func(r *reached) { r.Launcher.Labels, r.Jobs.Labels = []string{"a", "b"}, []string{"a", "b"} },
+			func(r *reached) { r.Launcher.Scope.Labels, r.Jobs.Labels = []string{"a", "b"}, []string{"a", "b"} },
 		},
 		{
 			[][]string{{"--env", "A=1", "-e", "B=2=3, 4"}},
 			`PREFECT__CLOUD__AGENT__ENV_VARS={'A': '1', "B": '2=3, 4'}`, "A=0",
-			func(r *reached) { r.Jobs.Env = []job.EnvVar{{Name: "A", Value: "1"}, {Name: "B", Value: "2=3, 4"}} },
+			func(r *reached) {
+				r.Jobs.Env = []kubernetesrun.EnvVar{{Name: "A", Value: "1"}, {Name: "B", Value: "2=3, 4"}}
+			},
 		},
 		{[][]string{{"--max-polls", "3"}}, "", "", func(r *reached) { r.Launcher.MaxPolls = 3 }},
 		{[][]string{{"--agent-address", "http://:8081"}}, "PREFECT__CLOUD__AGENT__AGENT_ADDRESS=http://:8081", ":1", func(r *reached) { r.Agent = ":8081" }},
@@ -89,7 +94,7 @@ func TestAgentFlags(t *testing.T) {
 		{[][]string{{"--service-account-name", "flows"}}, "SERVICE_ACCOUNT_NAME=flows", "x", func(r *reached) { r.Jobs.ServiceAccountName, r.Launcher.ServiceAccountName = "flows", "flows" }},
 		{[][]string{{"--image-pull-secrets", "a, b"}}, "IMAGE_PULL_SECRETS=a,b", "x", func(r *reached) { r.Jobs.ImagePullSecrets = []string{"a", "b"} }},
 		{[][]string{{"--disable-job-deletion"}}, "DELETE_FINISHED_JOBS=False", "True", func(r *reached) { r.Jobs.DeleteFinishedJobs, r.Launcher.DeleteFinished = false, false }},
-		// Those the agent had no flag for (prefect1-spec §5.2, §5.3).
+		// Those the agent had no flag for (prefect1 §5.2, §5.3).
 		{[][]string{{"--flow-log-level", "DEBUG"}}, "PREFECT__LOGGING__LEVEL=DEBUG", "ERROR", func(r *reached) { r.Jobs.LoggingLevel = "DEBUG" }},
 		{[][]string{{"--request-timeout", "20"}, {"--request-timeout", "20s"}}, "PREFECT__CLOUD__REQUEST_TIMEOUT=20", "30", func(r *reached) { r.API.RequestTimeout = 20 * time.Second }},
 		{[][]string{{"--server-endpoint", "http://h:1"}}, "PREFECT__SERVER__ENDPOINT=http://h:1", "http://i:1", func(r *reached) { r.API.API, r.Jobs.API = "http://h:1", "http://h:1" }},
@@ -136,12 +141,12 @@ func TestAgentFlags(t *testing.T) {
 func TestUnknownAgentConfigIsTold(t *testing.T) {
 	api := prefecttest.New(prefecttest.Options{})
 	for id, want := range map[string]bool{"": false, api.CreateAgentConfig(nil): false, testConfig: true} {
-		backend, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, AgentConfigID: id, HTTPTransport: api.Transport()})
+		b, err := newPrefect1(prefect1.Options{Backend: prefect1.Server, AgentConfigID: id, HTTPTransport: api.Transport()}, config.Prefect{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var out output
-		tellOfAgentConfig(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), backend)
+		b.hint(t.Context(), slog.New(slog.NewTextHandler(&out, nil)), prefect.Scope{})
 		told := strings.Contains(out.String(), "level=WARN") && strings.Contains(out.String(), "PREFECT_KEDA_AGENT_CONFIG_ID") && strings.Contains(out.String(), id)
 		if told != want {
 			t.Errorf("%q: told %q", id, out.String())
@@ -153,12 +158,12 @@ func TestUnknownAgentConfigIsTold(t *testing.T) {
 // and one that came as text goes on as text, as with the agent, whatever Secret the
 // manifests name.
 func TestKeyReachesPods(t *testing.T) {
-	secret := &job.SecretKey{Name: "prefect-api-key", Key: "api-key"}
+	secret := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "prefect-api-key"}, Key: "api-key"}
 	const named = "PREFECT_KEDA_API_KEY_SECRET=prefect-api-key/api-key"
 	for _, tc := range []struct {
 		environ []string
 		key     string
-		secret  *job.SecretKey
+		secret  *corev1.SecretKeySelector
 	}{
 		{[]string{named}, "", nil},
 		{[]string{"PREFECT__CLOUD__API_KEY=text", named}, "text", nil},

@@ -13,8 +13,9 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
 // launcherEnviron is what the launcher's container sees of manifests; where the
@@ -42,6 +43,7 @@ func launcherEnviron(t *testing.T, manifests string, secret bool) []string {
 			switch {
 			case v.ValueFrom == nil:
 				own = append(own, v.Name+"="+v.Value)
+			case v.Name == "PREFECT_KEDA_API_HEADERS": // optional, and not in it
 			case secret:
 				own = append(own, v.Name+"=of-the-secret")
 			}
@@ -54,13 +56,13 @@ func launcherEnviron(t *testing.T, manifests string, secret bool) []string {
 func kustomized(t *testing.T, env string) string {
 	t.Helper()
 	root := t.TempDir()
-	if err := os.CopyFS(root, os.DirFS("../../manifests/base")); err != nil {
+	if err := os.CopyFS(root, os.DirFS("../../manifests")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, "config.env"), []byte(env), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "base", "config.env"), []byte(env), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), root)
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, "base"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,12 +95,12 @@ func TestFlowPodsGetTheKey(t *testing.T) {
 		{"from an agent with a Secret", fromAgent(helmAgent), true, corev1.EnvVar{ValueFrom: reference("own", "k")}},
 	} {
 		settings := settled(t, launcherEnviron(t, tc.manifests, tc.secret), []string{"--tenant-id", testTenant, "--job-template", ""}).Jobs
-		rendered, err := job.Renderer{Settings: settings}.Render(t.Context(), prefect.FlowRun{ID: testTenant, Flow: prefect.Flow{ID: testConfig, Storage: json.RawMessage(`{"type":"Local"}`)}})
+		rendered, err := kubernetesrun.Renderer{Settings: settings}.Render(t.Context(), prefect.FlowRun{ID: testTenant, Recipe: recipe.Recipe{FlowID: testConfig, Storage: json.RawMessage(`{"type":"Local"}`)}})
 		if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
 		}
-		for _, v := range rendered.Spec.Template.Spec.Containers[0].Env {
+		for _, v := range rendered.Job.Spec.Template.Spec.Containers[0].Env {
 			if v.Name != keyVariable {
 				continue
 			}

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,36 +15,37 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/check"
 	"github.com/prefect-keda/prefect-keda/config"
-	"github.com/prefect-keda/prefect-keda/install"
-	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/job/source"
 	"github.com/prefect-keda/prefect-keda/kube"
-	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/scaler"
 )
 
 func newCheck(io streams, env environment) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [flags]",
-		Short: "Test what a launcher needs, and say what to do about what is missing",
+		Short: "Test everything a launcher needs, and say what to do about failures",
 		Long: `Check asks Prefect and Kubernetes, one question after the other, whether a launcher with these flags and this
-environment would work: the API, the key and the tenant, permissions, KEDA, the Job template and what it names. One line
-each tells what was found, and for a failure what to do next. What depends on a failure is skipped.
+environment would work: the API, its version, the key or auth string, the work pools or the tenant, permissions,
+KEDA, the Job template and what it names, and in Prefect 3 a Job of each work pool. One line each tells what was
+found, and for a failure what to do next. What depends on a failure is skipped.
 
-It changes nothing: the one Job it sends is a dry run. What its user may not look at is skipped and said so; for the
-launcher's permissions as seen from somebody else's terminal give --as. In the cluster, where the scaler always is:
+It changes nothing: the Jobs it sends are dry runs. What its user may not look at is skipped and said so; for the
+launcher's permissions as seen from somebody else's terminal give --as. In the cluster, where the scaler always is, for
+the scaler and for launchers:
   kubectl -n prefect-keda exec deploy/prefect-keda-scaler -- /usr/local/bin/app check --scaler
-docs/troubleshooting.md has the command that does it in a pod like the launcher's.
+  kubectl -n prefect-keda exec deploy/prefect-keda-scaler -- /usr/local/bin/app check \
+    --as system:serviceaccount:prefect-keda:prefect-keda-launcher
 
 It takes every flag and variable of the launcher, with --scaler of the scaler; shown below are those that matter here.
 The variable is in brackets, with its default; the flag wins.`,
 		Example: `  prefect-keda check
+  prefect-keda check --prefect 3 --api http://localhost:4200/api --pool etl --namespace flows
   prefect-keda check --backend server --api http://localhost:4200 --namespace flows --label gpu
   prefect-keda check --namespace flows --as system:serviceaccount:prefect-keda:prefect-keda-launcher
   prefect-keda check -o json --timeout 5s > check.json`,
 		Args: noArgs,
 		Annotations: exits(
 			"nothing failed",
-			"something failed, and is named with what to do",
+			"something failed; the output says what to do",
 			"a flag or a setting is wrong; nothing was asked"),
 	}
 	addFlags(c)
@@ -59,7 +58,7 @@ The variable is in brackets, with its default; the flag wins.`,
 		if o.scaler {
 			of = scalerChecks
 		}
-		checks, secrets, err := of(c, env, o, io.err)
+		checks, secrets, err := of(c, env, o, io)
 		if err != nil {
 			return err
 		}
@@ -70,109 +69,82 @@ The variable is in brackets, with its default; the flag wins.`,
 
 func checkFlags() config.Group {
 	fs := pflag.NewFlagSet("check", pflag.ContinueOnError)
-	fs.StringP("output", "o", "text", "text, or json")
-	fs.Duration("timeout", 10*time.Second, "time for each check")
-	fs.String("as", "", "act as this user where the launcher acts (permissions, the trial Job), for example\nsystem:serviceaccount:prefect-keda:prefect-keda-launcher; takes the permission to impersonate")
+	addAnswering(fs, "check")
+	fs.String("as", "", "act as this user where the launcher acts (permissions, the trial Job), for example\nsystem:serviceaccount:prefect-keda:prefect-keda-launcher; without the right to\nimpersonate, this needs localsubjectaccessreviews, and skips the trial Job")
 	fs.Bool("scaler", false, "test what the scaler needs, with its settings: all namespaces (--namespace a,b) and connections")
-	fs.String("launcher-namespace", install.Namespace, "namespace of scaler and launcher, where the ScaledObject is")
 	return config.Group{Title: "Checking", Flags: fs}
 }
 
 type checkOptions struct {
-	format, as, home string
-	timeout          time.Duration
-	scaler           bool
+	answering
+	as     string
+	scaler bool
 }
 
-func checkFlagsOf(c *cobra.Command) (checkOptions, error) {
-	var o checkOptions
-	o.format, _ = c.Flags().GetString("output")
+func checkFlagsOf(c *cobra.Command) (o checkOptions, err error) {
 	o.as, _ = c.Flags().GetString("as")
-	o.home, _ = c.Flags().GetString("launcher-namespace")
-	o.timeout, _ = c.Flags().GetDuration("timeout")
 	o.scaler, _ = c.Flags().GetBool("scaler")
-	if o.format != "text" && o.format != "json" {
-		return o, misconfigured{fmt.Errorf("--output: %q is no format: give text or json", o.format)}
-	}
-	if o.timeout <= 0 {
-		return o, misconfigured{fmt.Errorf("--timeout: is %s: give some seconds", o.timeout)}
-	}
-	return o, nil
+	o.answering, err = answeringOf(c)
+	return o, err
 }
 
 // launcherChecks are for a launcher with these flags and this environment, and
 // what must not be printed of its settings.
-func launcherChecks(c *cobra.Command, env environment, o checkOptions, logTo io.Writer) (checks []check.Check, secrets []string, err error) {
+func launcherChecks(c *cobra.Command, env environment, o checkOptions, io streams) (checks []check.Check, secrets []string, err error) {
 	s, err := loadLauncher(c, env)
 	if err != nil {
 		return nil, nil, err
 	}
-	log := newLogger(logTo, s.Process)
-	adoptLibraries(log)
+	log := io.logger(s.Process)
 	hintAtCommas(log, c)
-	jobs := jobSettings(s)
-	checks, err = prefectChecks(connection{prefect: s.Prefect}, log, check.PrefectOptions{Labels: s.Labels, AgentConfigID: s.Agent.AgentConfigID})
+	b, err := newBackend(s.Prefect, s.Agent, "check", log, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, misconfigured{err}
 	}
 	cluster := check.OfCluster(check.ClusterOptions{
 		Connect:    func() (check.Cluster, error) { return connect(o, s.Kubernetes, s.Namespace, log) },
-		Namespaces: []string{s.Namespace}, Home: o.home,
+		Namespaces: s.Namespaces(), Home: home(s.Kubernetes, kube.PodNamespace()), Metadata: scaler.CheckMetadata,
 		Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
 		Launching: &check.LaunchingOptions{
-			Renderer: job.Renderer{Settings: jobs, Source: source.New(nil)}, TemplateOrigin: s.JobTemplate.String(), KeySecret: jobs.APIKeySecret,
+			Renderer: b.renderer(s, false), TemplateOrigin: s.JobTemplate.String(), KeySecret: keySecret(s), OfPools: ofPools(b, s),
 		},
 	})
-	return append(checks, cluster...), []string{s.APIKey().Reveal()}, nil
+	return append(b.checks(asked{scope: scopeOf(s), variable: ofDefault(s.Kind)}), cluster...), []string{s.APIKey().Reveal(), s.AuthString.Reveal()}, nil
+}
+
+// ofPools is nil where launchers serve no work pools.
+func ofPools(b backend, s config.Launcher) func(ctx context.Context) ([]check.PoolJob, error) {
+	if s.Kind != config.Prefect3 {
+		return nil
+	}
+	return func(ctx context.Context) ([]check.PoolJob, error) { return b.poolJobs(ctx, s) }
 }
 
 // scalerChecks are for a scaler: all its connections, and the namespaces of their
 // Jobs.
-func scalerChecks(c *cobra.Command, env environment, o checkOptions, logTo io.Writer) (checks []check.Check, secrets []string, err error) {
+func scalerChecks(c *cobra.Command, env environment, o checkOptions, io streams) (checks []check.Check, secrets []string, err error) {
 	s, err := loadScaler(c, env)
 	if err != nil {
 		return nil, nil, err
 	}
-	log := newLogger(logTo, s.Process)
-	adoptLibraries(log)
-	for i, conn := range connections(s) {
-		options := check.PrefectOptions{AllLabels: true}
-		if len(s.Named) > 0 {
-			options.Connection = conn.name
-		}
-		if i > 0 {
-			options.Settings = check.PrefectSettings{
-				API: conn.variable("API"), Key: conn.variable("API_KEY"), TenantID: conn.variable("TENANT_ID"), Backend: conn.variable("BACKEND"),
-			}
-		}
-		asked, err := prefectChecks(conn, log, options)
+	log := io.logger(s.Process)
+	for _, conn := range connections(s) {
+		b, err := newBackend(conn.prefect, config.Agent{}, "check", log, nil)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, misconfigured{err}
 		}
-		checks = append(checks, asked...)
-		secrets = append(secrets, conn.prefect.APIKey().Reveal())
+		about := asked{anywhere: true, withoutEvents: !bool(s.Events), variable: conn.variable}
+		if len(s.Named) > 0 {
+			about.connection = conn.name
+		}
+		checks = append(checks, b.checks(about)...)
+		secrets = append(secrets, conn.prefect.APIKey().Reveal(), conn.prefect.AuthString.Reveal())
 	}
 	return append(checks, check.OfCluster(check.ClusterOptions{
 		Connect:    func() (check.Cluster, error) { return connect(o, s.Kubernetes, "", log) },
-		Namespaces: namespacesOf(connections(s)), Home: o.home,
+		Namespaces: namespacesOf(connections(s)), Home: home(s.Kubernetes, kube.PodNamespace()), Metadata: scaler.CheckMetadata,
 		Role: "prefect-keda-scaler", Permissions: kube.ScalerPermissions(),
 	})...), secrets, nil
-}
-
-// prefectChecks are a connection's; the settings are the default one's unless
-// they are said.
-func prefectChecks(c connection, log *slog.Logger, o check.PrefectOptions) ([]check.Check, error) {
-	client, err := prefect1.New(apiOptions(c.prefect, "check", log, nil, config.Agent{}))
-	if err != nil {
-		return nil, misconfigured{fmt.Errorf("set up the Prefect client: %w", err)}
-	}
-	if o.Settings == (check.PrefectSettings{}) {
-		o.Settings = check.PrefectSettings{
-			API: settingName(apiVariable), Key: settingName(keyVariable), TenantID: settingName("PREFECT__CLOUD__TENANT_ID"), Backend: settingName("PREFECT__BACKEND"),
-		}
-	}
-	o.Address, o.Client, o.Backend, o.HasKey = strings.TrimRight(c.prefect.Address(), "/"), client, string(c.prefect.Backend), c.prefect.APIKey() != ""
-	return check.OfPrefect(o), nil
 }
 
 // connect makes two clients: one for whoever asks, and one for whom is asked.
@@ -192,16 +164,19 @@ func connect(o checkOptions, k config.Kubernetes, jobNamespace string, log *slog
 	if err != nil {
 		return check.Cluster{}, err
 	}
-	return check.Cluster{
+	cluster := check.Cluster{
 		Address: cfg.Host, Source: source, Objects: ours,
-		Reviews: theirs.Reviews(), Jobs: theirs.Jobs(jobNamespace), Warnings: func() []string { return *warned },
-	}, nil
+		Reviews: theirs.Reviews(), Jobs: theirs.Jobs(jobNamespace), JobsIn: func(namespace string) check.Creator { return theirs.Jobs(namespace) }, Warnings: func() []string { return *warned },
+	}
+	if o.as != "" {
+		cluster.ReviewsOf = ours.ReviewsOf(o.as)
+	}
+	return cluster, nil
 }
 
 // warnings keeps what the API server warns of; one call at a time.
 type warnings []string
 
-// HandleWarningHeaderWithContext is that of rest.WarningHandlerWithContext.
 func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
 	*w = append(*w, text)
 }
@@ -232,9 +207,7 @@ func runChecks(ctx context.Context, o checkOptions, checks []check.Check, hide *
 		}
 	})
 	if o.format == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(results); err != nil {
+		if err := writeJSON(out, results); err != nil {
 			return fmt.Errorf("write the results: %w", err)
 		}
 	}

@@ -35,23 +35,23 @@ func TestCheck(t *testing.T) {
 	w.prefect.CreateRuns(prefecttest.Order{Count: 3, Labels: []string{"gpu"}})
 	const want = `ok    Prefect API         PREFECT__CLOUD__API answers
 ok    clock               at most 5s from the API's
-ok    API key             the API takes it
+ok    API key             the API accepts it
 ok    backend             Prefect server, as set
 ok    tenant              TENANT
 ok    due flow runs       3 for the labels gpu, 0 for others
 ok    Kubernetes API      v1.34.4 at KUBERNETES, by kubeconfig KUBECONFIG
-ok    permissions         all 11 of the Role prefect-keda-launcher in flows
 ok    namespace           flows
+ok    permissions         all 11 of the Role prefect-keda-launcher in flows
 ok    Job template        the built-in one, rendered
 ok    service account     default
 ok    authors' accounts   flows may name any service account of flows
 skip  image pull secrets  none are set
 ok    API key Secret      prefect-api-key/api-key
-ok    trial Job           Kubernetes would take it
+ok    trial Job           Kubernetes would accept it
 ok    KEDA                installed
 ok    ScaledObject        scaledjob launcher is Ready
 `
-	got := w.page(t, "--label", "gpu", "--launcher-namespace", "etl", "--as", "launcher")
+	got := w.page(t, "--label", "gpu", "--install-namespace", "etl", "--as", "launcher")
 	got.Out = strings.ReplaceAll(got.Out, w.prefect.Tenant(), "TENANT")
 	if d := cmp.Diff(result{exitOK, want, ""}, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -64,14 +64,35 @@ ok    ScaledObject        scaledjob launcher is Ready
 	}
 }
 
+// In the scaler's pod, whose account may not act as the launcher's, it is asked about
+// that.
+func TestCheckOfTheLauncherInTheScalersPod(t *testing.T) {
+	w := newWorld(t, "")
+	w.kube.alone = true
+	const account = "system:serviceaccount:prefect-keda:prefect-keda-launcher"
+	got := w.page(t, "--install-namespace", "etl", "--as", account)
+	for _, want := range []string{
+		"ok    permissions         all 11 of the Role prefect-keda-launcher in flows\n",
+		"skip  trial Job           not allowed to act as the launcher: launchers try it when they start\n",
+	} {
+		if !strings.Contains(got.Out, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if d := cmp.Diff(map[string]string{"read": "", "asked about": account}, w.kube.users); d != "" || got.Code != exitOK {
+		t.Errorf("%+v; who acts: -want +got:\n%s", got, d)
+	}
+}
+
 // A failure is a line with an arrow under it, an object of JSON, and exit code 1.
 func TestCheckFailures(t *testing.T) {
 	w := newWorld(t, "create")
-	w.env = append(w.env, "JOB_TEMPLATE=/nowhere?signature="+canary)
-	got := w.page(t, "--launcher-namespace", "etl")
+	w.env = append(w.env, "JOB_TEMPLATE=/nowhere?signature="+canary, "PREFECT_KEDA_AGENT_CONFIG_ID="+testConfig)
+	got := w.page(t, "--install-namespace", "etl")
 	for _, want := range []string{
+		"FAIL  agent config        look up agent config " + testConfig,
 		"FAIL  permissions         the service account lacks permissions in namespace flows: create jobs.batch (to launch flow runs). Add them to its Role\n" +
-			"                          → bind the Role prefect-keda-launcher of the manifests in namespace flows; if it is somebody else",
+			"                          → bind the Role prefect-keda-launcher of the manifests in namespace flows; to check the account of our pods",
 		"FAIL  Job template        Job template doesn't exist at /nowhere",
 		"skip  trial Job           because of \"permissions\" above\n",
 		"ok    ScaledObject ",
@@ -83,7 +104,7 @@ func TestCheckFailures(t *testing.T) {
 	if got.Code != exitFailed || got.Err != "" || strings.Contains(got.Out, canary) {
 		t.Errorf("%+v", got)
 	}
-	inJSON := w.page(t, "-o", "json", "--launcher-namespace", "etl")
+	inJSON := w.page(t, "-o", "json", "--install-namespace", "etl")
 	var results []check.Result
 	if err := json.Unmarshal([]byte(inJSON.Out), &results); err != nil || inJSON.Code != exitFailed {
 		t.Fatalf("%v: %+v", err, inJSON)
@@ -124,13 +145,13 @@ func TestCheckOfTheScaler(t *testing.T) {
 	w.env = append(w.env, "PREFECT_KEDA_CONNECTIONS=team-a", "PREFECT_KEDA_CONNECTION_TEAM_A_BACKEND=server",
 		"PREFECT_KEDA_CONNECTION_TEAM_A_API="+other.Start(t), "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY="+canary)
 	w.prefect.CreateRuns(prefecttest.Order{Count: 3, Labels: []string{"gpu"}})
-	got := w.page(t, "--scaler", "--namespace", "flows,elsewhere", "--warm-up-lead", "20s", "--launcher-namespace", "etl")
+	got := w.page(t, "--scaler", "--namespace", "flows,elsewhere", "--warm-up-lead", "20s", "--install-namespace", "etl")
 	for _, want := range []string{
-		"ok default: due flow runs 3, whatever their labels",
+		"ok default: due flow runs 3, with any labels",
 		"FAIL team-a: API key",
 		"→ set PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY to a key that has not been revoked, and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID to one",
-		"FAIL permissions the service account lacks permissions in namespace elsewhere: list jobs.batch",
 		"ok namespace flows flows",
+		"ok permissions all 5 of the Role prefect-keda-scaler in flows",
 		"FAIL namespace elsewhere there is no namespace elsewhere",
 		"ok ScaledObject",
 	} {
@@ -146,9 +167,9 @@ func TestCheckOfTheScaler(t *testing.T) {
 func TestCheckMisconfigured(t *testing.T) {
 	w := newWorld(t, "")
 	for _, tc := range []struct{ args, want string }{
-		{"-o yaml", `--output: "yaml" is no format: give text or json`},
+		{"-o yaml", `--output: "yaml" is not a format: give text or json`},
 		{"--timeout 0s", `--timeout: is 0s: give some seconds`},
-		{"--scaler --connections a --idle-timeout x", "settings:\n  PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, and Prefect Cloud wants a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server"},
+		{"--scaler --connections a --idle-timeout x", "settings:\n  PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, but Prefect Cloud needs a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server"},
 		{"--namespace A", "settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace"},
 	} {
 		got := w.page(t, strings.Fields(tc.args)...)

@@ -20,10 +20,13 @@ import (
 // HTTP and with bodies in protobuf, so that the clients are the real ones.
 type apiServer struct {
 	*httptest.Server
-	deny string // a verb we do not hold
+	mux *http.ServeMux
 
 	mu   sync.Mutex
-	jobs []*batchv1.Job
+	deny string // a verb we do not hold
+	// alone is set where nobody may act as another.
+	alone bool
+	jobs  []*batchv1.Job
 	// users are who reads, asks for reviews and creates Jobs.
 	users map[string]string
 	// failing are requests with the status they get, and its message.
@@ -35,6 +38,7 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 	t.Helper()
 	a := &apiServer{deny: deny, users: map[string]string{}, failing: map[string]int{}, message: "no"}
 	mux := http.NewServeMux()
+	a.mux = mux
 	for path, object := range map[string]string{
 		"/version":                 `{"gitVersion": "v1.34.4"}`,
 		"/api/v1/namespaces/flows": `{"metadata": {"uid": "6f1e2d3c"}, "status": {"phase": "Active"}}`,
@@ -56,7 +60,7 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 		at := review.Spec.ResourceAttributes
 		answer(w, http.StatusCreated, map[string]any{
 			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-			"status": map[string]any{"allowed": at.Verb != a.deny && at.Namespace == "flows"},
+			"status": map[string]any{"allowed": a.allows(at.Verb) && at.Namespace == "flows"},
 		})
 	})
 	mux.HandleFunc("POST /apis/batch/v1/namespaces/flows/jobs", func(w http.ResponseWriter, r *http.Request) {
@@ -72,9 +76,22 @@ func newAPIServer(t *testing.T, deny string) *apiServer {
 	})
 	mux.HandleFunc("GET /apis/batch/v1/namespaces/flows/jobs", none("batch/v1", "Job"))
 	mux.HandleFunc("GET /api/v1/namespaces/flows/pods", none("v1", "Pod"))
+	mux.HandleFunc("POST /apis/authorization.k8s.io/v1/namespaces/flows/localsubjectaccessreviews", func(w http.ResponseWriter, r *http.Request) {
+		review, _ := decodeBody(r).(*authorizationv1.LocalSubjectAccessReview)
+		a.mu.Lock()
+		a.users["asked about"] = review.Spec.User
+		a.mu.Unlock()
+		answer(w, http.StatusCreated, map[string]any{
+			"apiVersion": "authorization.k8s.io/v1", "kind": "LocalSubjectAccessReview",
+			"status": map[string]any{"allowed": a.allows(review.Spec.ResourceAttributes.Verb)},
+		})
+	})
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		code, message := a.failing[r.Method+" "+r.URL.Path], a.message
+		if a.alone && r.Header.Get("Impersonate-User") != "" {
+			code, message = http.StatusForbidden, "cannot impersonate"
+		}
 		a.mu.Unlock()
 		if code == 0 {
 			mux.ServeHTTP(w, r)
@@ -117,11 +134,30 @@ func (a *apiServer) kubeconfig(t *testing.T) string {
 	return path
 }
 
+// serve has it answer one more kind of request.
+func (a *apiServer) serve(pattern string, handler http.HandlerFunc) {
+	a.mux.HandleFunc(pattern, handler)
+}
+
 // fail has a kind of request refused from now on.
 func (a *apiServer) fail(request string, code int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.failing[request] = code
+}
+
+// allows reports whether we hold a verb; "*" denies all.
+func (a *apiServer) allows(verb string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.deny != verb && a.deny != "*"
+}
+
+// mend gives us every permission.
+func (a *apiServer) mend() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deny = ""
 }
 
 func (a *apiServer) saw(what string, r *http.Request) {

@@ -28,16 +28,20 @@ func commands(environ []string) []*cobra.Command {
 // needs no API and no cluster is run.
 func TestExamples(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for name, text := range map[string]string{"run.json": rowWith("2"), "key.txt": "pk\n", "agent.yaml": anAgent, "job.yaml": "kind: Job\nspec: {template: {spec: {containers: [{name: flow}]}}}\n"} {
+	for name, text := range map[string]string{"run.json": rowWith("2"), "key.txt": "pk\n", "agent.yaml": anAgent, "worker.yaml": serverWorker(), "job.yaml": "kind: Job\nspec: {template: {spec: {containers: [{name: flow}]}}}\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	environ := []string{"PREFECT__BACKEND=server", "PREFECT__CLOUD__API=http://127.0.0.1:1"}
+	ofPrefect1 := []string{"PREFECT__BACKEND=server", "PREFECT__CLOUD__API=http://127.0.0.1:1"}
 	seen := 0
-	for _, c := range commands(environ) {
+	for _, c := range commands(ofPrefect1) {
 		for line := range strings.Lines(c.Example) {
 			seen++
+			environ := ofPrefect1
+			if strings.Contains(line, "--pool") {
+				environ = []string{"PREFECT_API_URL=http://127.0.0.1:1/api"}
+			}
 			args, stdin := words(t, line)
 			if offline := args[0] == "install" || args[0] == "completion" || strings.Contains(line, "render -f"); offline {
 				if got := command(t.Context(), environ, stdin, args...); got.Code != exitOK || got.Out == "" {
@@ -56,7 +60,7 @@ func TestExamples(t *testing.T) {
 					_, err := loadLauncher(c, parseEnviron(environ))
 					return err
 				}
-				if c.Name() == "scaler" {
+				if c.Name() == "scaler" || c.Name() == "explain" {
 					_, err := loadScaler(c, parseEnviron(environ))
 					return err
 				}
@@ -127,7 +131,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"__complete", "launcher", "--backend", ""}, "cloud\nserver\n:4\n"},
 		{[]string{"__complete", "render", "--output", ""}, "yaml\njson\n:4\n"},
 		{[]string{"__complete", "check", "--output", ""}, "text\njson\n:4\n"},
-		{[]string{"__complete", "install", "--max-l"}, "--max-launchers\thow many launchers there may be (default 10)\n:4\n"},
+		{[]string{"__complete", "install", "--max-l"}, "--max-launchers\tmost launchers at a time (default 10)\n:4\n"},
 	} {
 		got := command(t.Context(), nil, "", tc.args...)
 		if d := cmp.Diff(tc.want, got.Out); d != "" || got.Code != exitOK {

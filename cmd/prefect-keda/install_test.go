@@ -17,6 +17,7 @@ type installed struct {
 	Config         map[string]string // without the base's
 	Secrets        map[string]string // by namespace
 	Namespaces     []string          // that are made
+	Home           string            // of the ConfigMap, the Deployments and the scaler's address
 	JobNamespace   string
 	RoleNamespaces []string
 	KeyOptional    []bool
@@ -61,10 +62,17 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 		t.Fatalf("%q: %+v", args, got)
 	}
 	sum := installed{Config: map[string]string{}, Secrets: map[string]string{}, Err: got.Err}
+	homes, own := map[string]bool{}, map[string]bool{}
 	for decoder := yaml.NewDecoder(strings.NewReader(got.Out)); ; {
 		var o object
 		err := decoder.Decode(&o)
 		if errors.Is(err, io.EOF) {
+			if len(homes) != 1 || !homes["prefect-keda-scaler."+sum.Home+".svc:9090"] {
+				t.Errorf("%q: the settings say %s, and the scaler or launcher are at %v", args, sum.Home, homes)
+			}
+			if len(own) > 0 != (sum.RoleNamespaces != nil) || len(own) > 0 && (len(own) > 1 || !own[sum.Home]) {
+				t.Errorf("%q: the settings say %s, and Roles for what is there are in %v", args, sum.Home, own)
+			}
 			return sum
 		}
 		if err != nil {
@@ -77,13 +85,21 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 			sum.Config = o.Data
 			sum.JobNamespace = o.Data["NAMESPACE"]
 			delete(sum.Config, "NAMESPACE")
+			sum.Home = o.Data["PREFECT_KEDA_NAMESPACE"]
+			delete(sum.Config, "PREFECT_KEDA_NAMESPACE")
 		case "Secret":
 			sum.Secrets[o.Metadata.Namespace] = o.Metadata.Name + "=" + o.Secret["api-key"]
 		case "Role", "RoleBinding":
-			sum.RoleNamespaces = append(sum.RoleNamespaces, o.Metadata.Namespace)
+			if strings.HasSuffix(o.Metadata.Name, "-own") { // for what is where the pods are
+				own[o.Metadata.Namespace] = true
+			} else {
+				sum.RoleNamespaces = append(sum.RoleNamespaces, o.Metadata.Namespace)
+			}
 		case "ScaledObject":
+			homes[o.Spec.Triggers[0].Metadata["scalerAddress"]] = true
 			sum.MaxLaunchers, sum.RunsPer = o.Spec.Max, o.Spec.Triggers[0].Metadata["runsPerLauncher"]
 		case "Deployment":
+			homes["prefect-keda-scaler."+o.Metadata.Namespace+".svc:9090"] = true
 			c := o.Spec.Template.Spec.Containers[0]
 			sum.Images = append(sum.Images, c.Image+" "+c.Policy)
 			for _, s := range o.Spec.Template.Spec.ImagePullSecrets {
@@ -99,7 +115,7 @@ func installWith(t *testing.T, environ []string, stdin string, args ...string) i
 	}
 }
 
-// TestInstallFlags has a row for every row of prefect1-spec §5.4, and then ours.
+// TestInstallFlags has a row for every row of prefect1 §5.4, and then ours.
 func TestInstallFlags(t *testing.T) {
 	set := func(variable, value string) func(*installed) {
 		return func(i *installed) { i.Config[variable] = value }
@@ -124,6 +140,9 @@ func TestInstallFlags(t *testing.T) {
 		{[][]string{{"--env", "A=1", "-e", "B=2"}}, "", set("PREFECT__CLOUD__AGENT__ENV_VARS", "{'A': '1', 'B': '2'}")},
 		{[][]string{{"--agent-config-id", testConfig}}, "", set("PREFECT_KEDA_AGENT_CONFIG_ID", testConfig)},
 		{[][]string{{"--api", "http://h:1"}, {"-a", "http://h:1"}}, "", func(i *installed) { i.Config["PREFECT__CLOUD__API"], i.Err = "http://h:1", "" }},
+		{[][]string{{"--api", "http://u:pw@h:1"}}, "", func(i *installed) {
+			i.Config["PREFECT__CLOUD__API"], i.Err = "http://u:pw@h:1", "prefect-keda: the API's URL contains a password, which is text in the ConfigMap and in every Job: keep this output like a key\n"
+		}},
 		{[][]string{{"--namespace", "flows"}, {"-n", "flows"}}, "", func(i *installed) {
 			i.JobNamespace, i.RoleNamespaces, i.Namespaces = "flows", slices.Repeat([]string{"flows"}, 4), []string{"prefect-keda"}
 		}},
@@ -131,10 +150,18 @@ func TestInstallFlags(t *testing.T) {
 			i.JobNamespace, i.RoleNamespaces, i.Namespaces = "prefect-keda", slices.Repeat([]string{"prefect-keda"}, 4), []string{"prefect-keda"}
 			i.Secrets["prefect-keda"] = "prefect-api-key=pk"
 		}},
-		{[][]string{{"--namespace", "prefect-flows"}}, "", nil},
+		{[][]string{{"--namespace", "prefect-flows"}, {"--install-namespace", "prefect-keda"}}, "", nil},
+		{[][]string{{"--install-namespace", "etl", "--key", "pk"}}, "", func(i *installed) {
+			i.Home, i.Namespaces = "etl", []string{"prefect-flows"}
+			i.Secrets["etl"], i.Secrets["prefect-flows"] = "prefect-api-key=pk", "prefect-api-key=pk"
+		}},
 		{[][]string{{"--image-pull-secrets", "a, b"}, {"-i", "a, b"}}, "", func(i *installed) {
 			i.Config["IMAGE_PULL_SECRETS"], i.PullSecrets = "a, b", []string{"a", "b", "a", "b"}
 		}},
+		{[][]string{{"--image-pull-secrets", `["a", "b"]`}}, "", func(i *installed) {
+			i.Config["IMAGE_PULL_SECRETS"], i.PullSecrets = `["a", "b"]`, []string{"a", "b", "a", "b"}
+		}},
+		{[][]string{{"--image-pull-secrets", "[]"}}, "", set("IMAGE_PULL_SECRETS", "[]")},
 		{[][]string{{"--rbac=false"}}, "", func(i *installed) { i.RoleNamespaces = nil }},
 		{[][]string{{"--latest"}}, "", func(i *installed) { i.Images = slices.Repeat([]string{image + ":latest Always"}, 2) }},
 		{[][]string{{"--mem-request", "1G"}}, "", noEffect("--mem-request")},
@@ -169,9 +196,9 @@ func TestInstallFlags(t *testing.T) {
 				Config: map[string]string{
 					"PREFECT__BACKEND": "server", "PREFECT__CLOUD__API": "http://prefect-apollo.prefect:4200", "PREFECT__CLOUD__AGENT__LABELS": "[]",
 				},
-				Secrets: map[string]string{}, Namespaces: []string{"prefect-keda", "prefect-flows"}, JobNamespace: "prefect-flows", RoleNamespaces: slices.Repeat([]string{"prefect-flows"}, 4),
-				KeyOptional: []bool{true, true}, Images: slices.Repeat([]string{image + ":dev IfNotPresent"}, 2), MaxLaunchers: 10, RunsPer: "100",
-				Err: "prefect-keda: --api is not given; taking http://prefect-apollo.prefect:4200\n",
+				Secrets: map[string]string{}, Namespaces: []string{"prefect-flows", "prefect-keda"}, Home: "prefect-keda", JobNamespace: "prefect-flows", RoleNamespaces: slices.Repeat([]string{"prefect-flows"}, 4),
+				KeyOptional: []bool{true, true}, Images: slices.Repeat([]string{shippedImage(t)}, 2), MaxLaunchers: 10, RunsPer: "100",
+				Err: "prefect-keda: --api is not given, using http://prefect-apollo.prefect:4200\n",
 			}
 			if d := cmp.Diff(want, installWith(t, environ, "")); d != "" {
 				t.Fatalf("without flags: -want +got:\n%s", d)
@@ -200,24 +227,24 @@ func TestInstallElsewhere(t *testing.T) {
 		args []string
 	}{
 		{
-			"settings:\n  PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because a finished Job's name is what stops a late launcher from starting the run again\n" +
+			"settings:\n  PREFECT_KEDA_JOB_TTL (--job-ttl): is 1m0s: give at least 5m0s, because only the name of the finished Job stops a late launcher from starting the run again\n" +
 				"  PREFECT_KEDA_WARM_UP_LEAD (--warm-up-lead): is 1h0m0s: give at most 10m0s\n",
 			[]string{"--job-ttl", "1m", "--warm-up-lead", "1h"},
 		},
 		{"settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace\n", []string{"-n", "A"}},
 		{"settings:\n  PREFECT__CLOUD__AGENT__ENV_VARS (--env): variable 1 has no =: give KEY=VALUE\n", []string{"-e", "A"}},
 		{"--max-launchers: is 0: give at least 1\n", []string{"--max-launchers", "0"}},
-		{"--key -: standard input is empty: pipe the API key into it\n", []string{"-k", "-"}},
-		{"--idle-timeout (PREFECT_KEDA_IDLE_TIMEOUT) is no flag of install: print the manifests, and change it there together with cooldownPeriod of the ScaledObject, which stays below it\n", []string{"--idle-timeout", "1h"}},
-		{"--server-host (PREFECT__SERVER__HOST) is no flag of install: give --api\n", []string{"--server-host", "h"}},
+		{"--key -: standard input is empty: pipe the key into it\n", []string{"-k", "-"}},
+		{"--idle-timeout (PREFECT_KEDA_IDLE_TIMEOUT) is not a flag of install: print the manifests, and change it there together with cooldownPeriod of the ScaledObject, which stays below it (or 0, and only KEDA removes launchers)\n", []string{"--idle-timeout", "1h"}},
+		{"--server-host (PREFECT__SERVER__HOST) is not a flag of install: give --api\n", []string{"--server-host", "h"}},
 		{"unknown flag: --nonsense; see prefect-keda install --help\n", []string{"--nonsense"}},
-		{"settings:\n  PREFECT__BACKEND (--backend): \"bogus\" is not a kind of Prefect API: give cloud or server\n", []string{"--backend", "bogus"}},
-		{"--image: \"Nope:a:b\" is no image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0\n", []string{"--image", "Nope:a:b"}},
+		{"settings:\n  PREFECT__BACKEND (--backend): \"bogus\" is not a kind of Prefect API: give cloud or server, or prefect3\n", []string{"--backend", "bogus"}},
+		{"--image: \"Nope:a:b\" is not an image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0\n", []string{"--image", "Nope:a:b"}},
 		{"--latest: r:5000/k:1 has a tag or digest of its own: leave one of them out\n", []string{"--image", "r:5000/k:1", "--latest"}},
 		{
-			"--image: \"x y\" is no image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0\n" +
+			"--image: \"x y\" is not an image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0\n" +
 				"  --runs-per-launcher: is 0: give at least 1\n  --max-launchers: is -1: give at least 1\n  settings:\n" +
-				"  PREFECT__BACKEND (--backend): \"bogus\" is not a kind of Prefect API: give cloud or server\n" +
+				"  PREFECT__BACKEND (--backend): \"bogus\" is not a kind of Prefect API: give cloud or server, or prefect3\n" +
 				"  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace\n",
 			[]string{"--max-launchers", "-1", "--runs-per-launcher", "0", "--image", "x y", "-b", "bogus", "-n", "A"},
 		},
@@ -238,6 +265,9 @@ func TestInstallHasEverySetting(t *testing.T) {
 	known := map[string]bool{}
 	for _, s := range allSettings() {
 		known[s.Variable] = true
+		if s.Flag == "" {
+			continue // --from-worker reads it
+		}
 		want := 1
 		if isWired(s.Variable) && s.Variable != "NAMESPACE" {
 			want = 0

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"log/slog"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,8 +31,29 @@ func TestDurationsInLogs(t *testing.T) {
 
 // Whoever logs almost nothing is still told why the process ended.
 func TestEndedWithoutALog(t *testing.T) {
-	code, out := newWorld(t, "create").run(t, "launcher", "--log-level", "CRITICAL")
+	code, out := newWorld(t, "create").run(t, "launcher", "--log-level", "CRITICAL", "--idle-timeout", "1100ms")
 	if want := "prefect-keda: the service account lacks permissions in namespace flows: create jobs.batch (to launch flow runs). Add them to its Role\n"; out != want || code != exitMisconfigured {
 		t.Errorf("exit code %d, %s", code, out)
 	}
+}
+
+// Every command that works with libraries takes their logs over, and main has it so.
+func TestLibrariesLogThroughOurs(t *testing.T) {
+	var adopted *slog.Logger
+	var out strings.Builder
+	s := streams{err: &out, libraries: func(log *slog.Logger) { adopted = log }}
+	s.logger(config.Process{LogFormat: "text"})
+	adopted.Warn("from a library")
+	if !strings.Contains(out.String(), "from a library") {
+		t.Errorf("the libraries' lines are elsewhere: %q", out.String())
+	}
+	if standard().libraries == nil {
+		t.Error("of the process itself they are left alone")
+	}
+}
+
+// TestMain: what libraries log of several processes in one is nobody's.
+func TestMain(m *testing.M) {
+	adoptLibraries(slog.New(slog.DiscardHandler))
+	os.Exit(m.Run())
 }

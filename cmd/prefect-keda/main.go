@@ -16,7 +16,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process as if there were no drain.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr, os.Stdin}, os.Environ())
+	code := run(ctx, os.Args[1:], standard(), os.Environ())
 	stop()
 	os.Exit(code)
 }
+
+// standard are the process' own streams, whose libraries log through ours.
+func standard() streams { return streams{os.Stdout, os.Stderr, os.Stdin, adoptLibraries} }

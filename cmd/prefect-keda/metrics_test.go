@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/kube"
 )
 
 // recorder is a registry that remembers what is registered, of which a real one
@@ -84,12 +85,16 @@ func TestMetricsDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, cfg := slog.New(slog.DiscardHandler), &rest.Config{Host: "http://127.0.0.1:1"}
+	log := slog.New(slog.DiscardHandler)
 	ofScaler, ofLauncher := &recorder{Registry: prometheus.NewRegistry()}, &recorder{Registry: prometheus.NewRegistry()}
-	if _, err := buildScaler(s, cfg, log, ofScaler); err != nil {
+	client, err := kube.NewClient(&rest.Config{Host: "http://127.0.0.1:1"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := buildLauncher(l, cfg, log, ofLauncher); err != nil {
+	if _, err := buildScaler(s, client, nil, nil, log, ofScaler); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := buildLauncher(l, client, nil, log, ofLauncher); err != nil {
 		t.Fatal(err)
 	}
 	both, scalers, launchers := []metric{}, []metric{}, []metric{}
@@ -123,9 +128,10 @@ Both processes serve /metrics, /livez and /readyz at ` + "`PREFECT_KEDA_OPS_LIST
 | where | says |
 |---|---|
 | scaler: gRPC health service ` + "`liveness`" + `, /livez | its poll loops turn, whatever Prefect and Kubernetes do. A restart is good for nothing else |
-| scaler: gRPC health service ` + "`readiness`" + ` (and the one without a name), /readyz | it takes calls: it listens and is not shutting down. It does not depend on Prefect either, since only a scaler that is reached can tell KEDA what is wrong |
+| scaler: gRPC health service ` + "`readiness`" + ` (and the one without a name), /readyz | it takes calls: it listens and is not shutting down. It does not depend on Prefect either, since only a scaler that is reached can tell KEDA what is wrong. While permissions are missing in all namespaces of Jobs, or those are not there, it is not ready, and /readyz says so |
 | scaler: gRPC health service ` + "`upstream`" + ` | the answers of every connection are fresh enough to be served. For alerts, not for probes |
-| launcher: /livez, /readyz | its loop turns |
+| launcher: /livez | its loop turns |
+| launcher: /readyz | the same, and its permissions are there, for which it waits at its start |
 | launcher: /api/health, if ` + "`PREFECT__CLOUD__AGENT__AGENT_ADDRESS`" + ` is set | the same, as the agent spelt it; /api/poke has it look for due runs at once, or a second after the last time it did |
 `)
 	for _, section := range []struct {

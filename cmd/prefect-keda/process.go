@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,13 +25,10 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/config"
 	"github.com/prefect-keda/prefect-keda/kube"
+	"github.com/prefect-keda/prefect-keda/notice"
 	"github.com/prefect-keda/prefect-keda/ops"
 )
 
-// checkTimeout bounds asking Kubernetes for our permissions at start-up.
-const checkTimeout = 15 * time.Second
-
-// flagGroups are the headings of a command's flags.
 func flagGroups(c *cobra.Command) []config.Group {
 	switch c.Name() {
 	case "prefect-keda":
@@ -36,7 +36,7 @@ func flagGroups(c *cobra.Command) []config.Group {
 	case "scaler":
 		return config.Flags(config.Scaler{})
 	case "launcher":
-		return config.Flags(config.Launcher{})
+		return append(config.Flags(config.Launcher{}), workersFlags())
 	case "install":
 		return installFlags()
 	case "render":
@@ -44,6 +44,9 @@ func flagGroups(c *cobra.Command) []config.Group {
 	case "check":
 		groups := append(config.Flags(config.Launcher{}), without(config.Flags(config.Scaler{}), config.Launcher{})...)
 		return append([]config.Group{checkFlags()}, showing(groups, config.Prefect{}, config.Jobs{}, config.Kubernetes{})...)
+	case "explain":
+		groups := append(config.Flags(config.Launcher{}), without(config.Flags(config.Scaler{}), config.Launcher{})...)
+		return append([]config.Group{explainFlags()}, showing(groups, config.Prefect{}, config.Kubernetes{}, config.Trouble{})...)
 	}
 	return nil
 }
@@ -52,7 +55,7 @@ func flagGroups(c *cobra.Command) []config.Group {
 // may be pasted behind it, and does not use. Shown are those of some groups of
 // settings and the few others.
 func showing(groups []config.Group, used ...any) []config.Group {
-	shown := []string{"label", "connections", "log-level", "log-format"}
+	shown := []string{"label", "pool", "work-queue", "connections", "log-level", "log-format"}
 	for _, of := range used {
 		for _, s := range config.Settings(of) {
 			shown = append(shown, s.Flag)
@@ -84,7 +87,7 @@ func addFlags(c *cobra.Command) {
 		c.Flags().AddFlagSet(g.Flags)
 	}
 	for flag, values := range map[string][]string{
-		"backend": {"cloud", "server"}, "log-format": {"auto", "json", "text"},
+		"prefect": {"prefect1", "prefect3"}, "backend": {"cloud", "server"}, "template-secrets": {"secret", "inline", "refuse"}, "log-format": {"auto", "json", "text"},
 		"pod-security": {"privileged", "baseline", "restricted"}, "log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, "flow-log-level": {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"},
 	} {
 		completeFlag(c, flag, values...)
@@ -100,6 +103,42 @@ func completeFlag(c *cobra.Command, flag string, values ...string) {
 	}
 }
 
+// answering says how a command prints what it has asked for, and how long it waits for each
+// answer.
+type answering struct {
+	format  string
+	timeout time.Duration
+}
+
+func addAnswering(fs *pflag.FlagSet, each string) {
+	fs.StringP("output", "o", "text", "text, or json")
+	fs.Duration("timeout", 10*time.Second, "time for each "+each)
+}
+
+func answeringOf(c *cobra.Command) (a answering, err error) {
+	a.timeout, _ = c.Flags().GetDuration("timeout")
+	if a.format, err = outputOf(c); err == nil && a.timeout <= 0 {
+		err = misconfigured{fmt.Errorf("--timeout: is %s: give some seconds", a.timeout)}
+	}
+	return a, err
+}
+
+// outputOf reads --output: the command's own form, which is the default, or json.
+func outputOf(c *cobra.Command) (string, error) {
+	f := c.Flags().Lookup("output")
+	format := f.Value.String()
+	if format != f.DefValue && format != "json" {
+		return "", misconfigured{fmt.Errorf("--output: %q is not a format: give %s or json", format, f.DefValue)}
+	}
+	return format, nil
+}
+
+func writeJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
 // lookup is where a command's settings come from: its flags, then the variables,
 // then Prefect's own files.
 func lookup(c *cobra.Command, env environment, of any) (envconfig.Lookuper, error) {
@@ -109,6 +148,9 @@ func lookup(c *cobra.Command, env environment, of any) (envconfig.Lookuper, erro
 func loadLauncher(c *cobra.Command, env environment) (config.Launcher, error) {
 	given, problems := lookup(c, env, config.Launcher{})
 	settings, err := config.LoadLauncher(c.Context(), given)
+	if settings.Kind == config.Prefect3 {
+		settings.PassedOn = config.PassedOn(env, env.names)
+	}
 	return settings, wrongSettings(problems, err)
 }
 
@@ -125,17 +167,10 @@ const (
 	secretKeyVariable = "PREFECT_KEDA_API_KEY" //nolint:gosec // a name
 )
 
-// settingName is a variable with its flag.
 func settingName(variable string) string {
-	for _, s := range allSettings() {
-		if s.Variable == variable {
-			return s.Name()
-		}
-	}
-	return variable
+	return config.NameOf(variable, config.Launcher{}, config.Scaler{})
 }
 
-// wrongSettings is nil when there is nothing wrong.
 func wrongSettings(problems ...error) error {
 	if err := errors.Join(problems...); err != nil {
 		return misconfigured{fmt.Errorf("settings:\n%w", err)}
@@ -143,16 +178,19 @@ func wrongSettings(problems ...error) error {
 	return nil
 }
 
-// announce says once what runs here and which variables say nothing to it.
+// announce logs once what starts and which variables have no effect.
 func announce(log *slog.Logger, c *cobra.Command, env environment, settings slog.LogValuer) {
 	process := c.Name()
 	log.Info("starting "+process, "version", currentVersion()) //nolint:sloglint // two processes, two constants
 	log.Debug("effective settings", "settings", settings)
+	for _, n := range config.Notices(env) {
+		log.Info("this variable of a Prefect worker has no effect here and can be removed", "variable", n.Variable, "reason", n.Why)
+	}
 	if ignored := config.Ignored(env); len(ignored) > 0 {
 		log.Info("these variables of the Prefect agent have no effect here and can be removed", "variables", strings.Join(ignored, ", "))
 	}
 	if unknown := config.Unknown(config.Override(env, config.Scaler{}, c.Flags()), env.names); len(unknown) > 0 {
-		log.Warn("these variables begin like ours and are not known; are they misspelt?", "variables", strings.Join(unknown, ", "))
+		log.Warn("these variables begin like ours but are unknown; are they misspelt?", "variables", strings.Join(unknown, ", "))
 	}
 }
 
@@ -177,6 +215,32 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
+// onKubernetes connects the scaler or the launcher, and has it tell operators by Events. It
+// makes no request.
+func onKubernetes(log *slog.Logger, k config.Kubernetes, process string) (*kube.Client, *notice.Notices, error) {
+	if err := misplaced(k, kube.PodNamespace()); err != nil {
+		return nil, nil, err
+	}
+	client, err := kubeClient(log, k, process)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client, newNotices(log, client, process), nil
+}
+
+// kubeClient is nil, with the reason, if the settings reach no Kubernetes.
+func kubeClient(log *slog.Logger, k config.Kubernetes, process string) (*kube.Client, error) {
+	cfg, _, err := kubeConfig(log, k, process)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kube.NewClient(cfg)
+	if err != nil {
+		return nil, misconfigured{err}
+	}
+	return client, nil
+}
+
 // kubeConfig is how to reach Kubernetes, and in words where that came from.
 func kubeConfig(log *slog.Logger, k config.Kubernetes, process string) (cfg *rest.Config, source string, err error) {
 	cfg, source, err = kube.Config(kubeOptions(k, process))
@@ -197,47 +261,27 @@ func kubeOptions(k config.Kubernetes, process string) kube.Options {
 	}
 }
 
-// checkAccess fails when permissions are missing. An API server that is away is
-// no reason not to start.
-func checkAccess(ctx context.Context, log *slog.Logger, cfg *rest.Config, permissions []kube.Permission, namespaces []string) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	client, err := kube.NewClient(cfg)
-	if err != nil {
-		return misconfigured{fmt.Errorf("set up the Kubernetes client: %w", err)}
-	}
-	err = kube.Check(ctx, client.Reviews(), permissions, namespaces...)
-	if _, missing := errors.AsType[*kube.MissingError](err); missing {
-		return err
-	}
-	if err != nil {
-		log.Warn("cannot check our permissions; going on without", "err", err)
-	}
-	return nil
-}
-
 const opsVariable = "PREFECT_KEDA_OPS_LISTEN"
 
-// place is where to serve what, and the setting that says so.
-type place struct {
+type listener struct {
 	variable string
 	address  config.Address
 	handler  http.Handler
 }
 
-// listen opens all places or none.
-func listen(ctx context.Context, log *slog.Logger, places ...place) ([]site, error) {
+// listen opens all listeners or none.
+func listen(ctx context.Context, log *slog.Logger, listeners ...listener) ([]site, error) {
 	var sites []site
-	for _, p := range places {
-		listener, err := ops.Listen(ctx, string(p.address))
+	for _, p := range listeners {
+		open, err := ops.Listen(ctx, string(p.address))
 		if err != nil {
 			for _, s := range sites {
 				s.listener.Close()
 			}
 			return nil, notListening(err, p.variable)
 		}
-		log.Info("serving pages", "address", listener.Addr().String(), "setting", p.variable)
-		sites = append(sites, site{listener, p.handler})
+		log.Info("serving pages", "address", open.Addr().String(), "setting", p.variable)
+		sites = append(sites, site{open, p.handler})
 	}
 	return sites, nil
 }
@@ -246,7 +290,7 @@ func listen(ctx context.Context, log *slog.Logger, places ...place) ([]site, err
 // to change.
 func notListening(err error, variable string) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "listen" {
-		return misconfigured{config.Problem{Setting: settingName(variable), Text: fmt.Sprintf("cannot listen there: %v: give another address, or stop who has it", op.Err)}}
+		return misconfigured{config.Problem{Setting: settingName(variable), Text: fmt.Sprintf("cannot listen there: %v: give another address, or stop the program that uses it", op.Err)}}
 	}
 	return err
 }
@@ -260,15 +304,25 @@ func ended(ctx context.Context, log *slog.Logger, err error) error {
 	return reported{err}
 }
 
-// site is a handler and where it is served.
 type site struct {
 	listener net.Listener
 	handler  http.Handler
 }
 
+// beside does work while other runs. When the work has ended, other's context ends too, and
+// beside waits for it.
+func beside(ctx context.Context, other func(context.Context), work func() error) error {
+	ctx, stop := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop()
+	others.Go(func() { other(ctx) })
+	return work()
+}
+
 // serveBeside runs work with the sites up from before its beginning until after
 // its end, so that a drain can be watched. A site that fails ends the work.
-func serveBeside(ctx context.Context, work func(context.Context) error, sites ...site) error {
+func serveBeside(ctx context.Context, n *notice.Notices, work func(context.Context) error, sites ...site) error {
 	group, ctx := errgroup.WithContext(ctx)
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -277,7 +331,7 @@ func serveBeside(ctx context.Context, work func(context.Context) error, sites ..
 	}
 	group.Go(func() error {
 		defer stop()
-		return work(ctx)
+		return beside(context.WithoutCancel(ctx), n.Run, func() error { return work(ctx) })
 	})
 	return group.Wait()
 }

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/render.yaml")
 
-// row is a flow run as the API returns it to the agent (prefect1-spec §1.10, OP-7).
+// row is a flow run as the API returns it to the agent (prefect1 §1.10).
 const row = `{
 	"id": "6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001", "version": 1, "state": "Scheduled", "name": "sturdy-otter",
 	"serialized_state": {"type": "Scheduled", "message": "Flow run scheduled.", "start_time": "2024-01-01T00:00:00+00:00"},
@@ -39,7 +39,7 @@ type result struct {
 
 func command(ctx context.Context, environ []string, stdin string, args ...string) result {
 	var out, err strings.Builder
-	code := run(ctx, args, streams{&out, &err, strings.NewReader(stdin)}, environ)
+	code := run(ctx, args, streams{out: &out, err: &err, in: strings.NewReader(stdin)}, environ)
 	return result{code, out.String(), err.String()}
 }
 
@@ -115,6 +115,18 @@ func TestRenderMakesUpNoKey(t *testing.T) {
 	}
 }
 
+// What the official chart wrote for no pull secrets and people write for no labels is
+// none here too, and what it wrote for some is those.
+func TestRenderReadsListsAsLaunchersDo(t *testing.T) {
+	const a = "- name: a # IMAGE_PULL_SECRETS\n"
+	for text, want := range map[string]string{"[]": "", "null": "", `""`: "", `["a"]`: a, `"a"`: a} {
+		got := command(t.Context(), offline("IMAGE_PULL_SECRETS="+text, "PREFECT__CLOUD__AGENT__LABELS=None"), rowWith("2"), "render", "-f", "-", "--backend", "server")
+		if got.Code != exitOK || !strings.Contains(got.Out, want) || strings.Contains(got.Out, "imagePullSecrets") != (want != "") || !strings.Contains(got.Out, "value: '[]'") {
+			t.Errorf("%s: %+v", text, got)
+		}
+	}
+}
+
 // Each value says where it is from.
 func TestRenderSaysWhereValuesAreFrom(t *testing.T) {
 	got := command(t.Context(), offline(), "", "render", "-f", "testdata/run.json", "--backend", "server", "--service-account-name", "flows", "--env", "A=1", "--no-cloud-logs")
@@ -160,7 +172,7 @@ func TestRenderFailures(t *testing.T) {
 		{
 			"the run would fail", rowWith("much"),
 			[]string{"-f", "-", "--log-level", "ERROR"},
-			result{exitFailed, "", `{"level":"INFO","msg":"failed the run","action":"launch","flow_run":"` + id + `","flow":"hello-flow","attempt":"v1",` +
+			result{exitFailed, "", `{"level":"INFO","msg":"a launcher would fail the run","action":"launch","flow_run":"` + id + `","flow":"hello-flow","attempt":"v1",` +
 				`"reason":"cpu_limit of the run_config is \"much\", which is not a quantity Kubernetes understands: write for example 500m or 2 for CPU, 512Mi or 4Gi for memory"}` + "\n"},
 		},
 		{"no such run", "", []string{id}, result{exitFailed, "", "prefect-keda: read flow run " + id + ": not found in Prefect (asked API, which PREFECT__CLOUD__API (--api) says)\n"}},
@@ -169,13 +181,13 @@ func TestRenderFailures(t *testing.T) {
 			[]string{"--api", "", "--server-host", "http://127.0.0.1", "--server-port", "1", "--tenant-id", id, id},
 			result{exitFailed, "", "prefect-keda: read flow run " + id + ": flowRun: no answer from the Prefect API: dial tcp 127.0.0.1:1: connect: connection refused (asked http://127.0.0.1:1, which PREFECT__SERVER__HOST (--server-host) says)\n"},
 		},
-		{"no run", "", nil, result{exitMisconfigured, "", "prefect-keda: say which flow run: give either its id, or -f FILE with the run as the API returns it\n"}},
-		{"two ways", "", []string{"-f", "-", id}, result{exitMisconfigured, "", "prefect-keda: say which flow run: give either its id, or -f FILE with the run as the API returns it\n"}},
+		{"no run", "", nil, result{exitMisconfigured, "", "prefect-keda: no flow run is given: give either its id, or -f FILE with the run as the API returns it\n"}},
+		{"two ways", "", []string{"-f", "-", id}, result{exitMisconfigured, "", "prefect-keda: no flow run is given: give either its id, or -f FILE with the run as the API returns it\n"}},
 		{"no file", "", []string{"-f", "/nowhere"}, result{exitMisconfigured, "", "prefect-keda: --filename: open /nowhere: no such file or directory\n"}},
 		{"no JSON", "x", []string{"-f", "-"}, result{exitMisconfigured, "", "prefect-keda: --filename -: is not a flow run in JSON: invalid character 'x' looking for beginning of value\n"}},
 		{"two runs", "[{}, {}]", []string{"-f", "-"}, result{exitMisconfigured, "", "prefect-keda: --filename -: holds 2 flow runs: give one\n"}},
 		{"another object", `{"kind": "Job"}`, []string{"-f", "-"}, result{exitMisconfigured, "", "prefect-keda: --filename -: holds no flow run: give an object with id, version, state, serialized_state, run_config and flow, as the API returns it\n"}},
-		{"a format", "", []string{"-o", "xml", id}, result{exitMisconfigured, "", "prefect-keda: --output: \"xml\" is no format: give yaml or json\n"}},
+		{"a format", "", []string{"-o", "xml", id}, result{exitMisconfigured, "", "prefect-keda: --output: \"xml\" is not a format: give yaml or json\n"}},
 		{"a setting", rowWith("2"), []string{"-f", "-", "--namespace", "A"}, result{exitMisconfigured, "", "prefect-keda: settings:\n  NAMESPACE (--namespace): \"A\" cannot be the name of a namespace\n"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"strings"
 
@@ -18,10 +19,21 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// streams are where a command writes and reads.
 type streams struct {
 	out, err io.Writer
 	in       io.Reader
+	// libraries has those log through ours that have one log for the whole process; nil
+	// leaves them alone, as tests do that run several commands in one.
+	libraries func(*slog.Logger)
+}
+
+// logger is that of a command, and from then on that of the libraries.
+func (s streams) logger(p config.Process) *slog.Logger {
+	log := newLogger(s.err, p)
+	if s.libraries != nil {
+		s.libraries(log)
+	}
+	return log
 }
 
 // The exit codes. Idle and drained are the good ends of a launcher.
@@ -42,10 +54,9 @@ type reported struct{ error }
 // Unwrap is the cause, which has the exit code.
 func (r reported) Unwrap() error { return r.error }
 
-// misconfigured is an error only a changed setting can mend.
+// misconfigured is an error that only a changed setting can fix.
 type misconfigured struct{ error }
 
-// Unwrap is the cause.
 func (m misconfigured) Unwrap() error { return m.error }
 
 // run executes a command line and returns the exit code.
@@ -56,11 +67,32 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if _, _, unknown := root.Find(args); unknown != nil {
+		err = unknownCommand(root, unknown)
+	}
 	if _, said := errors.AsType[reported](err); said {
 		return exitCode(err)
 	}
 	fmt.Fprintln(io.err, "prefect-keda: "+strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	return exitCode(err)
+}
+
+// unknownCommand puts into our words what cobra says of a command that is not
+// there. Cobra looks for that before any flag: only so --help is no success.
+func unknownCommand(root *cobra.Command, err error) error {
+	var name string
+	if _, other := fmt.Sscanf(err.Error(), "unknown command %q", &name); other != nil {
+		return misconfigured{err}
+	}
+	return noCommand(root, name)
+}
+
+// noCommand names those that may be meant.
+func noCommand(root *cobra.Command, name string) error {
+	if meant := root.SuggestionsFor(name); len(meant) > 0 {
+		return misconfigured{fmt.Errorf("there is no command %q; did you mean %s? See %s --help", name, strings.Join(meant, " or "), root.Name())}
+	}
+	return misconfigured{fmt.Errorf("there is no command %q; see %s --help", name, root.Name())}
 }
 
 func exitCode(err error) int {
@@ -80,15 +112,17 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		Example: `  prefect-keda install --backend server --api http://prefect-apollo.prefect:4200 | kubectl apply -f -
   prefect-keda render 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001   # the Job a flow run would get
   prefect-keda check                                         # what a launcher needs, and what to do
-  prefect-keda launcher --label gpu --idle-timeout 5m        # flags override the environment
+  prefect-keda explain 6a1bdc1b-6ed1-4d08-9b5c-1d1bdb6a0001  # why a flow run does or does not start
+  prefect-keda launcher --pool etl --idle-timeout 5m         # flags override the environment
   prefect-keda completion bash > /etc/bash_completion.d/prefect-keda`,
 		Annotations: exits(
 			"done",
 			"something failed that may pass",
-			"a flag, an argument or a setting is wrong; nothing but a change helps"),
-		Args:          cobra.NoArgs,
+			"a flag, an argument or a setting is wrong; change it"),
 		SilenceErrors: true, // run prints them, once
 		SilenceUsage:  true, // an error is not helped by a page of flags
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetOut(io.out)
 	root.SetErr(io.err)
@@ -97,7 +131,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		return misconfigured{fmt.Errorf("%w; see %s --help", config.FlagProblem(err), c.CommandPath())}
 	})
 	env := parseEnviron(environ)
-	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newVersion())
+	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newExplain(io, env), newVersion())
 	addCompletion(root)
 	addHelp(root)
 	for _, g := range flagGroups(root) {
@@ -109,12 +143,6 @@ func newRoot(io streams, environ []string) *cobra.Command {
 			return nil
 		}
 		return c.Help()
-	}
-	root.Args = func(c *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return misconfigured{fmt.Errorf("there is no command %q; see %s --help", args[0], c.CommandPath())}
-		}
-		return nil
 	}
 	return root
 }
@@ -132,11 +160,11 @@ func addCompletion(root *cobra.Command) {
 	}
 	c.Args = cobra.ArbitraryArgs
 	c.RunE = func(*cobra.Command, []string) error {
-		return misconfigured{errors.New("for which shell? give bash, fish, powershell or zsh")}
+		return misconfigured{errors.New("no shell is given: give bash, fish, powershell or zsh")}
 	}
 }
 
-// addHelp is cobra's own command, which shrugs at commands that are not there.
+// addHelp replaces cobra's own command, which accepts unknown commands.
 func addHelp(root *cobra.Command) {
 	root.SetHelpCommand(&cobra.Command{
 		Use:   "help [command]",
@@ -151,7 +179,7 @@ func addHelp(root *cobra.Command) {
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return misconfigured{fmt.Errorf("there is no command %q; see %s --help", strings.Join(args, " "), root.Name())}
+				return noCommand(root, strings.Join(args, " "))
 			}
 			return c.Help()
 		},
@@ -204,9 +232,8 @@ func parseEnviron(environ []string) environment {
 	return environment{config.Environment(envconfig.MapLookuper(values)), names}
 }
 
-// help is a page by headings: a list of forty flags in alphabetical order is
-// none. It is no template: the linker keeps every method of everything in a
-// binary that runs one.
+// help prints flags under headings, because nobody can read forty flags in alphabetical
+// order.
 func help(c *cobra.Command, _ []string) {
 	out := c.OutOrStdout()
 	if text := c.Long; text != "" {

@@ -10,37 +10,35 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/jobs/informer"
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/ops"
-	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/scaler"
-	"github.com/prefect-keda/prefect-keda/trouble/informer"
 )
-
-var _ scaler.Source = (*prefect1.Client)(nil)
 
 func newScaler(io streams, env environment) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scaler [flags]",
 		Short: "Tell KEDA how many launchers are wanted",
-		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due, at the cost of one
-request to the Prefect API per interval and one about Jobs every 30 s, however many ScaledObjects ask.
+		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due. It costs one request to
+the Prefect API per interval and one about Jobs every 30 s, for any number of ScaledObjects.
 
-An API that is away or refuses the key does not end it: KEDA is answered with errors once the last answer is too
-old, and scales nothing until that has passed.
+It goes on while the API is away or refuses the key: when the last answer is too old, KEDA gets errors and scales
+nothing until Prefect answers again. It is not ready while it lacks permissions in all namespaces of its Jobs, or
+these do not exist.
 
 Every flag has an environment variable, named in brackets with its default; the flag wins.`,
 		Example: `  prefect-keda scaler
+  prefect-keda scaler --prefect 3 --api http://localhost:4200/api --namespace flows
   prefect-keda scaler --backend server --api http://localhost:4200 --namespace flows
   prefect-keda scaler --tls-cert-file /tls/tls.crt --tls-key-file /tls/tls.key --tls-client-ca-file /tls/ca.crt`,
 		Args: noArgs,
 		Annotations: exits(
 			"SIGTERM came",
 			"something failed that may pass; start it again",
-			"a flag or a setting is wrong, or a permission is missing"),
+			"a flag or a setting is wrong"),
 	}
 	addFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -48,8 +46,7 @@ Every flag has an environment variable, named in brackets with its default; the 
 		if err != nil {
 			return err
 		}
-		log := newLogger(io.err, settings.Process)
-		adoptLibraries(log)
+		log := io.logger(settings.Process)
 		announce(log, c, env, settings)
 		thrift(env)
 		return ended(c.Context(), log, runScaler(c.Context(), log, settings))
@@ -57,8 +54,8 @@ Every flag has an environment variable, named in brackets with its default; the 
 	return c
 }
 
-// thrift trades a little CPU for memory: the scaler is the one process that is
-// always there. Go's own variables still win.
+// thrift trades a little CPU for memory, because the scaler is the only process that always
+// runs. Go's own variables still win.
 func thrift(env environment) {
 	if _, set := env.Lookup("GOGC"); !set {
 		debug.SetGCPercent(40)
@@ -69,34 +66,35 @@ func thrift(env environment) {
 }
 
 func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {
-	registry := newRegistry()
-	cfg, _, err := kubeConfig(log, s.Kubernetes, "scaler")
+	client, notices, err := onKubernetes(log, s.Kubernetes, "scaler")
 	if err != nil {
 		return err
 	}
-	server, err := buildScaler(s, cfg, log, registry)
+	registry := newRegistry()
+	a := &access{log: log, reviews: client.Reviews(), permissions: kube.ScalerPermissions(), namespaces: namespacesOf(connections(s)), operator: onOwnPod(notices)}
+	server, err := buildScaler(s, client, notices, a.err, log, registry)
 	if err != nil {
 		return misconfigured{err}
 	}
-	mux := ops.Handler(registry, server.Live, server.Ready)
+	mux := ops.Handler(registry, server.Live, server.Ready, ops.Page{Path: "/debug/demand", About: "why launchers are wanted or not, and which runs wait"})
 	mux.Handle("GET /debug/demand", server.Debug())
-	sites, err := listen(ctx, log, place{opsVariable, s.OpsListen, mux})
+	sites, err := listen(ctx, log, listener{opsVariable, s.OpsListen, mux})
 	if err != nil {
 		return err
 	}
-	if err := checkAccess(ctx, log, cfg, kube.ScalerPermissions(), namespacesOf(connections(s))); err != nil {
-		return err
+	work := func(ctx context.Context) error {
+		if a.ask(ctx) == nil { // before anybody hears that we are ready
+			return server.Run(ctx)
+		}
+		await := func(ctx context.Context) { _ = a.await(ctx, 0) } // patient for ever
+		return beside(ctx, await, func() error { return server.Run(ctx) })
 	}
-	return notListening(serveBeside(ctx, server.Run, sites...), "PREFECT_KEDA_LISTEN")
+	return notListening(serveBeside(ctx, notices, work, sites...), "PREFECT_KEDA_LISTEN")
 }
 
 // buildScaler makes no request.
-func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (*scaler.Server, error) {
-	clients, err := connected(connections(s), log, registry)
-	if err != nil {
-		return nil, err
-	}
-	client, err := kube.NewClient(cfg)
+func buildScaler(s config.Scaler, client *kube.Client, operator scaler.Operator, ready func() error, log *slog.Logger, registry prometheus.Registerer) (*scaler.Server, error) {
+	clients, err := connected(connections(s), bool(s.Events), log, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +105,7 @@ func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry p
 		}
 	}
 	options := scalerOptions(s, clients)
-	options.Kubernetes, options.Logger, options.Registerer = kubernetes, log, registry
+	options.Kubernetes, options.Operator, options.Ready, options.Logger, options.Registerer = kubernetes, operator, ready, log, registry
 	server, err := scaler.New(options)
 	if errors.Is(err, scaler.ErrCertificate) {
 		return nil, config.Problem{Setting: "PREFECT_KEDA_TLS_CERT_FILE, PREFECT_KEDA_TLS_KEY_FILE, PREFECT_KEDA_TLS_CLIENT_CA_FILE", Text: err.Error()}
@@ -115,7 +113,6 @@ func buildScaler(s config.Scaler, cfg *rest.Config, log *slog.Logger, registry p
 	return server, err
 }
 
-// scalerOptions are the settings, as the scaler takes them.
 func scalerOptions(s config.Scaler, clients map[string]scaler.Connection) scaler.Options {
 	options := scaler.Options{
 		Listen: string(s.Listen), Connections: clients,
@@ -134,43 +131,39 @@ type connection struct {
 	prefect    config.Prefect
 	namespaces []string
 	allowed    []string
-	variable   func(string) string // of a further one
+	home       string              // of the scaler
+	variable   func(string) string // has one of its settings
 }
 
-// connections are the default one and the named ones.
 func connections(s config.Scaler) []connection {
-	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.JobNamespaces, allowed: s.AllowedNamespaces}}
+	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.AllNamespaces(), allowed: s.AllowedNamespaces, variable: ofDefault(s.Kind)}}
 	for _, c := range s.Named {
 		p := s.Prefect
-		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID = c.Backend, c.API, c.Key, "", c.TenantID
+		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID, p.Headers = c.Backend, c.API, c.Key, "", c.TenantID, c.Headers
+		p.Kind, p.AuthString = config.Prefect1, c.AuthString
+		if c.Backend == config.OfPrefect3 {
+			p.Kind, p.API = config.Prefect3, c.APIURL
+		}
 		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, allowed: c.AllowedNamespaces, variable: c.Variable})
+	}
+	for i := range all {
+		all[i].home = home(s.Kubernetes, kube.PodNamespace())
 	}
 	return all
 }
 
-// addressSetting is what says where the API is.
 func (c connection) addressSetting() string {
-	if c.variable != nil && c.prefect.API != "" {
-		return c.variable("API")
+	switch {
+	case c.prefect.Kind == config.Prefect3:
+		return settingName(c.variable("API_URL"))
+	case c.prefect.API != "":
+		return settingName(c.variable("API"))
 	}
 	return c.prefect.AddressSetting()
 }
 
-// credentialSettings are what hold the key and the tenant.
-func (c connection) credentialSettings() string {
-	variable := c.variable
-	if variable == nil {
-		variable = func(name string) string { return "PREFECT__CLOUD__" + name }
-	}
-	return variable("API_KEY") + " and " + variable("TENANT_ID")
-}
-
-// allowedSetting is what says whose ScaledObjects may ask.
-func (c connection) allowedSetting() string {
-	if c.variable != nil {
-		return c.variable("ALLOWED_NAMESPACES")
-	}
-	return "PREFECT_KEDA_ALLOWED_NAMESPACES"
+func (c connection) credentials() string {
+	return credentials(c.prefect, config.SecretKey{}, c.home, c.variable)
 }
 
 func namespacesOf(all []connection) []string {
@@ -182,19 +175,36 @@ func namespacesOf(all []connection) []string {
 	return slices.Compact(namespaces)
 }
 
-// connected are the connections with their clients.
-func connected(all []connection, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, error) {
+func connected(all []connection, events bool, log *slog.Logger, registry prometheus.Registerer) (map[string]scaler.Connection, error) {
 	clients := map[string]scaler.Connection{}
 	for _, c := range all {
-		log.Info("the Prefect API to ask", "connection", c.name, "api", c.prefect.Address(), "setting", c.addressSetting())
-		client, err := prefect1.New(apiOptions(c.prefect, "scaler", log.With("connection", c.name), registry, config.Agent{}))
+		log.Info("using the Prefect API", "connection", c.name, "api", c.prefect.Address().String(), "setting", c.addressSetting())
+		b, err := newBackend(c.prefect, config.Agent{}, "scaler", log.With("connection", c.name), registry)
 		if err != nil {
-			return nil, fmt.Errorf("set up the Prefect client of connection %s: %w", c.name, err)
+			return nil, fmt.Errorf("connection %s: %w", c.name, err)
 		}
 		clients[c.name] = scaler.Connection{
-			Source: client, JobNamespaces: c.namespaces, Credentials: c.credentialSettings(),
-			Allowed: c.allowed, AllowedSetting: c.allowedSetting(),
+			Source: sourceOf(b, c.prefect, events), Places: placesOf(c.prefect), Announce: c.prefect.Kind == config.Prefect3, JobNamespaces: c.namespaces, Marks: b.marks(), Credentials: c.credentials(),
+			Allowed: c.allowed, AllowedSetting: c.variable("ALLOWED_NAMESPACES"),
 		}
 	}
 	return clients, nil
+}
+
+// sourceOf is what the scaler may use of a backend: without events it only polls.
+func sourceOf(b backend, p config.Prefect, events bool) scaler.Source {
+	if p.Kind != config.Prefect3 || events {
+		return b
+	}
+	return struct {
+		scaler.Source
+		scaler.Announcer
+	}{b, b}
+}
+
+func placesOf(p config.Prefect) scaler.PlaceKind {
+	if p.Kind == config.Prefect3 {
+		return scaler.ByWorkPools
+	}
+	return scaler.ByLabels
 }

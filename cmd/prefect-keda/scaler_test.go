@@ -9,9 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/prefect-keda/prefect-keda/config"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/scaler"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
+
+const restart = " (a running pod keeps its values; after a change of a Secret: kubectl -n prefect-keda rollout restart deployment -l app.kubernetes.io/part-of=prefect-keda)"
 
 // Every setting of the scaler gets to where it is obeyed.
 func TestScalerSettingsArrive(t *testing.T) {
@@ -28,7 +31,7 @@ func TestScalerSettingsArrive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients, err := connected(connections(s), slog.New(slog.DiscardHandler), nil)
+	clients, err := connected(connections(s), true, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,12 +41,12 @@ func TestScalerSettingsArrive(t *testing.T) {
 		Rules: trouble.Rules{Grace: 7 * time.Second, PendingFor: 8 * time.Second, PodRetries: true, CancelGrace: 9 * time.Minute, FinishedGrace: 10 * time.Minute},
 		Connections: map[string]scaler.Connection{
 			"default": {
-				JobNamespaces: []string{"one", "two"}, Allowed: []string{"flows"}, AllowedSetting: "PREFECT_KEDA_ALLOWED_NAMESPACES",
-				Credentials: "PREFECT__CLOUD__API_KEY and PREFECT__CLOUD__TENANT_ID",
+				JobNamespaces: []string{"one", "two"}, Marks: kubernetesrun.Marks(), Allowed: []string{"flows"}, AllowedSetting: "PREFECT_KEDA_ALLOWED_NAMESPACES",
+				Credentials: "the API key (there is neither PREFECT__CLOUD__API_KEY nor the Secret prefect-api-key) and PREFECT__CLOUD__TENANT_ID" + restart,
 			},
 			"team-a": {
-				JobNamespaces: []string{"three"}, Allowed: []string{"team-a"}, AllowedSetting: "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES",
-				Credentials: "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID",
+				JobNamespaces: []string{"three"}, Marks: kubernetesrun.Marks(), Allowed: []string{"team-a"}, AllowedSetting: "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES",
+				Credentials: "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID" + restart,
 			},
 		},
 	}
@@ -54,5 +57,24 @@ func TestScalerSettingsArrive(t *testing.T) {
 		if c.Source == nil {
 			t.Errorf("connection %s has no Prefect API", name)
 		}
+	}
+}
+
+// What opens one Prefect API is not shown to another.
+func TestConnectionsHaveTheirOwnHeaders(t *testing.T) {
+	s, err := config.LoadScaler(t.Context(), parseEnviron([]string{
+		"PREFECT__BACKEND=server", "PREFECT_KEDA_API_HEADERS=X-Default: 1", "PREFECT_KEDA_CONNECTIONS=a,b",
+		"PREFECT_KEDA_CONNECTION_A_BACKEND=server", "PREFECT_KEDA_CONNECTION_A_API=http://a", "PREFECT_KEDA_CONNECTION_A_API_HEADERS=X-A: 1",
+		"PREFECT_KEDA_CONNECTION_B_BACKEND=server", "PREFECT_KEDA_CONNECTION_B_API=http://b",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, c := range connections(s) {
+		got[c.name] = c.prefect.Headers.String()
+	}
+	if d := cmp.Diff(map[string]string{"default": "X-Default", "a": "X-A", "b": ""}, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -56,29 +58,21 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 
 // serve listens on every address until ctx ends, then drains.
 func serve(ctx context.Context, handlers map[string]http.Handler) error {
-	failed := make(chan error, len(handlers))
-	var servers []*http.Server
+	group, ctx := errgroup.WithContext(ctx)
 	for addr, h := range handlers {
 		s := &http.Server{Addr: addr, Handler: h, ReadHeaderTimeout: 10 * time.Second}
-		servers = append(servers, s)
-		go func() { failed <- s.ListenAndServe() }()
+		group.Go(s.ListenAndServe)
+		group.Go(func() error {
+			<-ctx.Done()
+			drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			s.Shutdown(drain) //nolint:errcheck // what does not drain in time is cut
+			return nil
+		})
 		fmt.Println("listening on", addr)
 	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		failed <- http.ErrServerClosed
+	if err := group.Wait(); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	for _, s := range servers {
-		s.Shutdown(drain) //nolint:errcheck // what does not drain in time is cut
-	}
-	for range servers {
-		if end := <-failed; err == nil && !errors.Is(end, http.ErrServerClosed) {
-			err = end
-		}
-	}
-	return err
+	return nil
 }

@@ -45,9 +45,9 @@ func fileInputs(paths ...string) ([]string, error) {
 	return inputs, nil
 }
 
-// artifact returns the cached file made from inputs, making it first when there
-// is none. make writes to the path it is given; only a complete file gets the
-// final name, so an interrupted build leaves nothing to trust.
+// artifact returns the cached file made from inputs, and makes it first if it is missing.
+// make writes to the path it is given; only a complete file gets the final name, so an
+// interrupted build leaves no file that looks complete.
 func (e *env) artifact(what, name string, inputs []string, make func(path string) error) (string, error) {
 	dir := filepath.Join(e.cache, "artifacts")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

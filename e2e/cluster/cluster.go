@@ -19,8 +19,8 @@ const Name = "prefect-keda"
 
 const node = Name + "-control-plane"
 
-// upLimit bounds a bring-up. From nothing on two cores one takes about 20
-// minutes; beyond this something hangs.
+// upLimit bounds a bring-up. From nothing, on two cores, it takes about 20 minutes; when
+// it takes longer than this, something hangs.
 const upLimit = time.Hour
 
 // env is one run's surroundings.
@@ -97,9 +97,9 @@ func (e *env) up(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A cluster that is there decides before any registry is asked: one that does
-	// not answer today is no reason to build what was pulled yesterday, nor one
-	// that answers to pull what was built.
+	// An existing cluster decides before we ask any registry: if a registry does not answer
+	// today, we need not build what was pulled yesterday, and if one answers, we need not
+	// pull what was built.
 	var why string
 	if mode != "build" {
 		if why = c.stale(ctx, print); why == "" {
@@ -128,7 +128,7 @@ func (e *env) up(ctx context.Context) (*Cluster, error) {
 	if err := c.installKEDA(ctx); err != nil {
 		return nil, err
 	}
-	// Recorded only now: what is half made is made anew by the next run.
+	// Recorded only now, so that the next run replaces a half-made cluster.
 	if err := e.record(ctx, print); err != nil {
 		return nil, err
 	}
@@ -140,16 +140,15 @@ func (e *env) up(ctx context.Context) (*Cluster, error) {
 // Step does something that belongs to the cluster's preparation, and says so.
 func (c *Cluster) Step(what string, do func() error) error { return c.env.say.step(what, do) }
 
-// found is how a run ends that had nothing to make.
+// found ends a run that had nothing to make.
 func (c *Cluster) found() *Cluster {
 	c.env.say.cached()
 	c.env.say.summary("the cluster was up already, checked")
 	return c
 }
 
-// Reserve keeps those apart who show or measure something on the cluster: a demo
-// and the scenarios at once would see each other's load and clear each other's
-// namespaces. It waits for the other, and says so.
+// Reserve keeps a demo and the scenarios from using the cluster at once: they would see
+// each other's load and clear each other's namespaces. It waits for the other, and says so.
 func Reserve(ctx context.Context, out io.Writer) (release func(), err error) {
 	e, err := newEnv(ctx, out)
 	if err != nil {
@@ -183,7 +182,7 @@ func Down(ctx context.Context, out io.Writer) error {
 	})
 }
 
-// Status says what there is, and changes nothing.
+// Status describes the cluster and changes nothing.
 func Status(ctx context.Context, out io.Writer) error {
 	e, err := newEnv(ctx, out)
 	if err != nil {
@@ -196,7 +195,7 @@ func Status(ctx context.Context, out io.Writer) error {
 	state, err := e.docker(ctx, "inspect", "-f", "{{.State.Status}} since {{.State.StartedAt}}, image {{.Config.Image}}", node)
 	if err != nil {
 		e.say.note("there is no cluster; `cluster up` makes one")
-		return nil //nolint:nilerr // docker inspect fails when there is none
+		return nil //nolint:nilerr // docker inspect fails if there is no node
 	}
 	e.say.note("node: %s", strings.TrimSpace(state))
 	c := &Cluster{Kubeconfig: e.kubeconfig(), env: e}
@@ -228,7 +227,7 @@ func (c *Cluster) create(ctx context.Context, image, config, why string) error {
 	}
 	c.env.say.note("create the cluster: %s", why)
 	return c.env.say.step("kind create cluster with "+image, func() error {
-		// Versions of docker differ in whether it is an error that there is none.
+		// A missing container is an error in some versions of docker only.
 		if _, err := c.env.docker(ctx, "rm", "-f", "-v", node); err != nil && !strings.Contains(err.Error(), "No such container") {
 			return err
 		}

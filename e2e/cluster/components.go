@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// kubernetesVersion is what the node runs. From 1.35 on the kubelet refuses
-// cgroup v1, which machines without a registry often still have.
+// kubernetesVersion is the node's version. From 1.35 on the kubelet refuses cgroup v1,
+// which machines without a registry often still have.
 const kubernetesVersion = "v1.34.4"
 
 // component is one binary built from the Go module proxy, in a module of its

@@ -2,7 +2,6 @@
 // where images can be pulled it pulls them, where no registry can be reached it
 // builds every image from package registries (Go modules, Debian, PyPI).
 //
-// It must not know what is tested on the cluster. What is slow to make is kept
-// in a cache directory under a name that is the hash of what it was made from,
-// so a second run takes seconds and a change is never missed.
+// It must not know what is tested on the cluster. It caches slow pieces in a directory,
+// under the hash of their inputs, so a second run takes seconds and no change is missed.
 package cluster

@@ -33,11 +33,26 @@ func holdsSysResource(procStatus string) bool {
 
 // docker runs the docker client.
 func (e *env) docker(ctx context.Context, args ...string) (string, error) {
-	// The client may lack buildx, which BuildKit needs; our Dockerfiles need neither.
-	return run(ctx, command{name: "docker", args: args, env: []string{"DOCKER_BUILDKIT=0"}})
+	return run(ctx, command{name: "docker", args: args})
 }
 
-// dockerAnswers asks with a deadline: a socket may be left of a daemon that is gone.
+// dockerBuild builds an image with the builder that this machine's Docker has: buildx, or
+// the legacy builder if buildx is missing, as in Debian's package of the client.
+func (e *env) dockerBuild(ctx context.Context, args ...string) error {
+	build := command{name: "docker", args: append([]string{"build", "-q"}, args...), env: []string{"DOCKER_BUILDKIT=0"}}
+	if _, err := e.docker(ctx, "buildx", "version"); err == nil {
+		// The context's own builder has the images of this Docker to build from, and leaves them there.
+		name, err := e.docker(ctx, "context", "show")
+		if err != nil {
+			return err
+		}
+		build.env = []string{"DOCKER_BUILDKIT=1", "BUILDX_BUILDER=" + strings.TrimSpace(name)}
+	}
+	_, err := run(ctx, build)
+	return err
+}
+
+// dockerAnswers asks with a deadline, because a dead daemon may have left its socket.
 func (e *env) dockerAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -93,7 +108,7 @@ func (e *env) startDockerd(ctx context.Context) error {
 	if err := daemon.Start(); err != nil {
 		return err
 	}
-	// This waits for as long as the daemon lives, which may be longer than we do.
+	// This waits as long as the daemon lives, possibly longer than this program.
 	died := make(chan error, 1)
 	go func() { died <- daemon.Wait() }()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -113,8 +128,8 @@ func (e *env) startDockerd(ctx context.Context) error {
 	}
 }
 
-// removeStalePid removes a pid file whose process is gone or is another program:
-// dockerd refuses to start over one whose number was given out again.
+// removeStalePid removes a pid file whose process is gone or is another program: dockerd
+// refuses to start if any process has that number.
 func removeStalePid(path string) {
 	pid, err := os.ReadFile(path)
 	if err != nil {
@@ -140,7 +155,7 @@ func (e *env) aptInstall(ctx context.Context, commands map[string]string) error 
 	slices.Sort(missing)
 	packages := strings.Join(slices.Compact(missing), ", ")
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
-		return fmt.Errorf("%s needed: install by hand, or run as root where there is apt-get", packages)
+		return fmt.Errorf("%s missing: install by hand, or run as root on a system with apt-get", packages)
 	}
 	return e.say.step("install "+packages+" (apt-get)", func() error {
 		quiet := []string{"DEBIAN_FRONTEND=noninteractive"}

@@ -157,6 +157,26 @@ func TestPullingBuildsNoImageButOursAndNoKubernetes(t *testing.T) {
 	}
 }
 
+// Images are built by buildx where Docker has it, as newer ones have nothing else, and
+// with the context's own builder, which leaves the image where it is looked for.
+func TestTheBuilderIsTheOneThatDockerHas(t *testing.T) {
+	for want, buildx := range map[string]bool{"0": false, "1 desktop-linux": true} {
+		m := newMachine(t)
+		if buildx {
+			if err := os.WriteFile(filepath.Join(m.fake, "buildx"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.env.dockerBuild(t.Context(), "-t", "image", "."); err != nil {
+			t.Fatal(err)
+		}
+		builder, err := os.ReadFile(filepath.Join(m.fake, "builder"))
+		if err != nil || strings.TrimSpace(string(builder)) != want {
+			t.Errorf("with buildx %v: built by %q (%v), want %q", buildx, builder, err, want)
+		}
+	}
+}
+
 // A registry that does not answer once is no reason to build what was pulled.
 func TestPulledClusterIsKeptOffline(t *testing.T) {
 	m := newMachine(t)

@@ -2,86 +2,58 @@ package cluster
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 )
-
-// flowPackages come from Debian, all else of the flow image from PyPI.
-const flowPackages = "python3,python3-pip,ca-certificates"
-
-// flowDebootstrap makes a small root filesystem: without the hook, Perl comes
-// along to merge /usr; without the exclusions, translations and manuals do.
-func flowDebootstrap() []string {
-	args := []string{
-		"--quiet", "--variant=minbase", "--include=" + flowPackages,
-		"--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr",
-	}
-	for _, unused := range []string{"locale", "man", "doc", "info"} {
-		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+unused+"/*")
-	}
-	return args
-}
 
 // FlowImage is an image with the real Prefect 1.4.1 client and the flows of
 // e2e/images/flow, in the Docker daemon and in the node.
 func (c *Cluster) FlowImage(ctx context.Context) (string, error) {
-	unlock, err := c.env.lock(ctx)
+	image, err := c.env.flowImage()
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
-	dir := filepath.Join(c.env.root, "e2e/images/flow")
-	requirements := filepath.Join(c.env.root, "e2e/python/requirements.txt")
-	files, err := filepath.Glob(filepath.Join(dir, "prefect_keda_flows", "*.py"))
-	if err != nil {
-		return "", err
-	}
-	for _, name := range []string{"setup.sh", "constraints.txt", "Dockerfile"} {
-		files = append(files, filepath.Join(dir, name))
-	}
-	inputs, err := fileInputs(append(files, requirements)...)
-	if err != nil {
-		return "", err
-	}
-	inputs = append(inputs, flowDebootstrap()...)
-	ref := "prefect-keda-flow:" + key(inputs...)
-	if c.env.hasImage(ctx, ref) {
-		c.env.say.cached()
-		return ref, c.Load(ctx, ref)
-	}
-	err = c.env.say.step("build the flow image "+ref+" with the real Prefect 1.4.1 client", func() error {
-		if c.pulls {
-			_, err := c.env.docker(ctx, "build", "-q", "-t", ref, dir)
-			return err
-		}
-		return c.env.debianFlowImage(ctx, ref, dir, requirements)
-	})
-	if err != nil {
-		return "", err
-	}
-	c.env.removeOthers(ctx, ref)
-	return ref, c.Load(ctx, ref)
+	return image.ensure(ctx, c)
 }
 
-func (e *env) debianFlowImage(ctx context.Context, ref, dir, requirements string) error {
-	if err := e.aptInstall(ctx, map[string]string{"mmdebstrap": "mmdebstrap"}); err != nil {
-		return err
-	}
-	rootfs := filepath.Join(e.cache, "flow-rootfs.tar")
-	defer os.Remove(rootfs)
-	if _, err := run(ctx, command{
-		name: "mmdebstrap",
-		args: append(flowDebootstrap(), "--customize-hook=bash "+filepath.Join(dir, "setup.sh")+` "$1"`, "bookworm", rootfs),
-		env: []string{
-			"REQUIREMENTS=" + requirements,
-			"CONSTRAINTS=" + filepath.Join(dir, "constraints.txt"),
-			"FLOWS=" + filepath.Join(dir, "prefect_keda_flows"),
+// flowImage takes Python from Debian, and all else from PyPI.
+func (e *env) flowImage() (debianImage, error) {
+	dir := filepath.Join(e.root, "e2e/images/flow")
+	flows, err := filepath.Glob(filepath.Join(dir, "prefect_keda_flows", "*.py"))
+	requirements, constraints := filepath.Join(e.root, "e2e/python/requirements.txt"), filepath.Join(dir, "constraints.txt")
+	return debianImage{
+		name: "prefect-keda-flow", what: "the flow image with the real Prefect 1.4.1 client,", dir: dir,
+		inputs:   append(flows, constraints, requirements),
+		packages: "python3,python3-pip,ca-certificates",
+		env:      []string{"REQUIREMENTS=" + requirements, "CONSTRAINTS=" + constraints, "FLOWS=" + filepath.Join(dir, "prefect_keda_flows")},
+		config: []string{
+			"ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV PYTHONPATH=/opt/flows", "ENV HOME=/tmp",
+			"ENV PREFECT__HOME_DIR=/tmp/.prefect", "ENV LANG=C.UTF-8", "USER 65532:65532",
 		},
-	}); err != nil {
-		return err
+	}, err
+}
+
+// Prefect3Image is an image with the real Prefect 3 and PostgreSQL, in the Docker daemon and in
+// the node. The server, its database, flows and the Kubernetes worker all run in it.
+func (c *Cluster) Prefect3Image(ctx context.Context) (string, error) {
+	image, err := c.env.prefect3Image()
+	if err != nil {
+		return "", err
 	}
-	_, err := e.docker(ctx, "import",
-		"-c", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "-c", "ENV PYTHONPATH=/opt/flows", "-c", "ENV HOME=/tmp",
-		"-c", "ENV PREFECT__HOME_DIR=/tmp/.prefect", "-c", "ENV LANG=C.UTF-8", "-c", "USER 65532:65532", rootfs, ref)
-	return err
+	return image.ensure(ctx, c)
+}
+
+func (e *env) prefect3Image() (debianImage, error) {
+	dir := filepath.Join(e.root, "e2e/images/prefect3")
+	flows, err := filepath.Glob(filepath.Join(dir, "flows", "*.py"))
+	constraints := filepath.Join(e.root, "e2e/python/prefect3-constraints.txt")
+	return debianImage{
+		name: "prefect-keda-prefect3", what: "the image with the real Prefect 3 and PostgreSQL,", dir: dir,
+		inputs:   append(flows, constraints, filepath.Join(dir, "install.sh")),
+		packages: "python3,python3-pip,ca-certificates,postgresql",
+		without:  []string{"/usr/lib/*/libLLVM*", "/usr/lib/*/libz3*"}, // a compiler inside PostgreSQL, a third of it all
+		env:      []string{"FROM=" + dir, "CONSTRAINTS=" + constraints},
+		config: []string{
+			"ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV HOME=/tmp", "ENV PREFECT_HOME=/tmp/.prefect", "ENV LANG=C.UTF-8", "USER 65532:65532",
+		},
+	}, err
 }

@@ -26,12 +26,12 @@ func imagesMode() (string, error) {
 	return "", fmt.Errorf("PREFECT_KEDA_IMAGES is %q; it may be auto, pull or build", mode)
 }
 
-// building is what to expect where nothing can be pulled.
+// building says what to expect if nothing can be pulled.
 const building = "images are built from package registries: about 20 minutes on two cores the first time, seconds after that"
 
-// pullsImages decides between pulling and building. In auto mode it pulls where
-// the registries answer and give out the node image: a proxy may answer for a
-// registry and give out nothing.
+// pullsImages decides between pulling and building. In auto mode it pulls if the
+// registries answer and the node image arrives: a proxy may answer for a registry and
+// still refuse every image.
 func (e *env) pullsImages(ctx context.Context, mode, nodeImage string) (bool, error) {
 	switch mode {
 	case "pull":
@@ -127,7 +127,7 @@ func (c *Cluster) load(ctx context.Context, ref string) error {
 		return err
 	}
 	_, err = run(ctx, command{name: "docker", args: []string{"exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"}, stdin: archive})
-	// What was not read has to be, or save waits for a reader for ever.
+	// Read the rest, or save waits for a reader for ever.
 	_, copyErr := io.Copy(io.Discard, archive)
 	if waitErr := save.Wait(); waitErr != nil {
 		err = errors.Join(err, fmt.Errorf("docker save %s: %w\n%s", ref, waitErr, tail(saveErr.String(), 10)))
@@ -135,8 +135,8 @@ func (c *Cluster) load(ctx context.Context, ref string) error {
 	return errors.Join(err, copyErr)
 }
 
-// removeOthers removes the images of the same repository made for earlier inputs; each is
-// a gigabyte. One that is in use stays.
+// removeOthers removes images of the same repository for earlier inputs, because each has
+// a gigabyte. Images in use stay.
 func (e *env) removeOthers(ctx context.Context, ref string) {
 	repository, _, _ := strings.Cut(ref, ":")
 	if !strings.HasPrefix(repository, "prefect-keda-") {
@@ -169,7 +169,7 @@ func (c *Cluster) BuildImage(ctx context.Context, ref, binary string) (int64, er
 			return 0, err
 		}
 	}
-	if _, err := c.env.docker(ctx, "build", "-q", "-t", ref, "--build-arg", "BINARY="+filepath.Base(binary),
+	if err := c.env.dockerBuild(ctx, "-t", ref, "--build-arg", "BINARY="+filepath.Base(binary),
 		"-f", filepath.Join(c.env.root, "Dockerfile"), dir); err != nil {
 		return 0, err
 	}

@@ -45,8 +45,8 @@ func (c *Cluster) installKEDA(ctx context.Context) error {
 	return c.env.say.step("wait for KEDA", func() error { return c.kedaAvailable(ctx, "5m") })
 }
 
-// pinKEDA names the released images in place of the module's development ones,
-// and lets the node use what is loaded into it.
+// pinKEDA replaces the module's development images by the released ones, and lets the node
+// use loaded images.
 func pinKEDA(manifests string) string {
 	return strings.NewReplacer(
 		"ghcr.io/kedacore/keda:main", kedaImage,

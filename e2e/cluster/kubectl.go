@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +11,7 @@ import (
 // adminConfig is where kubeadm leaves a kubeconfig in the node.
 const adminConfig = "/etc/kubernetes/admin.conf"
 
-// kubectl is the node's own: of the cluster's version, wherever the node image is from.
+// kubectl is the node's own, so it always has the cluster's version.
 func kubectl(args ...string) []string {
 	return append([]string{"exec", "-i", node, "kubectl", "--kubeconfig", adminConfig}, args...)
 }
@@ -29,7 +30,7 @@ func (c *Cluster) KubectlInput(ctx context.Context, stdin io.Reader, args ...str
 // path there.
 func (c *Cluster) Copy(ctx context.Context, dir string) (string, error) {
 	there := "/root/" + filepath.Base(dir)
-	// What an earlier one held must not be left beside it.
+	// Files of an earlier copy must not stay.
 	if _, err := c.env.docker(ctx, "exec", node, "rm", "-rf", there); err != nil {
 		return "", err
 	}
@@ -43,4 +44,14 @@ func (c *Cluster) KubectlHint() string {
 		return "export KUBECONFIG=" + c.Kubeconfig
 	}
 	return "alias kubectl='docker exec -i " + node + " kubectl --kubeconfig " + adminConfig + "'"
+}
+
+// ForwardHint are the lines with which a person's browser reaches a Service.
+func (c *Cluster) ForwardHint(namespace, service string, port int) string {
+	forward := fmt.Sprintf("    kubectl -n %s port-forward svc/%s %d", namespace, service, port)
+	if _, err := exec.LookPath("kubectl"); err == nil {
+		return fmt.Sprintf("%s     # and open http://localhost:%d", forward, port)
+	}
+	// That kubectl is in the node, where nobody's browser is.
+	return fmt.Sprintf("%s --address 0.0.0.0     # and open http://$(docker inspect -f '{{.NetworkSettings.Networks.kind.IPAddress}}' %s):%d", forward, node, port)
 }

@@ -19,8 +19,8 @@ type imageLayout struct {
 	user       string
 }
 
-// inputsLabel tells, on an image, what it was made from: its name says a version,
-// which is the same for every build of ours.
+// inputsLabel records on an image what it was made from. The image's name does not tell:
+// it has the same version for every build.
 const inputsLabel = "prefect-keda.inputs"
 
 // key of the layout; cached binaries' names end in the hash of their own inputs.
@@ -35,7 +35,7 @@ func (l imageLayout) key() string {
 	return key(inputs...)
 }
 
-// ensureImage makes the image if Docker does not hold it, or holds it made from other inputs.
+// ensureImage makes the image if Docker does not have it, or has one made from other inputs.
 func (e *env) ensureImage(ctx context.Context, ref string, l imageLayout) error {
 	have, err := e.docker(ctx, "image", "inspect", "-f", `{{index .Config.Labels "`+inputsLabel+`"}}`, ref)
 	if err == nil && strings.TrimSpace(have) == l.key() {

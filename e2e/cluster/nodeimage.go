@@ -12,7 +12,7 @@ import (
 const nodePackages = "systemd,systemd-sysv,dbus,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod," +
 	"libseccomp2,pigz,e2fsprogs,bash,ca-certificates,curl,jq,procps,socat,runc,containerd,containernetworking-plugins"
 
-// nodeRepository is what node images built here are named.
+// nodeRepository is the name of node images built here.
 const nodeRepository = "prefect-keda-node"
 
 // kubeProxyPackages: kube-proxy calls iptables.
@@ -128,7 +128,7 @@ func (e *env) componentImages(ctx context.Context, binaries map[string]string, d
 		name := ref[strings.LastIndex(ref, "/")+1 : strings.LastIndex(ref, ":")]
 		binary, ok := binaries[name]
 		if !ok {
-			return fmt.Errorf("kubeadm wants the image %s, and nothing here builds %s", ref, name)
+			return fmt.Errorf("kubeadm needs the image %s, but this package does not build %s: add it", ref, name)
 		}
 		layout := imageLayout{files: map[string]string{"/usr/local/bin/" + name: binary}}
 		switch name {

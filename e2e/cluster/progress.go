@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// progress prints a line when a step begins, one for every minute it takes and
-// one with its time when it is done, so that a person sees what takes long
-// while it does. It sums up at the end.
+// progress prints a line when a step begins, every minute while it runs, and when it is
+// done, with its time. So a person sees which step takes long. It sums up at the end.
 type progress struct {
 	start  time.Time
 	reused int
@@ -27,7 +26,7 @@ type progress struct {
 	depth int
 }
 
-// silence is how long a step may be at work without a word.
+// silence is how long a step may run without a line.
 const silence = time.Minute
 
 type timing struct {
@@ -52,8 +51,8 @@ func (p *progress) step(what string, do func() error) error {
 	return nil
 }
 
-// speakUp says every minute that the step is at work, until it is quieted. Of
-// steps within steps the innermost speaks.
+// speakUp prints every minute that the step still runs, until it is quieted. Of nested
+// steps only the innermost speaks.
 func (p *progress) speakUp(what string) (quiet func()) {
 	p.mu.Lock()
 	p.depth++
@@ -92,7 +91,7 @@ func (p *progress) say(format string, args ...any) {
 	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
-// cached counts a piece that is there already; the summary says how many.
+// cached counts a piece that exists already; the summary gives the number.
 func (p *progress) cached() { p.reused++ }
 
 func (p *progress) note(format string, args ...any) { p.say("  • "+format, args...) }
@@ -150,7 +149,7 @@ func (b *both) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-// String is for when nothing is written any more.
+// String must be called after the last write.
 func (b *both) String() string { return b.text.String() }
 
 func tail(s string, lines int) string {

@@ -26,8 +26,7 @@ func pinnedNodeImage(config string) (string, error) {
 	return m[1], nil
 }
 
-// kindConfig is the repository's kind-config.yaml, with no CNI to pull where
-// nothing can be pulled.
+// kindConfig is the repository's kind-config.yaml; if nothing can be pulled, without a CNI.
 func kindConfig(base string, pulls bool) string {
 	if pulls {
 		return base
@@ -35,7 +34,7 @@ func kindConfig(base string, pulls bool) string {
 	return strings.TrimRight(base, "\n") + "\nnetworking:\n  disableDefaultCNI: true\n"
 }
 
-// fingerprint is what a cluster was made of.
+// fingerprint identifies the parts of a cluster.
 type fingerprint struct{ Image, Config, KEDA, Container string }
 
 func (e *env) fingerprintFile() string { return filepath.Join(e.cache, "cluster.json") }
@@ -53,7 +52,7 @@ func (e *env) record(ctx context.Context, f fingerprint) error {
 	return os.WriteFile(e.fingerprintFile(), b, 0o644)
 }
 
-// built reports whether the cluster there is of a node image built here.
+// built reports whether the existing cluster uses a node image built here.
 func (e *env) built(ctx context.Context) bool {
 	recorded, _ := os.ReadFile(e.fingerprintFile())
 	var have fingerprint
@@ -62,11 +61,11 @@ func (e *env) built(ctx context.Context) bool {
 		have.Container == strings.TrimSpace(id) && strings.HasPrefix(have.Image, nodeRepository+":")
 }
 
-// stale says why the cluster there is cannot be used; empty when it can.
+// stale says why the existing cluster cannot be used; empty if it can.
 func (c *Cluster) stale(ctx context.Context, want fingerprint) string {
 	out, err := c.env.docker(ctx, "inspect", "-f", "{{.Id}} {{.State.Running}}", node)
 	if err != nil {
-		return "there is none"
+		return "there is no cluster yet"
 	}
 	recorded, _ := os.ReadFile(c.env.fingerprintFile())
 	if why := outdated(recorded, strings.TrimSpace(out), want); why != "" {
@@ -143,8 +142,8 @@ func (e *env) flock(ctx context.Context, name string) (func(), error) {
 	}
 }
 
-// sweep removes what a killed run left half made. The caller holds the lock, so
-// nobody is making it.
+// sweep removes unfinished files of a killed run. The caller holds the lock, so no other run
+// is writing them.
 func (e *env) sweep() error {
 	for _, pattern := range []string{"node-*", "image-*.tar", "flow-rootfs.tar", "artifacts/*.part"} {
 		left, err := filepath.Glob(filepath.Join(e.cache, pattern))

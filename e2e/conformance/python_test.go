@@ -12,21 +12,39 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// interpreter returns a Python with the pinned requirements, made once and kept
+// pinned is a Python environment whose packages have fixed versions.
+type pinned struct {
+	what string
+	// requirements is a file in e2e/python.
+	requirements string
+	// pythons are the versions of Python that the packages work with.
+	pythons []string
+}
+
+func prefect1Environment() pinned {
+	return pinned{what: "Prefect 1.4.1", requirements: "requirements.txt", pythons: []string{"3.11", "3.10", "3.9"}}
+}
+
+func prefect3Environment() pinned {
+	return pinned{what: "Prefect 3.9.1", requirements: "prefect3-constraints.txt", pythons: []string{"3.11"}}
+}
+
+// interpreter returns the environment's Python. The environment is made once and kept
 // in the cache.
-func interpreter(t *testing.T) string {
+func (p pinned) interpreter(t *testing.T) string {
 	t.Helper()
-	const requirements = "../python/requirements.txt"
+	requirements := filepath.Join("../python", p.requirements)
 	pins, err := os.ReadFile(requirements)
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, version := findPython(t)
+	base, version := p.findPython(t)
 	sum := sha256.Sum256(append(pins, version...))
 	cache := os.Getenv("PREFECT_KEDA_CACHE")
 	if cache == "" {
@@ -42,7 +60,7 @@ func interpreter(t *testing.T) string {
 	if _, err := os.Stat(complete); err == nil {
 		return python
 	}
-	fmt.Println("making a Python environment with Prefect 1.4.1 in", venv)
+	fmt.Println("making a Python environment with", p.what, "in", venv)
 	os.RemoveAll(venv)
 	if out, err := exec.CommandContext(t.Context(), base, "-m", "venv", venv).CombinedOutput(); err != nil {
 		// Debian keeps the module in a package of its own.
@@ -65,21 +83,22 @@ func interpreter(t *testing.T) string {
 	return python
 }
 
-// findPython wants one that Prefect 1.4.1 works with.
-func findPython(t *testing.T) (path string, version []byte) {
+// findPython wants one that the packages work with.
+func (p pinned) findPython(t *testing.T) (path string, version []byte) {
 	t.Helper()
-	for _, name := range []string{"python3", "python3.11", "python3.10", "python3.9"} {
+	names := []string{"python3"}
+	for _, v := range p.pythons {
+		names = append(names, "python"+v)
+	}
+	for _, name := range names {
 		out, err := exec.CommandContext(t.Context(), name, "-c", "import sys; print(*sys.version_info[:2])").Output()
-		if err != nil {
-			continue
-		}
-		switch strings.TrimSpace(string(out)) {
-		case "3 9", "3 10", "3 11":
+		if err == nil && slices.Contains(p.pythons, strings.ReplaceAll(strings.TrimSpace(string(out)), " ", ".")) {
 			return name, out
 		}
 	}
-	t.Fatal("Prefect 1.4.1 needs Python 3.9, 3.10 or 3.11, and none is on the PATH as python3, python3.11, python3.10 or python3.9: " +
-		"install one beside what is there (uv python install 3.11, or pyenv install 3.11, or apt-get install python3 on Debian 12)")
+	t.Fatalf("%s needs Python %s, which is not on the PATH as any of %s: "+
+		"install it beside what is there (uv python install 3.11, or pyenv install 3.11, or apt-get install python3 on Debian 12)",
+		p.what, strings.Join(p.pythons, ", "), strings.Join(names, ", "))
 	return "", nil
 }
 
@@ -92,7 +111,7 @@ func prefect(t *testing.T, api string, env []string, args ...string) string {
 
 func prefectWith(t *testing.T, stdin io.Reader, api string, env []string, args ...string) string {
 	t.Helper()
-	python := interpreter(t)
+	python := prefect1Environment().interpreter(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	home := t.TempDir()

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -26,10 +25,12 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/job/source"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun/source"
 	"github.com/prefect-keda/prefect-keda/location"
 	model "github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -51,15 +52,9 @@ type rendered struct {
 	OursErr error
 }
 
-// intention is a difference that is meant: a case where it is seen is levelled,
-// and whatever differs after that is not meant.
-type intention struct {
-	why   string
-	level func(r *rendered) bool
-}
-
-func intentions() []intention {
-	return []intention{
+// intentions are the differences to the agent that are meant.
+func intentions() []intention[rendered] {
+	return []intention[rendered]{
 		{"what is wrong with the agent's own template is told its operator and fails no run; what is wrong is the same", func(r *rendered) bool {
 			template, ok := errors.AsType[*job.TemplateError](r.OursErr)
 			if !ok || template.Passing {
@@ -165,7 +160,7 @@ func intentions() []intention {
 			r.TheirErr = r.OursErr.Error()
 			return true
 		}},
-		{"an empty SERVICE_ACCOUNT_NAME, as install wrote it, is none (§9.1 B7)", func(r *rendered) bool {
+		{"an empty SERVICE_ACCOUNT_NAME, as install wrote it, is none (prefect1 §9.1-B7)", func(r *rendered) bool {
 			if r.Ours == nil || r.Theirs == nil || r.ServiceAccount == nil || *r.ServiceAccount != "" || r.Theirs.Spec.Template.Spec.ServiceAccountName != "" {
 				return false
 			}
@@ -183,7 +178,7 @@ func intentions() []intention {
 			if r.OursErr == nil || r.TheirErr != "" {
 				return false
 			}
-			if strings.Contains(r.OursErr.Error(), "is not a Kubernetes Job: quantities must match") {
+			if strings.Contains(r.OursErr.Error(), "which is no quantity") {
 				r.Unfit = r.OursErr.Error()
 			}
 			r.TheirErr = r.Unfit
@@ -243,15 +238,7 @@ func TestRenderingIsTheAgents(t *testing.T) {
 	if shown > 10 {
 		t.Errorf("and %d more", shown-10)
 	}
-	for _, intended := range intentions() {
-		t.Logf("%5d times: %s", seen[intended.why], intended.why)
-		if seen[intended.why] == 0 {
-			t.Errorf("never seen: %s. Take it off the list, or have the corpus show it", intended.why)
-		}
-	}
-	for _, outcome := range slices.Sorted(maps.Keys(counts)) {
-		t.Logf("%5d of %d cases: %s", counts[outcome], len(cases), outcome)
-	}
+	tell(t, intentions(), seen, counts, len(cases))
 	if counts["the same Job"] < len(cases)/3 {
 		t.Error("most cases are refused: the corpus says little about Jobs")
 	}
@@ -288,7 +275,7 @@ func render(t *testing.T, cases []rendering) []rendered {
 		if c.Slash {
 			apiURL += "/"
 		}
-		settings := job.Settings{
+		settings := kubernetesrun.Settings{
 			Namespace: "flows", ImagePullSecrets: c.ImagePullSecrets, Labels: c.Labels, LoggingLevel: c.LoggingLevel, SendFlowRunLogs: c.SendLogs,
 			Backend: c.Backend, API: apiURL, DeleteFinishedJobs: true, TTLSeconds: 600,
 		}
@@ -303,7 +290,7 @@ func render(t *testing.T, cases []rendering) []rendered {
 			settings.ServiceAccountName = *c.ServiceAccount
 		}
 		for _, v := range c.Env {
-			settings.Env = append(settings.Env, job.EnvVar{Name: v[0], Value: v[1]})
+			settings.Env = append(settings.Env, kubernetesrun.EnvVar{Name: v[0], Value: v[1]})
 		}
 		if c.Key {
 			config["cloud.api_key"], settings.APIKey = key, key
@@ -329,16 +316,15 @@ func render(t *testing.T, cases []rendering) []rendered {
 				k["job_template_path"] = []string{"", "file://", "local://host", "agent:"}[i%4] + k["job_template_path"].(string)
 			}
 		}
-		run := model.FlowRun{
-			ID: flowRun, Version: 1, State: model.State{Type: model.Scheduled}, RunConfig: marshal(t, c.RunConfig),
-			Flow: model.Flow{ID: flow, Storage: marshal(t, c.Storage)},
-		}
-		run.Flow.CoreVersion, _ = c.Core.(string)
+		made := recipe.Recipe{RunConfig: marshal(t, c.RunConfig), FlowID: flow, Storage: marshal(t, c.Storage)}
+		made.CoreVersion, _ = c.Core.(string)
+		run := model.FlowRun{ID: flowRun, Attempt: "v1", State: model.State{Phase: model.Waiting}, Recipe: made}
 		questions.Write(append(marshal(t, map[string]any{"environ": environ, "agent": agent, "config": config, "run": map[string]any{
-			"id": flowRun, "run_config": run.RunConfig, "flow": map[string]any{"id": flow, "core_version": c.Core, "storage": run.Flow.Storage},
+			"id": flowRun, "run_config": made.RunConfig, "flow": map[string]any{"id": flow, "core_version": c.Core, "storage": made.Storage},
 		}}), '\n'))
 		r := rendered{rendering: c}
-		r.Ours, r.OursErr = job.Renderer{Settings: settings, Source: source.New(nil), Tenant: tenant[c.Backend]}.Render(t.Context(), run)
+		ours, err := kubernetesrun.Renderer{Settings: settings, Source: source.New(nil), Tenant: tenant[c.Backend]}.Render(t.Context(), run)
+		r.Ours, r.OursErr = ours.Job, err
 		all = append(all, r)
 	}
 
@@ -423,13 +409,13 @@ func (r *rendered) compare() string {
 	}
 	for _, j := range []*batchv1.Job{r.Theirs, r.Ours} {
 		// Made up by the agent, derived from the run by us.
-		id := j.Labels[job.LabelIdentifier]
-		if !regexp.MustCompile("^[0-9a-f]{8}$").MatchString(id) || !strings.HasSuffix(j.Name, "-"+id) || j.Spec.Template.Labels[job.LabelIdentifier] != id {
+		id := j.Labels[kubernetesrun.LabelIdentifier]
+		if !regexp.MustCompile("^[0-9a-f]{8}$").MatchString(id) || !strings.HasSuffix(j.Name, "-"+id) || j.Spec.Template.Labels[kubernetesrun.LabelIdentifier] != id {
 			return fmt.Sprintf("the identifier %q does not go with the name %q", id, j.Name)
 		}
 		j.Name = strings.TrimSuffix(j.Name, id)
 		for _, labels := range []map[string]string{j.Labels, j.Spec.Template.Labels} {
-			delete(labels, job.LabelIdentifier)
+			delete(labels, kubernetesrun.LabelIdentifier)
 			delete(labels, job.LabelAttempt)
 		}
 	}

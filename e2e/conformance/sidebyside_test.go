@@ -26,6 +26,8 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/prefect-keda/prefect-keda/job"
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/launcher"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
@@ -83,7 +85,7 @@ func submitted(name string, state map[string]any, pod corev1.PodStatus, events .
 
 // of labels the objects for a run.
 func (c cluster) of(id string) cluster {
-	labels := map[string]string{job.LabelIdentifier: c.job.Name, job.LabelFlowRunID: id, job.LabelAttempt: "v1"}
+	labels := map[string]string{kubernetesrun.LabelIdentifier: c.job.Name, kubernetesrun.LabelFlowRunID: id, job.LabelAttempt: "v1"}
 	c.job.Labels, c.pod.Labels = labels, labels
 	return c
 }
@@ -191,7 +193,7 @@ func differences() map[string]difference {
 		"its image fails to be pulled": {reason, nil, []string{"ERROR k8s-infra: Kubernetes Error: no such image"}},
 		"no node takes its pod": {
 			"why a run waits is said in its log, once the grace is over", nil,
-			[]string{"WARNING k8s-infra: Kubernetes Error: pod node-x cannot be scheduled: 0/3 nodes are available"},
+			[]string{"WARNING k8s-infra: Kubernetes Error: pod node-x cannot be scheduled: 0/3 nodes are available. The run waits for that to change, for ever: PREFECT_KEDA_PENDING_TIMEOUT is not set"},
 		},
 		"Running, its pod ended in error": {
 			"a failed pod's events are told too", nil,
@@ -217,7 +219,7 @@ func TestLauncherLeavesBehindWhatTheAgentDoes(t *testing.T) {
 		agent(t, api, k, 8)
 		jobs := map[string]int{}
 		for _, j := range k.jobs {
-			jobs[j.Labels[job.LabelFlowRunID]]++
+			jobs[j.Labels[kubernetesrun.LabelFlowRunID]]++
 		}
 		return jobs
 	})
@@ -349,13 +351,15 @@ func launch(t *testing.T, api string, there []cluster) map[string]int {
 	cluster := fake.NewClientset(objects...)
 	client := cluster.BatchV1().Jobs("flows")
 	l, err := launcher.New(
-		launcher.Options{Name: "launcher", AgentName: "agent", Namespace: "flows", IdleTimeout: 6 * time.Second, DeleteFinished: true},
-		backend, job.Renderer{Settings: job.Settings{Namespace: "flows", Backend: "server", API: api}},
-		launcher.Kubernetes{
-			Jobs: jobsClient{client}, Pods: podsClient{cluster.CoreV1().Pods("flows")}, Events: cluster.CoreV1().Events("flows"),
-			Log:    func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) { return http.NoBody, nil },
-			UID:    func(context.Context) (string, error) { return "the namespace's", nil },
-			MayUse: func(context.Context, string) (bool, error) { return true, nil },
+		launcher.Options{Name: "launcher", AgentName: "agent", Namespace: "flows", Marks: kubernetesrun.Marks(), IdleTimeout: 6 * time.Second, DeleteFinished: true},
+		backend, kubernetesrun.Renderer{Settings: kubernetesrun.Settings{Namespace: "flows", Backend: "server", API: api}},
+		func(string) jobs.Client {
+			return jobs.Client{
+				Jobs: jobsClient{client}, Pods: podsClient{cluster.CoreV1().Pods("flows")}, Events: cluster.CoreV1().Events("flows"), Secrets: cluster.CoreV1().Secrets("flows"),
+				Log:    func(context.Context, string, corev1.PodLogOptions) (io.ReadCloser, error) { return http.NoBody, nil },
+				UID:    func(context.Context) (string, error) { return "the namespace's", nil },
+				MayUse: func(context.Context, string) (bool, error) { return true, nil },
+			}
 		},
 	)
 	if err != nil {
@@ -372,7 +376,7 @@ func launch(t *testing.T, api string, there []cluster) map[string]int {
 	}
 	jobs := map[string]int{}
 	for _, j := range list.Items {
-		jobs[j.Labels[job.LabelFlowRunID]]++
+		jobs[j.Labels[kubernetesrun.LabelFlowRunID]]++
 	}
 	return jobs
 }

@@ -24,8 +24,10 @@ import (
 // signed by a CA made for it.
 func Certificates() Change {
 	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
-		i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Namespace" })
-		namespace := objects[i].GetName()
+		first := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() != "Namespace" })
+		namespace := objects[slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool {
+			return o.GetKind() == "Service" && o.GetName() == product.Scaler
+		})].GetNamespace()
 		ca := newAuthority()
 		secret := func(name, certificateFor string, more map[string][]byte) *unstructured.Unstructured {
 			data := ca.sign(certificateFor)
@@ -40,8 +42,8 @@ func Certificates() Change {
 			}
 			return &unstructured.Unstructured{Object: o}
 		}
-		return slices.Insert(objects, i+1,
-			secret("prefect-keda-scaler-tls", product.Scaler+"."+namespace, map[string][]byte{"ca.crt": ca.pem}),
+		return slices.Insert(objects, first,
+			secret("prefect-keda-scaler-tls", product.Scaler+"."+namespace+".svc", map[string][]byte{"ca.crt": ca.pem}),
 			secret("prefect-keda-scaler-client-tls", "keda", nil),
 		)
 	}
@@ -84,7 +86,7 @@ func validForAnHour(name string) *x509.Certificate {
 
 func newKey() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
 
-// must is for what only a broken source of randomness makes fail.
+// must panics on errors that only a broken source of randomness causes.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

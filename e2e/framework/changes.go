@@ -3,6 +3,7 @@ package framework
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,10 +12,10 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
-// Change changes what is installed.
+// Change changes the manifests before they are installed.
 type Change func([]*unstructured.Unstructured) []*unstructured.Unstructured
 
-// FastFeedback has KEDA look every second and let go after five.
+// FastFeedback makes KEDA poll every second and scale to zero after five.
 func FastFeedback() Change {
 	objects := each("ScaledObject", func(o *unstructured.Unstructured) {
 		set(o, int64(1), "spec", "pollingInterval")
@@ -29,30 +30,29 @@ func FastFeedback() Change {
 	return func(all []*unstructured.Unstructured) []*unstructured.Unstructured { return jobs(objects(all)) }
 }
 
-// PushOnly has KEDA look so seldom that only what is pushed can wake a launcher.
-// Nor does KEDA take one away: see TakeDown.
+// PushOnly makes KEDA poll so seldom that only a push can wake a launcher. KEDA does not
+// take one away either: see TakeDown.
 func PushOnly() Change {
 	return each("ScaledObject", func(o *unstructured.Unstructured) { set(o, int64(300), "spec", "pollingInterval") })
 }
 
-// withStandIn adds the demo overlay's stand-in API to what an overlay installs
-// that has none, and has everything use it.
+func seldom(scaledObject *unstructured.Unstructured) bool {
+	interval, _, _ := unstructured.NestedInt64(scaledObject.Object, "spec", "pollingInterval")
+	return interval > 60
+}
+
+// withStandIn adds the demo overlay's stand-in API to an overlay without one.
 func withStandIn(demo []*unstructured.Unstructured) Change {
 	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 		if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetName() == product.StandIn }) {
 			return objects
 		}
-		const api = "PREFECT__CLOUD__API"
-		address := ""
 		for _, o := range demo {
-			if data, _, _ := unstructured.NestedStringMap(o.Object, "data"); data[api] != "" {
-				address = data[api]
-			}
 			if o.GetName() == product.StandIn {
 				objects = append(objects, o)
 			}
 		}
-		return each("ConfigMap", func(o *unstructured.Unstructured) { set(o, address, "data", api) })(objects)
+		return objects
 	}
 }
 
@@ -78,20 +78,57 @@ func AnotherLauncher(name, labels string) Change {
 			if o.GetName() != product.Launcher || o.GetKind() != "Deployment" && o.GetKind() != "ScaledObject" {
 				continue
 			}
-			another := o.DeepCopy()
-			another.SetName(name)
-			switch o.GetKind() {
-			case "Deployment":
-				set(another, name, "spec", "selector", "matchLabels", "app.kubernetes.io/name")
-				set(another, name, "spec", "template", "metadata", "labels", "app.kubernetes.io/name")
+			another := renamed(o, name)
+			if o.GetKind() == "Deployment" {
 				setEnv(another, "PREFECT__CLOUD__AGENT__LABELS", labels)
-			case "ScaledObject":
-				set(another, name, "spec", "scaleTargetRef", "name")
 			}
 			objects = append(objects, another)
 		}
 		return objects
 	}
+}
+
+// LauncherForEachPool adds a launcher, at zero, for each work pool but the first.
+func LauncherForEachPool() Change {
+	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+		var pools []string
+		for _, o := range objects {
+			if text, found, _ := unstructured.NestedString(o.Object, "data", workPools); found {
+				pools = strings.Split(text, ",")
+			}
+		}
+		for i, pool := range pools {
+			for _, o := range objects {
+				if i == 0 || o.GetName() != product.Launcher || o.GetKind() != "Deployment" && o.GetKind() != "ScaledObject" {
+					continue
+				}
+				another := renamed(o, fmt.Sprintf("%s-%d", product.Launcher, i))
+				if o.GetKind() == "Deployment" {
+					set(another, int64(0), "spec", "replicas")
+					setEnv(another, workPools, pool)
+				}
+				objects = append(objects, another)
+			}
+		}
+		return objects
+	}
+}
+
+// workPools is the setting that names a launcher's pools.
+const workPools = "PREFECT_KEDA_WORK_POOLS"
+
+// renamed is a copy of a launcher's Deployment or ScaledObject.
+func renamed(o *unstructured.Unstructured, name string) *unstructured.Unstructured {
+	another := o.DeepCopy()
+	another.SetName(name)
+	switch o.GetKind() {
+	case "Deployment":
+		set(another, name, "spec", "selector", "matchLabels", "app.kubernetes.io/name")
+		set(another, name, "spec", "template", "metadata", "labels", "app.kubernetes.io/name")
+	case "ScaledObject":
+		set(another, name, "spec", "scaleTargetRef", "name")
+	}
+	return another
 }
 
 func each(kind string, do func(*unstructured.Unstructured)) Change {
@@ -105,8 +142,8 @@ func each(kind string, do func(*unstructured.Unstructured)) Change {
 	}
 }
 
-// set panics when the manifests have another shape: then the change would be of
-// no effect, and the scenario of no meaning.
+// set panics when the manifests have another shape: the change would have no effect, and
+// the scenario would prove nothing.
 func set(o *unstructured.Unstructured, value any, path ...string) {
 	if err := unstructured.SetNestedField(o.Object, value, path...); err != nil {
 		panic(fmt.Sprintf("%s %s: %v", o.GetKind(), o.GetName(), err))

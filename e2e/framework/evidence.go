@@ -15,9 +15,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
-// keepEvidence writes what a failed scenario's namespace looks like to
-// e2e/out/<test>: objects, events, logs, what the stand-in API and the scaler
-// think, and KEDA's own log.
+// keepEvidence writes the state of a failed scenario's namespace to e2e/out/<test>:
+// objects, events, logs, what Prefect knows, the state of the scaler, and KEDA's log.
 func (e *Env) keepEvidence(ctx context.Context) {
 	dir := filepath.Join(e.Root, "e2e/out", strings.ReplaceAll(e.t.Name(), "/", "_"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -55,7 +54,7 @@ func (e *Env) keepEvidence(ctx context.Context) {
 		e.keepLogs(ctx, namespace, "", keep)
 	}
 	e.keepLogs(ctx, "keda", "app=keda-operator", keep)
-	runs, err := e.Prefect.Runs(ctx)
+	runs, err := e.flowRuns(ctx)
 	text, _ := json.MarshalIndent(runs, "", "  ")
 	keep("flow-runs.json", text, err)
 	for _, pod := range e.pods(ctx, product.Scaler) {

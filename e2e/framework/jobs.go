@@ -14,32 +14,31 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/prefect-keda/prefect-keda/job"
 )
 
 // SeenJob is a flow run's Job that existed at some time.
 type SeenJob struct {
 	Name string
-	// At is when its creation was heard of. The API server's own stamp has whole seconds.
+	// At is when the watch saw its creation. The API server's own stamp has whole seconds.
 	At time.Time
 }
 
-// recorder remembers every Job that ever existed, also those deleted since: a
-// second Job of a run must not go unnoticed because somebody cleaned up.
+// recorder remembers every Job that ever existed, even if it was deleted since, so that a
+// second Job of a run is noticed even after a clean-up.
 type recorder struct {
+	label string
 	mu    sync.Mutex
 	byRun map[string][]SeenJob
 	known map[types.UID]bool
 	stop  func()
 }
 
-func watchJobs(client kubernetes.Interface, namespace string) *recorder {
+func watchJobs(client kubernetes.Interface, namespace, label string) *recorder {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &recorder{byRun: map[string][]SeenJob{}, known: map[types.UID]bool{}}
+	r := &recorder{label: label, byRun: map[string][]SeenJob{}, known: map[types.UID]bool{}}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = job.LabelFlowRunID }))
-	// The registration's handle and error are of no use here: the informer has not started.
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = label }))
+	// We need neither the registration's handle nor its error: the informer has not started.
 	_, _ = factory.Batch().V1().Jobs().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: r.add})
 	factory.StartWithContext(ctx)
 	r.stop = func() { cancel(); factory.Shutdown() }
@@ -55,7 +54,7 @@ func (r *recorder) add(obj any) {
 	defer r.mu.Unlock()
 	if !r.known[j.UID] {
 		r.known[j.UID] = true
-		run := j.Labels[job.LabelFlowRunID]
+		run := j.Labels[r.label]
 		r.byRun[run] = append(r.byRun[run], SeenJob{Name: j.Name, At: time.Now()})
 	}
 }
@@ -72,10 +71,10 @@ func (r *recorder) all() map[string][]SeenJob {
 	return maps.Clone(r.byRun)
 }
 
-// JobsOf are all Jobs a flow run ever had.
+// JobsOf are all Jobs that a flow run ever had.
 func (e *Env) JobsOf(run string) []SeenJob { return e.jobs.of(run) }
 
-// JobCount is how many flow runs have had a Job so far.
+// JobCount is the number of flow runs that have had a Job so far.
 func (e *Env) JobCount() int { return len(e.jobs.all()) }
 
 // WaitForJob waits for a flow run's Job.
@@ -137,7 +136,7 @@ func (e *Env) DeleteJob(name string) {
 // WaitForJobGone waits until a flow run has no Job any more, and no pod.
 func (e *Env) WaitForJobGone(run string, within time.Duration) {
 	e.t.Helper()
-	o := metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + run}
+	o := metav1.ListOptions{LabelSelector: e.runLabel + "=" + run}
 	e.Eventually(within, "the Job of flow run "+run+" is removed", func(ctx context.Context) (string, bool) {
 		jobs, err := e.Client.BatchV1().Jobs(e.Flows).List(ctx, o)
 		if err != nil {
@@ -151,7 +150,7 @@ func (e *Env) WaitForJobGone(run string, within time.Duration) {
 	})
 }
 
-// JobsBetween is when the first and the last of the flow runs' Jobs were created.
+// JobsBetween returns when the first and the last of the flow runs' Jobs were created.
 func (e *Env) JobsBetween(runs []string) (first, last time.Time) {
 	for _, run := range runs {
 		for _, seen := range e.jobs.of(run) {

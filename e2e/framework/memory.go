@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// MemoryOf is what a Deployment's only pod takes, by the kubelet: anonymous
-// memory, which cannot be given back, and the working set, which adds page cache
-// in use, which is what `kubectl top` shows and a node is filled by.
+// MemoryOf is the memory of a Deployment's only pod, by the kubelet: anonymous memory, which
+// cannot be given back, and the working set, which adds page cache in use. `kubectl top`
+// shows the working set, and it fills a node.
 func (e *Env) MemoryOf(deployment string) (resident, working uint64) {
 	e.t.Helper()
 	pod := e.Pods(deployment)[0]

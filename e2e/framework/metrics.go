@@ -14,15 +14,20 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
-// scalerMetrics are the series of the scaler's newest pod by name and labels, as
-// /metrics spells them.
+// scalerMetrics are the series of the scaler's newest pod, by name and labels in the
+// spelling of /metrics.
 func (e *Env) scalerMetrics(ctx context.Context) (map[string]float64, error) {
 	pods := slices.DeleteFunc(e.pods(ctx, product.Scaler), func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 	if len(pods) == 0 {
 		return nil, errors.New("the scaler has no pod")
 	}
 	newest := slices.MaxFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
-	text, err := product.Get(ctx, e.Config, e.Namespace, "pods", newest.Name, "8080", "/metrics")
+	return e.MetricsOf(ctx, newest.Name)
+}
+
+// MetricsOf are the series of one of the product's pods.
+func (e *Env) MetricsOf(ctx context.Context, pod string) (map[string]float64, error) {
+	text, err := product.Get(ctx, e.Config, e.Namespace, "pods", pod, "8080", "/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +39,7 @@ func (e *Env) scalerMetrics(ctx context.Context) (map[string]float64, error) {
 			continue
 		}
 		if series[line[:at]], err = strconv.ParseFloat(line[at+1:], 64); err != nil {
-			return nil, fmt.Errorf("read the scaler's metrics: %w", err)
+			return nil, fmt.Errorf("read the metrics of %s: %w", pod, err)
 		}
 	}
 	return series, nil
@@ -50,14 +55,13 @@ func (e *Env) ScalerMetric(series string) float64 {
 	return all[series]
 }
 
-// Edges is how often the scaler told KEDA unasked that demand began.
+// Edges is how often the scaler has pushed to KEDA that demand began.
 func (e *Env) Edges() int {
 	e.t.Helper()
 	return int(e.ScalerMetric(`prefect_keda_scaler_activations_total{reason="edge"}`))
 }
 
-// AssertPushedSince fails unless the scaler has told KEDA that demand began since
-// Edges was asked.
+// AssertPushedSince fails unless the scaler has pushed to KEDA since Edges was read.
 func (e *Env) AssertPushedSince(edges int) {
 	e.t.Helper()
 	if e.Edges() <= edges {
@@ -65,10 +69,9 @@ func (e *Env) AssertPushedSince(edges int) {
 	}
 }
 
-// WaitForStream waits until KEDA listens to the scaler. Now and then KEDA sets out to
-// listen by a scaler of its own that it has closed already ("no pooled connection for
-// scaler address …, the scaler is closed"), and tries that for ever; with a changed
-// ScaledObject it sets out anew.
+// WaitForStream waits until KEDA listens to the scaler. Now and then KEDA tries for ever to
+// listen through a connection that it has closed ("no pooled connection for scaler address …,
+// the scaler is closed"); a changed ScaledObject makes it open a new one.
 func (e *Env) WaitForStream() {
 	e.t.Helper()
 	anew := time.Now().Add(45 * time.Second)
@@ -82,6 +85,16 @@ func (e *Env) WaitForStream() {
 		}
 		return fmt.Sprint(err), listens
 	})
+}
+
+// IsAsked reports whether anybody but the kubelet has reached the scaler's port: KEDA.
+func (e *Env) IsAsked(ctx context.Context) (bool, error) {
+	all, err := e.scalerMetrics(ctx)
+	asked := all["prefect_keda_scaler_streams"] > 0
+	for series, n := range all {
+		asked = asked || strings.HasPrefix(series, "prefect_keda_scaler_requests_total") && n > 0
+	}
+	return asked, err
 }
 
 // WaitForRefusedAnswers waits until KEDA has asked the scaler for the metric and

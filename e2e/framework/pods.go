@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +25,26 @@ func (e *Env) pods(ctx context.Context, name string) []corev1.Pod {
 func (e *Env) Pods(deployment string) []corev1.Pod {
 	e.t.Helper()
 	return e.pods(e.t.Context(), deployment)
+}
+
+// WaitForLog waits until a pod of a Deployment has logged the words.
+func (e *Env) WaitForLog(deployment, words string, within time.Duration) {
+	e.t.Helper()
+	e.Eventually(within, deployment+" logs: "+words, func(ctx context.Context) (string, bool) {
+		var last string
+		for _, pod := range e.pods(ctx, deployment) {
+			text, err := e.Client.CoreV1().Pods(e.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
+			if err != nil {
+				last = err.Error()
+				continue
+			}
+			if strings.Contains(string(text), words) {
+				return "", true
+			}
+			last = string(text[max(0, len(text)-300):])
+		}
+		return last, false
+	})
 }
 
 // Stop deletes a pod: its container gets SIGTERM.
@@ -54,7 +75,7 @@ func (e *Env) StopScaler() {
 	e.replaceScaler(func(pod string) { e.Stop(pod) })
 }
 
-// RollScaler is kubectl rollout restart: the new one is ready before the old one is stopped.
+// RollScaler does a kubectl rollout restart: the new pod is ready before the old one stops.
 func (e *Env) RollScaler() {
 	e.t.Helper()
 	e.replaceScaler(func(string) {
@@ -66,8 +87,8 @@ func (e *Env) RollScaler() {
 	})
 }
 
-// replaceScaler returns when nothing is left of the scaler that is there, another
-// one is ready, and KEDA listens to it.
+// replaceScaler returns when the present scaler is gone, another one is ready, and KEDA
+// listens to it.
 func (e *Env) replaceScaler(end func(pod string)) {
 	e.t.Helper()
 	before := e.Pods(product.Scaler)[0]
@@ -99,7 +120,7 @@ func isReady(p *corev1.Pod) bool {
 	return false
 }
 
-// Pause has KEDA leave the Deployment of a ScaledObject at that many replicas.
+// Pause makes KEDA keep the Deployment of a ScaledObject at that many replicas.
 func (e *Env) Pause(scaledObject string, replicas int) {
 	e.t.Helper()
 	e.patch(e.t.Context(), scaledObject, fmt.Sprintf(`{"metadata":{"annotations":{"autoscaling.keda.sh/paused-replicas":"%d"}}}`, replicas))

@@ -9,15 +9,15 @@ import (
 	"text/tabwriter"
 )
 
-// Report collects what scenarios measured. Goals for times are shown beside the
-// numbers and asserted by nobody: a slow machine is no fault of the product.
+// Report collects the scenarios' measurements. It shows goals for times beside the numbers,
+// but nobody asserts them: a slow machine is not the product's fault.
 type Report struct {
 	out  io.Writer
 	mu   sync.Mutex
 	rows [][3]string
 }
 
-// Measured says what was measured; goal may be empty.
+// Measured adds a measurement; goal may be empty.
 func (r *Report) Measured(t *testing.T, what, value, goal string) {
 	t.Helper()
 	line := "measured: " + what + ": " + value
@@ -30,8 +30,8 @@ func (r *Report) Measured(t *testing.T, what, value, goal string) {
 	r.rows = append(r.rows, [3]string{what, value, goal})
 }
 
-// Bounded is Measured of what no machine makes larger, and fails the test when it
-// is above the limit.
+// Bounded adds a measurement that does not depend on the machine's speed, and fails the test
+// if it is above the limit.
 func (r *Report) Bounded(t *testing.T, what string, value, limit float64, unit string) {
 	t.Helper()
 	r.Measured(t, what, fmt.Sprintf("%.1f %s", value, unit), fmt.Sprintf("≤ %g %s", limit, unit))

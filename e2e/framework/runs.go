@@ -21,9 +21,9 @@ func (e *Env) CreateRuns(o prefecttest.Order) []string {
 	return ids
 }
 
-// NoPods is the run config of flow runs whose Jobs are created, suspended: what is
-// tested ends at the Job. Pods by the hundred would keep the Job controller from
-// those that other scenarios wait for.
+// NoPods is the run config of flow runs whose Jobs are created suspended, because the test
+// ends at the Job. Hundreds of pods would keep the Job controller from those of other
+// scenarios.
 func NoPods() map[string]any {
 	return KubernetesRun(map[string]any{
 		"apiVersion": "batch/v1", "kind": "Job",
@@ -66,12 +66,17 @@ func (e *Env) WaitForState(ids []string, state string, within time.Duration) {
 		for _, r := range runs {
 			states[r.State]++
 		}
-		var seen []string
-		for _, s := range slices.Sorted(maps.Keys(states)) {
-			seen = append(seen, fmt.Sprintf("%d %s", states[s], s))
-		}
-		return strings.Join(seen, ", "), states[state] == len(ids)
+		return tally(states), states[state] == len(ids)
 	})
+}
+
+// tally tells how many runs are in each state.
+func tally(states map[string]int) string {
+	var seen []string
+	for _, s := range slices.Sorted(maps.Keys(states)) {
+		seen = append(seen, fmt.Sprintf("%d %s", states[s], s))
+	}
+	return strings.Join(seen, ", ")
 }
 
 // AssertHistory fails unless the flow run went through exactly these states.
@@ -86,7 +91,7 @@ func (e *Env) AssertHistory(id string, want ...string) {
 	}
 }
 
-// Cancel presses the UI's button.
+// Cancel does what the UI's button does.
 func (e *Env) Cancel(id string) {
 	e.t.Helper()
 	if err := e.Prefect.Cancel(e.t.Context(), id); err != nil {

@@ -1,8 +1,8 @@
 // Package framework is the environment of the end-to-end scenarios: a namespace
-// for each, with a stand-in Prefect API, a scaler and a launcher of its own; words
-// to wait and to assert with; and what is left of it when a scenario fails.
+// for each, with a stand-in Prefect API, a scaler and a launcher of its own; functions to
+// wait and to assert; and evidence when a scenario fails.
 //
-// Scenarios say what has to happen; how to find out about it is said here.
+// Scenarios say what has to happen; this package knows how to find out.
 package framework
 
 import (
@@ -28,33 +28,35 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
-// ours marks what scenarios leave in the cluster, so that the next run can
-// remove what an interrupted one could not.
+// ours marks the scenarios' objects in the cluster, so that the next run can remove those of
+// an interrupted one.
 const ours = "prefect-keda.io/e2e"
 
-// Suite is what all scenarios share.
+// Suite holds what all scenarios share.
 type Suite struct {
-	// Kubeconfig is the file that Config was read from.
-	Kubeconfig string
-	Config     *rest.Config
-	Client     kubernetes.Interface
-	Dynamic    dynamic.Interface
-	Mapper     meta.RESTMapper
-	Images     product.Images
-	Root       string
-	Report     *Report
-	out        io.Writer
-	release    func()
+	// Cluster has kubectl, and Config says how to reach it.
+	Cluster *cluster.Cluster
+	Config  *rest.Config
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	Mapper  meta.RESTMapper
+	Images  product.Images
+	Root    string
+	Report  *Report
+	out     io.Writer
+	release func()
+	real    server
 }
 
-// End prints what was measured and lets others have the cluster.
+// End prints the measurements and releases the cluster.
 func (s *Suite) End() {
 	s.Report.Print()
+	s.endPrefect3()
 	s.release()
 }
 
-// Start brings the cluster up with the images of this tree, and fails when
-// something scenarios need is missing. The cluster is the suite's until End.
+// Start brings the cluster up with the images of this tree, and fails if something is
+// missing that scenarios need. It reserves the cluster until End.
 func Start(ctx context.Context, out io.Writer) (*Suite, error) {
 	s := &Suite{out: out, Report: &Report{out: out}}
 	var err error
@@ -71,7 +73,10 @@ func Start(ctx context.Context, out io.Writer) (*Suite, error) {
 	if s.Images, err = product.Build(ctx, c, s.Root); err != nil {
 		return nil, err
 	}
-	s.Kubeconfig = c.Kubeconfig
+	if s.Images.Flow, err = c.FlowImage(ctx); err != nil {
+		return nil, err
+	}
+	s.Cluster = c
 	if s.Config, err = product.Config(c.Kubeconfig); err != nil {
 		return nil, err
 	}
@@ -124,12 +129,16 @@ func (s *Suite) removeLeftovers(ctx context.Context) error {
 			return err
 		}
 	}
+	hooks := s.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	if err := hooks.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: ours}); err != nil {
+		return fmt.Errorf("remove leftovers of earlier runs: %w", err)
+	}
 	return os.RemoveAll(filepath.Join(s.Root, "e2e/out"))
 }
 
 func (s *Suite) removeNamespace(ctx context.Context, name string) error {
 	now := int64(0)
-	// Its pods have nothing to say any more, and what they would drain costs the next scenario.
+	// Its pods are not needed any more, and draining them would slow down the next scenario.
 	err := s.Client.CoreV1().Pods(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
 	if err := errors.Join(err, s.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove namespace %s: %w", name, err)

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/prefect-keda/prefect-keda/e2e/product"
-	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -60,12 +59,12 @@ func (s *Suite) scaleKEDA(ctx context.Context, replicas int) error {
 	}
 }
 
-// RefuseConnections has nobody listen where the Prefect API is; AcceptConnections
-// ends it. The levers still work.
+// RefuseConnections makes the Prefect API's port refuse connections, until
+// AcceptConnections. The levers still work.
 func (e *Env) RefuseConnections() {
 	e.t.Helper()
 	e.sendAPITo(`9`)
-	// Connections that are open already outlive the change: they are cut.
+	// Open connections outlive the change, so cut them.
 	e.Break(prefecttest.Fault{Drop: true})
 }
 
@@ -85,13 +84,13 @@ func (e *Env) sendAPITo(port string) {
 	}
 }
 
-// Evict has the pod of a flow run evicted, as draining its node does, while one of
-// its containers runs.
+// Evict evicts the pod of a flow run, as draining its node does, while one of its containers
+// runs.
 func (e *Env) Evict(run, during string) {
 	e.t.Helper()
 	pods := e.Client.CoreV1().Pods(e.Flows)
 	e.Eventually(time.Minute, "a pod of flow run "+run+" is evicted in container "+during, func(ctx context.Context) (string, bool) {
-		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID + "=" + run})
+		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: e.runLabel + "=" + run})
 		if err != nil {
 			return err.Error(), false
 		}

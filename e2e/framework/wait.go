@@ -27,7 +27,7 @@ func (e *Env) Eventually(within time.Duration, what string, ask func(context.Con
 		if yes {
 			return
 		}
-		// What was asked when time was up says less than what was seen before.
+		// An answer that time cut off says less than the one before.
 		if ctx.Err() == nil {
 			last = seen
 		}

@@ -8,20 +8,22 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/prefect-keda/prefect-keda/e2e/cluster"
 )
 
 // The images the manifests name.
 const (
-	Image        = "ghcr.io/prefect-keda/prefect-keda:dev"
-	StandInImage = "ghcr.io/prefect-keda/prefect1-api:dev"
+	image        = "ghcr.io/prefect-keda/prefect-keda"
+	standInImage = "ghcr.io/prefect-keda/prefect1-api:dev"
 )
 
 // Images are the images in the node.
 type Images struct {
 	// Bytes is the size of the product's image.
 	Bytes int64
-	// Flow is the image that flow pods run in.
+	// Flow is the image that the flow pods of Prefect 1 run in.
 	Flow string
 }
 
@@ -43,10 +45,10 @@ func Root() (string, error) {
 	}
 }
 
-// Build builds the binaries and images of this tree and puts them, with the flow
-// image, into the cluster's node. What has not changed costs nothing.
+// Build builds the binaries and images of this tree and puts them into the cluster's node. What
+// has not changed costs nothing. The images that flows run in are the cluster's to make.
 func Build(ctx context.Context, c *cluster.Cluster, root string) (Images, error) {
-	// The images are of Linux, whatever this machine is of.
+	// Images need Linux binaries on any machine.
 	const bin = "bin/linux"
 	err := c.Step("build the binaries of this tree into "+bin, func() error {
 		cmd := exec.CommandContext(ctx, filepath.Join(root, "hack/build.sh"), bin)
@@ -59,16 +61,38 @@ func Build(ctx context.Context, c *cluster.Cluster, root string) (Images, error)
 	if err != nil {
 		return Images{}, err
 	}
-	var images Images
-	if images.Bytes, err = c.BuildImage(ctx, Image, filepath.Join(root, bin, "prefect-keda")); err != nil {
-		return Images{}, fmt.Errorf("build the product's image: %w", err)
-	}
-	if _, err = c.BuildImage(ctx, StandInImage, filepath.Join(root, bin, "prefect1-api")); err != nil {
-		return Images{}, fmt.Errorf("build the stand-in's image: %w", err)
-	}
-	if err := c.Load(ctx, Image, StandInImage); err != nil {
+	image, err := named(root)
+	if err != nil {
 		return Images{}, err
 	}
-	images.Flow, err = c.FlowImage(ctx)
-	return images, err
+	var images Images
+	if images.Bytes, err = c.BuildImage(ctx, image, filepath.Join(root, bin, "prefect-keda")); err != nil {
+		return Images{}, fmt.Errorf("build the product's image: %w", err)
+	}
+	if _, err = c.BuildImage(ctx, standInImage, filepath.Join(root, bin, "prefect1-api")); err != nil {
+		return Images{}, fmt.Errorf("build the stand-in's image: %w", err)
+	}
+	return images, c.Load(ctx, image, standInImage)
+}
+
+// named is the product's image with the tag that the manifests give it: a version in
+// the commit of a release.
+func named(root string) (string, error) {
+	const path = "manifests/base/kustomization.yaml"
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		return "", err
+	}
+	var kustomization struct {
+		Images []struct{ Name, NewTag string }
+	}
+	if err := yaml.Unmarshal(text, &kustomization); err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	for _, i := range kustomization.Images {
+		if i.Name == image {
+			return image + ":" + i.NewTag, nil
+		}
+	}
+	return "", fmt.Errorf("%s gives no tag for %s", path, image)
 }

@@ -2,7 +2,11 @@ package product
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -24,71 +28,89 @@ const (
 	StandIn   = "prefect1-api"
 )
 
-// Render builds an overlay as `kubectl kustomize` does.
-func Render(root, overlay string) ([]*unstructured.Unstructured, error) {
-	dir := filepath.Join(root, "manifests", overlay)
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+// elsewhere is the overlay that puts another one into namespaces of one's own, as
+// docs/install.md says, with settings of its own.
+const elsewhere = `resources: [../../%[1]s]
+configMapGenerator:
+  - name: prefect-keda
+    namespace: prefect-keda
+    behavior: merge
+    literals: %[2]s
+components: [../../components/namespaces]
+sortOptions:
+  order: legacy
+  legacySortOptions: {orderFirst: [Namespace, TriggerAuthentication], orderLast: [ScaledObject, ScaledJob]}
+`
+
+// Render builds an overlay as kubectl does, for a namespace and its FlowsOf. Both are
+// made too, with the labels that the base's have.
+func Render(root, overlay, namespace string) ([]*unstructured.Unstructured, error) {
+	return render(root, overlay, namespace, fmt.Sprintf("PREFECT__CLOUD__API=http://%s.%s.svc:4200", StandIn, namespace))
+}
+
+func render(root, overlay, namespace string, settings ...string) ([]*unstructured.Unstructured, error) {
+	// JSON is YAML.
+	literals, err := json.Marshal(append(settings, "PREFECT_KEDA_NAMESPACE="+namespace, "NAMESPACE="+FlowsOf(namespace)))
 	if err != nil {
-		return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+		return nil, err
+	}
+	objects, err := built(root, fmt.Sprintf(elsewhere, overlay, literals))
+	if err != nil {
+		return nil, fmt.Errorf("kustomize %s for %s: %w", overlay, namespace, err)
+	}
+	for _, o := range objects {
+		if o.GetKind() == "Namespace" {
+			o.SetName(map[string]string{Namespace: namespace, Flows: FlowsOf(namespace)}[o.GetName()])
+		}
+	}
+	return objects, nil
+}
+
+func built(root, kustomization string) ([]*unstructured.Unstructured, error) {
+	files := filesys.MakeFsInMemory()
+	manifests := os.DirFS(filepath.Join(root, "manifests"))
+	err := fs.WalkDir(manifests, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(manifests, path)
+		return errors.Join(err, files.WriteFile(path, text))
+	})
+	if err := errors.Join(err, files.WriteFile("overlays/elsewhere/kustomization.yaml", []byte(kustomization))); err != nil {
+		return nil, err
+	}
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // or it warns of sortOptions
+	rendered, err := krusty.MakeKustomizer(options).Run(files, "overlays/elsewhere")
+	if err != nil {
+		return nil, err
 	}
 	var objects []*unstructured.Unstructured
-	for _, r := range built.Resources() {
-		// By way of text: kustomize's own maps hold plain ints, which nothing of Kubernetes copies.
+	for _, r := range rendered.Resources() {
+		// Go through text, because kustomize's maps hold plain ints and Kubernetes' types cannot
+		// copy those.
 		text, err := r.AsYAML()
 		if err != nil {
-			return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+			return nil, err
 		}
 		o := &unstructured.Unstructured{}
 		if text, err = yaml.YAMLToJSON(text); err == nil {
 			err = o.UnmarshalJSON(text)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("kustomize %s: %w", dir, err)
+			return nil, err
 		}
 		objects = append(objects, o)
 	}
 	return objects, nil
 }
 
-// FlowsOf is the namespace of the flows' Jobs beside one that Move puts objects in.
-func FlowsOf(namespace string) string { return namespace + "-flows" }
-
-// Move puts objects rendered for Namespace into another one, with every address
-// that names it, and those for Flows into that one's FlowsOf. kustomize's own
-// namespace field does not see addresses.
-func Move(objects []*unstructured.Unstructured, namespace string) {
-	for _, o := range objects {
-		o.Object = moved(o.Object, namespace).(map[string]any)
-		if o.GetKind() == "Namespace" {
-			o.SetName(places(namespace)[o.GetName()])
-		}
+// FlowsOf is the namespace of the flows' Jobs beside one that Render is for.
+func FlowsOf(namespace string) string {
+	if namespace == Namespace {
+		return Flows
 	}
-}
-
-func places(namespace string) map[string]string {
-	return map[string]string{Namespace: namespace, Flows: FlowsOf(namespace)}
-}
-
-func moved(v any, namespace string) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for k, inner := range v {
-			if from, ok := inner.(string); ok && (k == "namespace" || k == "NAMESPACE") {
-				if to, known := places(namespace)[from]; known {
-					v[k] = to
-					continue
-				}
-			}
-			v[k] = moved(inner, namespace)
-		}
-	case []any:
-		for i, inner := range v {
-			v[i] = moved(inner, namespace)
-		}
-	case string:
-		return strings.NewReplacer("."+Namespace+":", "."+namespace+":", "."+Namespace+".svc", "."+namespace+".svc").Replace(v)
-	}
-	return v
+	return namespace + "-flows"
 }
 
 // Apply applies objects in their order, server-side. With dryRun the API server
@@ -109,4 +131,9 @@ func Apply(ctx context.Context, client dynamic.Interface, mapper meta.RESTMapper
 		}
 	}
 	return nil
+}
+
+// RenderForPrefect3 is Render for a Prefect 3 server; its launcher serves the work pools.
+func RenderForPrefect3(root, namespace, api string, pools ...string) ([]*unstructured.Unstructured, error) {
+	return render(root, "overlays/prefect3-server", namespace, "PREFECT_API_URL="+api, "PREFECT_KEDA_WORK_POOLS="+strings.Join(pools, ","))
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest/control"
 )
 
-// Config is how programs outside the cluster reach it. Nothing of ours is
-// throttled: what is measured must not be the client's patience.
+// Config says how programs outside the cluster reach it. The client does not throttle, so
+// that it does not distort measurements.
 func Config(kubeconfig string) (*rest.Config, error) {
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {

@@ -71,7 +71,7 @@ func (p Picture) x(at time.Duration) float64 {
 	return left + plotWidth*float64(min(max(at, 0), p.End))/float64(p.End)
 }
 
-// describe is the picture in words, for those who cannot see it.
+// describe says in words what the picture shows, for people who cannot see it.
 func (p Picture) describe() string {
 	var rows []string
 	for _, r := range p.Rows {

@@ -1,5 +1,5 @@
-// Package timeline draws what was seen over time as an SVG picture: rows of
-// step curves above one another on a shared time axis.
+// Package timeline draws samples over time as an SVG picture: rows of step curves above one
+// another on a shared time axis.
 //
 // Drawing is a pure function of the samples; it knows neither clocks nor
 // clusters. The picture carries its own style for light and dark pages.

@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// guardsFile lists guards as hunks of a patch. Their first lines say no line
-// numbers, which go stale, but which test is to notice, of the file's package or of
-// the one before the slash, and why it matters.
+// guardsFile lists guards as hunks of a patch. Their first lines have no line numbers,
+// which would go stale. They name the test that must notice (of the file's package, or of
+// the one before the slash) and say why it matters.
 const guardsFile = "hack/mutate/guards.diff"
 
-// hunk is lines that a file must have once and those that take their place.
+// hunk holds lines that a file must have exactly once, and their replacement.
 type hunk struct {
 	file, test, why string
 	old, new        string
@@ -46,7 +46,7 @@ func parseHunks(text string) ([]hunk, error) {
 	return all, nil
 }
 
-// readGuards reads the guards of the tree at root, each taken away.
+// readGuards reads the guards of the tree at root, as mutants without them.
 func readGuards(root string) ([]mutant, error) {
 	text, err := os.ReadFile(filepath.Join(root, guardsFile))
 	if err != nil {
@@ -59,14 +59,14 @@ func readGuards(root string) ([]mutant, error) {
 		src, err := os.ReadFile(filepath.Join(root, h.file))
 		m, fits := h.in(src)
 		if errs = append(errs, err); !fits {
-			errs = append(errs, fmt.Errorf("%s: %s: its lines are not there, or not once; if they have changed, change %s with them:\n%s", h.file, h.why, guardsFile, h.old))
+			errs = append(errs, fmt.Errorf("%s: %s: its lines are missing, or not unique; if they have changed, change %s too:\n%s", h.file, h.why, guardsFile, h.old))
 		}
 		all = append(all, m)
 	}
 	return all, errors.Join(errs...)
 }
 
-// in is the mutant of a file, if the hunk fits it.
+// in applies the hunk to a file, if it fits.
 func (h hunk) in(src []byte) (m mutant, fits bool) {
 	whole := []byte("\n" + h.old)
 	at := bytes.Index(src, whole) + 1

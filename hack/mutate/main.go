@@ -2,9 +2,9 @@
 // notices. Sources stay as they are: a broken file is laid over its original by
 // go test's -overlay.
 //
-// As it is, it takes away each guard of guards.diff and runs the test named with it.
-// With -sweep it breaks whatever the operators find in the lines that a package's
-// tests reach, and runs all of them.
+// By default it takes away each guard of guards.diff and runs the test named with it.
+// With -sweep it applies the operators to all lines that a package's tests reach, and runs
+// all its tests for each.
 package main
 
 import (
@@ -35,13 +35,13 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("mutate [-sweep [./package...]]", flag.ContinueOnError)
-	sweep := f.Bool("sweep", false, "break everything the operators find, in the named packages or in trouble, job, prefect1, scaler and launcher (hours)")
+	sweep := f.Bool("sweep", false, "apply the operators everywhere in the named packages, by default trouble, job, prefect1, scaler and launcher (hours)")
 	only := f.String("only", "", "only breakages whose line `file:line: change` matches this expression")
 	sample := f.Int("sample", 0, "only so many breakages of each package; 0 means all")
 	seed := f.Uint64("seed", 1, "chooses the sample")
 	budget := f.Duration("for", 24*time.Hour, "begin nothing more after this time")
 	parallel := f.Int("parallel", runtime.NumCPU(), "breakages tried at once")
-	last := f.String("last", "Interleaving", "slow tests, which a sweep runs when no other has noticed")
+	last := f.String("last", "Interleaving", "slow tests, which a sweep runs only if no other test has noticed")
 	if err := f.Parse(args); err != nil {
 		return fmt.Errorf("read the command line: %w", err)
 	}
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	if t.lived > 0 {
-		return fmt.Errorf("%d breakages were not noticed: write the test, or delete the line that is not needed", t.lived)
+		return fmt.Errorf("%d breakages were not noticed: write a test, or delete the line if it is not needed", t.lived)
 	}
 	return nil
 }

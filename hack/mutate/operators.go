@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// mutant is a breakage: bytes of a file that others take the place of.
+// mutant is a breakage: bytes of a file and their replacement.
 type mutant struct {
 	file     string
 	line     int
 	change   string
 	from, to int
 	text     string
-	// pkg's tests are to notice; of a guard this one.
+	// pkg's tests must notice; for a guard, this one.
 	pkg, test string
 }
 
@@ -29,7 +29,7 @@ func (m mutant) apply(src []byte) []byte {
 	return slices.Concat(src[:m.from], []byte(m.text), src[m.to:])
 }
 
-// mutantsOf are all that the operators find in a package's own code.
+// mutantsOf are all mutants of a package's own code.
 func mutantsOf(pkg string) ([]mutant, error) {
 	files, err := filepath.Glob(filepath.Join(pkg, "*.go"))
 	if err != nil {
@@ -61,7 +61,7 @@ type surgeon struct {
 	found []mutant
 	// moments are the variables of the function that were set to time.Now().
 	moments map[string]token.Pos
-	// talk is a statement that only tells somebody something.
+	// talk matches a statement that only logs.
 	talk *regexp.Regexp
 }
 
@@ -121,7 +121,7 @@ func (s *surgeon) add(n ast.Node, text, change string) {
 	})
 }
 
-// condition is forced; what it uses stays in use, so that it compiles.
+// condition forces a condition. Its variables stay in use, so that it compiles.
 func (s *surgeon) condition(e ast.Expr) {
 	text := s.code(e)
 	s.add(e, "("+text+") || true", "always: "+short(text))
@@ -134,14 +134,14 @@ func (s *surgeon) binary(b *ast.BinaryExpr) {
 		s.add(b, x, "without "+short(b.Op.String()+" "+y))
 		s.add(b, y, "without "+short(x+" "+b.Op.String()))
 	}
-	// Where a condition is forced both ways, only its edge is left to ask for.
+	// Forcing covers both outcomes, so only the edge of a comparison remains to be tested.
 	others := map[token.Token]string{token.EQL: "!=", token.NEQ: "==", token.LSS: "<=", token.LEQ: "<", token.GTR: ">=", token.GEQ: ">"}
 	if op := others[b.Op]; op != "" {
 		s.add(b, x+" "+op+" "+y, op+" in "+short(s.code(b)))
 	}
 }
 
-// call takes bounds away: one of those that min or max choose from, or a deadline.
+// call removes bounds: an argument of min or max, or a deadline.
 func (s *surgeon) call(c *ast.CallExpr) {
 	name := s.code(c.Fun)
 	switch {
@@ -156,7 +156,7 @@ func (s *surgeon) call(c *ast.CallExpr) {
 	}
 }
 
-// statements are left out one at a time, but not what declares or returns.
+// statements leaves out one statement at a time, but no declarations and no returns.
 func (s *surgeon) statements(list []ast.Stmt) {
 	for _, n := range list {
 		text := s.code(n)

@@ -26,16 +26,16 @@ type trial struct {
 	parallel int
 	until    time.Time
 	last     string        // slow tests
-	took     time.Duration // the package's tests, unbroken
+	took     time.Duration // the time of the package's tests, with nothing broken
 
 	mu                    sync.Mutex
 	tried, lived, unbuilt int
 }
 
-// errNotBuilt is of a breakage that does not compile, and so is none.
+// errNotBuilt means that a breakage does not compile, so it does not count.
 var errNotBuilt = errors.New("it does not compile")
 
-// try tries all and tells of those that no test notices.
+// try tries all mutants and prints those that no test notices.
 func (t *trial) try(ctx context.Context, all []mutant) error {
 	began, before := time.Now(), [...]int{t.tried, t.lived, t.unbuilt}
 	workers, working := errgroup.WithContext(ctx)
@@ -78,11 +78,11 @@ func (t *trial) isNoticed(ctx context.Context, m mutant) (bool, error) {
 	defer os.RemoveAll(dir)
 	src, err := os.ReadFile(m.file)
 	if err != nil {
-		return false, fmt.Errorf("read what is to be broken: %w", err)
+		return false, fmt.Errorf("read the file to break: %w", err)
 	}
 	original, err := filepath.Abs(m.file)
 	if err != nil {
-		return false, fmt.Errorf("find what is to be broken: %w", err)
+		return false, fmt.Errorf("find the file to break: %w", err)
 	}
 	broken, overlay, tests := filepath.Join(dir, "broken.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tests")
 	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: broken}})
@@ -97,7 +97,7 @@ func (t *trial) isNoticed(ctx context.Context, m mutant) (bool, error) {
 		stages = []string{"-test.run=^" + m.test + "$"}
 	}
 	for _, which := range stages {
-		// A broken test may ask for all the memory there is, or never end.
+		// A broken program may use all memory, or never end.
 		const limited = `ulimit -v 8000000 2>/dev/null; exec "$@"`
 		_, err := command(ctx, m.pkg, "sh", "-c", limited, "sh", tests, "-test.failfast", "-test.timeout="+(4*t.took+time.Minute).String(), which)
 		if err != nil {
@@ -107,7 +107,7 @@ func (t *trial) isNoticed(ctx context.Context, m mutant) (bool, error) {
 	return false, nil
 }
 
-// lines are those of a file that tests reach, from and to.
+// lines is a range of lines of a file that tests reach.
 type lines map[string][][2]int
 
 func (l lines) has(m mutant) bool {
@@ -119,7 +119,7 @@ func (l lines) has(m mutant) bool {
 	return false
 }
 
-// unbroken runs a package's tests as they are.
+// unbroken runs a package's tests with nothing broken.
 func (t *trial) unbroken(ctx context.Context, pkg string) (lines, error) {
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {

@@ -17,12 +17,33 @@ import (
 // API repeats it), logs, or a client or its options printed by mistake.
 func TestKeyIsNeverShown(t *testing.T) {
 	const key = "canary-key-5f1e"
+	neverShown(t, key[:6], "Bearer "+key, func(o *prefect1.Options) { o.Key = key })
+}
+
+// Nor are headers, or the user and password in an API's URL, plain or as sent. They go to
+// the proxy rather than the key, as in the original client.
+func TestUserAndPasswordAreNeverShown(t *testing.T) {
+	const basic = "Basic Y2FuYXJ5LXVzZXI6Y2FuYXJ5LXAvdw==" // canary-user:canary-p/w
+	neverShown(t, "canary", basic, func(o *prefect1.Options) {
+		o.Key = "canary-key"
+		o.API = strings.Replace(o.API, "http://", "http://canary-user:canary-p%2Fw@", 1)
+	})
+	neverShown(t, "Y2FuYXJ5", basic, func(o *prefect1.Options) {
+		o.API = strings.Replace(o.API, "http://", "http://canary-user:canary-p%2Fw@", 1)
+	})
+	neverShown(t, "canary", "canary-header", func(o *prefect1.Options) {
+		o.Key, o.Headers = "canary-key", http.Header{"Authorization": {"canary-header"}}
+	})
+}
+
+func neverShown(t *testing.T, secret, sent string, open func(*prefect1.Options)) {
+	t.Helper()
 	echo := func(w http.ResponseWriter, r request) {
 		w.WriteHeader(http.StatusBadRequest)
 		io.WriteString(w, `{"errors":[{"message":"Malformed Authorization header: `+r.Header.Get("Authorization")+`"}]}`)
 	}
 	page := func(w http.ResponseWriter, r request) {
-		// Where errors are cut off, the key must not be cut before it is hidden.
+		// A cut must not leave a part of the key that is no longer recognised.
 		io.WriteString(w, strings.Repeat("x", 260)+r.Header.Get("Authorization")+"</html>")
 	}
 	api := newFakeAPI(t, answers{
@@ -32,35 +53,37 @@ func TestKeyIsNeverShown(t *testing.T) {
 	var out bytes.Buffer
 	var options prefect1.Options
 	c := api.client(t, func(o *prefect1.Options) {
-		o.Key = key
+		open(o)
 		o.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		options = *o
 	})
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 	_, err := c.Claim(t.Context(), run, prefect.Claim{})
 	fmt.Fprintln(&out, err)
-	fmt.Fprintln(&out, c.Fail(t.Context(), run, "x"), c.HandBack(t.Context(), run, noon, "x"))
-	fmt.Fprintln(&out, c.Log(t.Context(), []prefect.LogEntry{{FlowRunID: runID, Message: "x"}}), c.Heartbeat(t.Context(), runID), c.Announce(t.Context(), nil))
+	fmt.Fprintln(&out, c.Fail(t.Context(), run, prefect.Failure{Message: "x"}), c.HandBack(t.Context(), run, noon, "x"))
+	fmt.Fprintln(&out, c.Log(t.Context(), []prefect.LogEntry{{FlowRunID: runID, Message: "x"}}), c.Announce(t.Context(), prefect.Scope{}))
+	_, err = c.Keep(t.Context(), run)
+	fmt.Fprintln(&out, err)
 	_, err = c.Observe(t.Context(), noon)
 	fmt.Fprintln(&out, err)
 	_, err = due(t, c, nil, noon, 1)
 	fmt.Fprintln(&out, err)
-	_, err = c.Claimed(t.Context(), nil)
+	_, err = c.Claimed(t.Context(), prefect.Scope{})
 	fmt.Fprintln(&out, err)
 	_, err = c.FlowRun(t.Context(), runID)
 	fmt.Fprintln(&out, err)
 	fmt.Fprintf(&out, "%v %+v %#v %v %+v %#v\n", c, c, c, options, options, options)
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("options", "options", options)
-	_, err = prefect1.New(prefect1.Options{API: "ftp://user:" + key + "@host", Backend: "x", Key: key + "\n", TenantID: "x"})
+	_, err = prefect1.New(prefect1.Options{API: "ftp://user:" + secret + "@host", Backend: "x", Key: secret + "\n", TenantID: "x"})
 	fmt.Fprintln(&out, err)
 
-	if strings.Contains(out.String(), key[:6]) {
-		t.Errorf("the key shows:\n%s", out.String())
+	if strings.Contains(out.String(), secret) {
+		t.Errorf("it shows:\n%s", out.String())
 	}
-	// The test is worth nothing if the key was not there to be shown.
+	// The test proves nothing if the key was not there to be shown.
 	for _, r := range api.asked("") {
-		if r.Header.Get("Authorization") != "Bearer "+key {
-			t.Errorf("%s was sent without the key", r.Op)
+		if got := r.Header.Get("Authorization"); got != sent {
+			t.Errorf("%s was sent with %q", r.Op, got)
 		}
 	}
 	if !strings.Contains(out.String(), "[hidden]") {

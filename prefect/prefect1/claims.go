@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
 const (
@@ -16,23 +19,23 @@ const (
 	// the server longer than a claim may be old.
 	maxTasks = 100
 	// maxStates bytes of states, and at most one state more, go in one request: the
-	// server takes 5 MB, of which a state may be 1 MB.
+	// server takes 5 MB a request and 1 MB a state.
 	maxStates = 3_500_000
 )
 
 // tooLargeToClaim tells an author what to change.
 const tooLargeToClaim = "This flow run cannot be claimed: the Prefect API takes states of up to 1 MB, and its own state with the claim around it is larger. Make the state's message, context and cached inputs smaller, or create a new flow run."
 
-// stateBody is a state as the API takes it (prefect1-spec §2.1).
+// stateBody is a state as the API takes it (prefect1 §2.1).
 type stateBody struct {
-	Type         prefect.StateType `json:"type"`
-	Message      string            `json:"message"`
-	StartTime    string            `json:"start_time,omitempty"`
-	Context      any               `json:"context"`
-	CachedInputs struct{}          `json:"cached_inputs"`
-	Result       noResult          `json:"_result"`
-	State        json.RawMessage   `json:"state,omitempty"`
-	Version      string            `json:"__version__"`
+	Type         string          `json:"type"`
+	Message      string          `json:"message"`
+	StartTime    string          `json:"start_time,omitempty"`
+	Context      any             `json:"context"`
+	CachedInputs struct{}        `json:"cached_inputs"`
+	Result       noResult        `json:"_result"`
+	State        json.RawMessage `json:"state,omitempty"`
+	Version      string          `json:"__version__"`
 }
 
 type noResult struct {
@@ -40,44 +43,40 @@ type noResult struct {
 	Version string `json:"__version__"`
 }
 
-func newState(t prefect.StateType, message string) stateBody {
+func newState(name, message string) stateBody {
 	return stateBody{
-		Type: t, Message: message, Context: struct{}{}, Version: coreVersion,
+		Type: name, Message: message, Context: struct{}{}, Version: coreVersion,
 		Result: noResult{Type: "NoResultType", Version: coreVersion},
 	}
 }
 
-// submittedState is what a claim writes: the state the run or task was in goes
-// with it, because the pod looks there for what it continues (prefect1-spec §2.3).
+// submittedState makes the state that a claim writes. It wraps the state before, because
+// the pod looks there for the work to continue (prefect1 §2.3).
 func submittedState(message string, from prefect.State, claim prefect.Claim) (json.RawMessage, error) {
-	s := newState(prefect.Submitted, message)
+	s := newState(stateSubmitted, message)
 	s.Context = noteOf(claim)
 	s.State = innermost(from.Opaque)
-	return encode(s)
+	return exchange.Encode(s)
 }
 
-// Claim tries once to make the run ours. A run in the Scheduled family is set
-// Submitted; of a Running run the task runs whose retry is due are, the first of
-// them, as many as one request takes. What came of it is an Answer; an error says that the request was refused as such (key,
-// tenant, a fault of ours) and that trying on is no use.
-func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error) {
-	var err error
+// Claim tries once to make the run ours. It sets a run of the Scheduled family Submitted;
+// of a Running run, it sets the first task runs whose retry is due, as many as one
+// request takes. The Answer tells the outcome; an error means that the API refused the
+// request itself (key, tenant, a fault of ours) and would refuse it again.
+func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (result prefect.ClaimResult, err error) {
+	defer explain(&err, "claim flow run %s", run.ID)
 	switch {
-	case run.State.Type.IsScheduled():
+	case run.State.Phase.IsWaiting():
 		err = c.claimRun(ctx, run, claim)
-	case run.State.Type == prefect.Running && len(run.DueTasks) > 0:
-		err = c.claimTasks(ctx, run.DueTasks, claim)
+	case run.State.Phase == prefect.Running && len(dueTasks(run)) > 0:
+		err = c.claimTasks(ctx, dueTasks(run), claim)
 	default:
-		err = fmt.Errorf("its state %s cannot be claimed", run.State.Type)
+		err = fmt.Errorf("its state %s cannot be claimed", run.State.Name)
 	}
-	result, err := answerOf(err)
 	if requestTooLarge.is(err) {
 		err = &prefect.AuthorError{Message: tooLargeToClaim, Err: err}
 	}
-	if err != nil {
-		return result, fmt.Errorf("claim flow run %s: %w", run.ID, err)
-	}
-	return result, nil
+	return answerOf(err)
 }
 
 func (c *Client) claimRun(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) error {
@@ -85,11 +84,11 @@ func (c *Client) claimRun(ctx context.Context, run prefect.FlowRun, claim prefec
 	if err != nil {
 		return err
 	}
-	return c.setFlowRunState(ctx, run.ID, &run.Version, state)
+	return c.setFlowRunState(ctx, run.ID, expected(run), state)
 }
 
-func (c *Client) claimTasks(ctx context.Context, tasks []prefect.TaskRun, claim prefect.Claim) error {
-	states, err := taskStates(tasks, func(t prefect.TaskRun) (taskRunState, error) {
+func (c *Client) claimTasks(ctx context.Context, tasks []recipe.Task, claim prefect.Claim) error {
+	states, err := taskStates(tasks, func(t recipe.Task) (taskRunState, error) {
 		state, err := submittedState("Submitted for execution.", t.State, claim)
 		return taskRunState{Task_run_id: t.ID, Version: &t.Version, State: state}, err
 	})
@@ -99,8 +98,19 @@ func (c *Client) claimTasks(ctx context.Context, tasks []prefect.TaskRun, claim 
 	return c.setTaskRunStates(ctx, states)
 }
 
-// taskStates are states for the first of the tasks, as many as one request takes.
-func taskStates(tasks []prefect.TaskRun, state func(prefect.TaskRun) (taskRunState, error)) ([]taskRunState, error) {
+// expected is the version at which we read the run, for the server to compare.
+func expected(run prefect.FlowRun) *int {
+	version, _ := strconv.Atoi(run.Revision)
+	return &version
+}
+
+func dueTasks(run prefect.FlowRun) []recipe.Task {
+	made, _ := recipe.Of(run)
+	return made.DueTasks
+}
+
+// taskStates makes states for the first tasks, as many as one request takes.
+func taskStates(tasks []recipe.Task, state func(recipe.Task) (taskRunState, error)) ([]taskRunState, error) {
 	var states []taskRunState
 	size := 0
 	for _, t := range tasks[:min(len(tasks), maxTasks)] {
@@ -116,21 +126,21 @@ func taskStates(tasks []prefect.TaskRun, state func(prefect.TaskRun) (taskRunSta
 	return states, nil
 }
 
-// notTakenError: the API answered, but did not set the state it was asked to set.
-type notTakenError struct{ status, message string }
+// notSetError: the API answered, but did not set the state.
+type notSetError struct{ status, message string }
 
-func (e *notTakenError) Error() string {
-	return shorten(fmt.Sprintf("the API answered %s %s", e.status, e.message))
+func (e *notSetError) Error() string {
+	return exchange.Shorten(fmt.Sprintf("the API answered %s %s", e.status, e.message))
 }
 
-// answerOf turns the outcome of a claim into an Answer (prefect1-server-facts
-// a–c). Only what certainly was not applied is Lost or NotNow; in doubt the run
-// has to be read back.
+// answerOf turns the outcome of a claim into an Answer (prefect1-server §a–§c). A claim
+// is Lost or NotNow only if it certainly was not applied; in doubt the run has to be read
+// back.
 func answerOf(err error) (prefect.ClaimResult, error) {
 	if err == nil {
 		return prefect.ClaimResult{Answer: prefect.Won}, nil
 	}
-	if queued, ok := errors.AsType[*notTakenError](err); ok {
+	if queued, ok := errors.AsType[*notSetError](err); ok {
 		return prefect.ClaimResult{Answer: prefect.NotNow, Reason: queued.Error()}, nil
 	}
 	var e *Error
@@ -149,55 +159,53 @@ func answerOf(err error) (prefect.ClaimResult, error) {
 	return r, nil
 }
 
-// Fail sets the run Failed with a message for its author, whatever its version
-// (prefect1-spec §2.3).
-func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, message string) error {
-	state, err := encode(newState(prefect.Failed, storable(message)))
-	if err == nil {
-		err = c.setFlowRunState(ctx, run.ID, nil, state)
-	}
-	if err != nil {
-		return fmt.Errorf("fail flow run %s: %w", run.ID, err)
-	}
-	return nil
+// Pending does nothing: a Submitted state has no words for its pod.
+func (c *Client) Pending(context.Context, prefect.FlowRun, string) error { return nil }
+
+// Launched does nothing: Prefect 1.x keeps nothing of a run's Job but its claim.
+func (c *Client) Launched(context.Context, prefect.FlowRun, prefect.Claim) error { return nil }
+
+// Fail sets the run Failed, the only state that Prefect 1.x has for failures, with a
+// message for its author, whatever its version (prefect1 §2.3).
+func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, f prefect.Failure) (err error) {
+	defer explain(&err, "fail flow run %s", run.ID)
+	return c.end(ctx, run, stateFailed, f.Message)
 }
 
-// Cancel sets the run Cancelled with a message for its author.
-func (c *Client) Cancel(ctx context.Context, run prefect.FlowRun, message string) error {
-	state, err := encode(newState(prefect.Cancelled, storable(message)))
-	if err == nil {
-		err = c.setFlowRunState(ctx, run.ID, nil, state)
-	}
-	if err != nil {
-		return fmt.Errorf("set flow run %s Cancelled: %w", run.ID, err)
-	}
-	return nil
+// Cancelled sets the run Cancelled with a message for its author.
+func (c *Client) Cancelled(ctx context.Context, run prefect.FlowRun, message string) (err error) {
+	defer explain(&err, "set flow run %s Cancelled", run.ID)
+	return c.end(ctx, run, stateCancelled, message)
 }
 
-// HandBack puts a claimed run back in the queue, due at the given time: the run
-// itself, or of a Running run the tasks that were claimed, which run must hold
-// as they were before the claim. How often its pods never began goes with it.
-func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	var err error
+func (c *Client) end(ctx context.Context, run prefect.FlowRun, state, message string) error {
+	body, err := exchange.Encode(newState(state, storable(message)))
+	if err != nil {
+		return err
+	}
+	return c.setFlowRunState(ctx, run.ID, nil, body)
+}
+
+// HandBack puts a claimed run back in the queue, due at the given time; of a Running run
+// it puts back the claimed tasks, which run must hold as they were before the claim. The
+// new state counts how often the run's pods never began.
+func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) (err error) {
+	defer explain(&err, "hand back flow run %s", run.ID)
 	switch {
-	case run.State.Type.IsFinished():
-		err = fmt.Errorf("its state %s is final", run.State.Type)
-	case run.State.Type.IsRunning():
-		err = c.handBackTasks(ctx, run, at, message)
-	default:
-		err = c.handBackRun(ctx, run, at, message)
-		if requestTooLarge.is(err) {
-			err = c.handBackRun(ctx, run, at, "")
-		}
+	case run.State.Phase.IsFinished():
+		return fmt.Errorf("its state %s is final", run.State.Name)
+	case run.State.Phase.IsRunning():
+		return c.handBackTasks(ctx, run, at, message)
 	}
-	if err != nil {
-		return fmt.Errorf("hand back flow run %s: %w", run.ID, err)
+	err = c.handBackRun(ctx, run, at, message)
+	if requestTooLarge.is(err) {
+		err = c.handBackRun(ctx, run, at, "")
 	}
-	return nil
+	return err
 }
 
 func (c *Client) handBackRun(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	state, err := rescheduled(run.State, at, message, run.Returned)
+	state, err := rescheduled(run.State, at, message, run.HandedBack)
 	if err != nil {
 		return err
 	}
@@ -205,11 +213,12 @@ func (c *Client) handBackRun(ctx context.Context, run prefect.FlowRun, at time.T
 }
 
 func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	if len(run.DueTasks) == 0 {
-		return fmt.Errorf("it is %s and no claimed task of it is known", run.State.Type)
+	all := dueTasks(run)
+	if len(all) == 0 {
+		return fmt.Errorf("it is %s and no claimed task of it is known", run.State.Name)
 	}
-	for tasks := run.DueTasks; len(tasks) > 0; {
-		states, err := taskStates(tasks, func(t prefect.TaskRun) (taskRunState, error) {
+	for tasks := all; len(tasks) > 0; {
+		states, err := taskStates(tasks, func(t recipe.Task) (taskRunState, error) {
 			state, err := rescheduled(t.State, at, message, 0)
 			return taskRunState{Task_run_id: t.ID, State: state}, err
 		})
@@ -217,26 +226,25 @@ func (c *Client) handBackTasks(ctx context.Context, run prefect.FlowRun, at time
 			return err
 		}
 		if err := c.setTaskRunStates(ctx, states); err != nil {
-			return fmt.Errorf("%d of %d tasks are not: %w", len(tasks), len(run.DueTasks), err)
+			return fmt.Errorf("%d of %d tasks are not: %w", len(tasks), len(all), err)
 		}
 		tasks = tasks[len(states):]
 	}
 	return nil
 }
 
-// rescheduled is the state a run was claimed from, due at another time. What it
-// carries (a retry's count, cached inputs) comes back with it. Paused, Queued
-// and Resume come back as Scheduled, so that the run waits for nobody. returned is
-// noted unless it is zero.
+// rescheduled is the state before the claim, due at another time. It keeps all that the
+// state carries (a retry's count, cached inputs). Paused, Queued and Resume become
+// Scheduled, so that the run waits for nobody. It notes returned unless that is zero.
 func rescheduled(from prefect.State, at time.Time, message string, returned int) (json.RawMessage, error) {
 	before := object(innermost(from.Opaque))
-	state := newState(prefect.Scheduled, storable(message))
+	state := newState(stateScheduled, storable(message))
 	state.StartTime = formatTime(at)
 	if returned > 0 {
 		state.Context = map[string]int{returnedKey: returned}
 	}
-	fresh, err := encode(state)
-	if err != nil || !prefect.StateType(text(before["type"])).IsScheduled() {
+	fresh, err := exchange.Encode(state)
+	if err != nil || !slices.Contains(scheduledStates(), text(before["type"])) {
 		return fresh, err
 	}
 	kept := object(fresh)
@@ -244,7 +252,7 @@ func rescheduled(from prefect.State, at time.Time, message string, returned int)
 		switch key {
 		case "message", "start_time", "state", "__version__":
 		case "type":
-			if text(value) == string(prefect.Retrying) {
+			if text(value) == stateRetrying {
 				kept[key] = value
 			}
 		case "context":
@@ -255,11 +263,11 @@ func rescheduled(from prefect.State, at time.Time, message string, returned int)
 			kept[key] = value
 		}
 	}
-	return encode(kept)
+	return exchange.Encode(kept)
 }
 
-// contextAfter is a state's context less what a claim of ours left in it, with how
-// often the run was returned unless that is zero.
+// contextAfter is a state's context without our claim, and with how often the run was
+// returned unless that is zero.
 func contextAfter(context json.RawMessage, returned int) (json.RawMessage, error) {
 	m := object(context)
 	if _, found := m[claimKey]; !found && returned == 0 {
@@ -272,19 +280,19 @@ func contextAfter(context json.RawMessage, returned int) (json.RawMessage, error
 	if returned > 0 {
 		m[returnedKey] = json.RawMessage(strconv.Itoa(returned))
 	}
-	return encode(m)
+	return exchange.Encode(m)
 }
 
 func (c *Client) setFlowRunState(ctx context.Context, id string, version *int, state json.RawMessage) error {
 	// One state a request: states of one request are applied one by one, and an
-	// error for one hides that the others were applied (prefect1-server-facts a).
+	// error for one hides that the others were applied (prefect1-server §a).
 	out, err := setFlowRunStates(ctx, c.wire, setFlowRunStatesInput{
 		States: []flowRunState{{Flow_run_id: id, Version: version, State: state}},
 	})
 	if err != nil {
 		return err
 	}
-	return taken(out.Set_flow_run_states.States, 1)
+	return allSet(out.Set_flow_run_states.States, 1)
 }
 
 func (c *Client) setTaskRunStates(ctx context.Context, states []taskRunState) error {
@@ -292,15 +300,15 @@ func (c *Client) setTaskRunStates(ctx context.Context, states []taskRunState) er
 	if err != nil {
 		return err
 	}
-	return taken(out.Set_task_run_states.States, len(states))
+	return allSet(out.Set_task_run_states.States, len(states))
 }
 
-// taken checks that each state was set. Cloud may answer QUEUED with a reason
+// allSet checks that each state was set. Cloud may answer QUEUED with a reason
 // instead, when a concurrency limit is reached.
-func taken(states []setStatePayload, want int) error {
+func allSet(states []setStatePayload, want int) error {
 	for _, s := range states {
 		if s.Status != "SUCCESS" {
-			return &notTakenError{s.Status, s.Message}
+			return &notSetError{s.Status, s.Message}
 		}
 	}
 	if len(states) < want {

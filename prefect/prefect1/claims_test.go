@@ -13,13 +13,13 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 var accepted = ok(`{"set_flow_run_states":{"states":[{"id":"` + runID + `","status":"SUCCESS","message":null}]},
 	"set_task_run_states":{"states":[{"id":"` + taskID + `","status":"SUCCESS","message":null}]}}`)
 
-// sentState is the state of the only request of an operation.
 func sentState(t *testing.T, api *fakeAPI, op string) any {
 	t.Helper()
 	sent := api.asked(op)
@@ -31,7 +31,7 @@ func sentState(t *testing.T, api *fakeAPI, op string) any {
 
 func TestClaimIsLeftInTheState(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
-	run := prefect.FlowRun{ID: runID, Version: 3, State: prefect.State{Type: prefect.Retrying, Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}}
+	run := prefect.FlowRun{ID: runID, Revision: "3", State: prefect.State{Phase: prefect.Waiting, Name: "Retrying", Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}}
 	claim := prefect.Claim{Launcher: "l-1", Namespace: "flows", Job: "prefect-job-0a1b2c3d", Attempt: "v3", NamespaceUID: "6f1e2d3c"}
 	result, err := api.client(t).Claim(t.Context(), run, claim)
 	if diff := cmp.Diff(prefect.ClaimResult{Answer: prefect.Won}, result); err != nil || diff != "" {
@@ -49,7 +49,7 @@ func TestClaimIsLeftInTheState(t *testing.T) {
 }
 
 // The pod unwraps one level only, so a claim must never wrap another claim
-// (prefect1-spec §2.1).
+// (prefect1 §2.1).
 func TestClaimWrapsTheStateInside(t *testing.T) {
 	deep := `{"type":"Scheduled"}`
 	for range 40 {
@@ -67,7 +67,7 @@ func TestClaimWrapsTheStateInside(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
-			run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled, Opaque: json.RawMessage(tc.opaque)}}
+			run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled", Opaque: json.RawMessage(tc.opaque)}}
 			if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
 				t.Fatalf("%v, %v", r, err)
 			}
@@ -80,18 +80,18 @@ func TestClaimWrapsTheStateInside(t *testing.T) {
 
 func TestQueuedIsNotNow(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": ok(`{"set_flow_run_states":{"states":[{"id":"` + runID + `","status":"QUEUED","message":"limit of 3 reached"}]}}`)})
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 	result, err := api.client(t).Claim(t.Context(), run, prefect.Claim{})
 	if err != nil || result.Answer != prefect.NotNow || !strings.Contains(result.Reason, "limit of 3 reached") {
 		t.Errorf("%v, %v", result, err)
 	}
 }
 
-// An answer without the state we sent does not say that it was set.
+// An answer without our state does not say that it was set.
 func TestAnswerWithoutStatesIsUnknown(t *testing.T) {
 	for _, data := range []string{`{"set_flow_run_states":null}`, `{"set_flow_run_states":{"states":[]}}`} {
 		api := newFakeAPI(t, answers{"setFlowRunStates": ok(data)})
-		run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+		run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 		if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Unknown {
 			t.Errorf("%s: %v, %v", data, r, err)
 		}
@@ -100,8 +100,8 @@ func TestAnswerWithoutStatesIsUnknown(t *testing.T) {
 
 func TestStatesThatCannotBeClaimedAreNotSent(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": accepted, "setTaskRunStates": accepted})
-	for _, s := range []prefect.StateType{prefect.Submitted, prefect.Running, prefect.Cancelling, prefect.Cancelled, prefect.Success, ""} {
-		if r, err := api.client(t).Claim(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Type: s}}, prefect.Claim{}); err == nil {
+	for _, s := range []prefect.Phase{prefect.Claimed, prefect.Running, prefect.Cancelling, prefect.Cancelled, prefect.Finished, prefect.Other} {
+		if r, err := api.client(t).Claim(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Phase: s}}, prefect.Claim{}); err == nil {
 			t.Errorf("%s: %v", s, r)
 		}
 	}
@@ -131,8 +131,8 @@ func tasksIn(t *testing.T, api *fakeAPI) [][]any {
 	return batches
 }
 
-// A claim is one request, so that it is as old as the read before it and its answer
-// tells of all of it; a batch that a request cannot take is none.
+// A claim is one request, so that it is as old as the read before it and its answer tells
+// of all of it; a batch too large for a request is no claim.
 func TestTasksAreClaimedAndHandedBackInBatches(t *testing.T) {
 	id := func(i int) string { return fmt.Sprintf("33333333-3333-4333-8333-%012d", i) }
 	for name, tc := range map[string]struct {
@@ -146,11 +146,11 @@ func TestTasksAreClaimedAndHandedBackInBatches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Repeat("a", max(0, tc.size)) + strings.Repeat("<", max(0, -tc.size))
-			var tasks []prefect.TaskRun
+			var tasks []recipe.Task
 			for i := range tc.tasks {
-				tasks = append(tasks, prefect.TaskRun{ID: id(i), Version: i, State: prefect.State{Opaque: json.RawMessage(`{"type":"Retrying","context":"` + text + `"}`)}})
+				tasks = append(tasks, recipe.Task{ID: id(i), Version: i, State: prefect.State{Opaque: json.RawMessage(`{"type":"Retrying","context":"` + text + `"}`)}})
 			}
-			run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: tasks}
+			run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Running, Name: "Running"}, Recipe: recipe.Recipe{DueTasks: tasks}}
 			api := newFakeAPI(t, answers{"setTaskRunStates": accept})
 			if r, err := api.client(t).Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
 				t.Fatalf("%v, %v", r, err)
@@ -174,8 +174,8 @@ func TestTasksAreClaimedAndHandedBackInBatches(t *testing.T) {
 	}
 }
 
-// A read brings no more tasks than a claim takes, so whoever reads and claims by
-// turns until none is due leaves none.
+// A read brings no more tasks than a claim takes, so a launcher that reads and claims by
+// turns leaves none.
 func TestTasksAreReadAsTheyAreClaimed(t *testing.T) {
 	api := prefecttest.New(prefecttest.Options{})
 	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
@@ -199,8 +199,8 @@ func TestTasksAreReadAsTheyAreClaimed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		brought = append(brought, len(run.DueTasks))
-		if len(run.DueTasks) == 0 {
+		brought = append(brought, len(tasksOf(run)))
+		if len(tasksOf(run)) == 0 {
 			break
 		}
 		if r, err := c.Claim(t.Context(), run, prefect.Claim{}); err != nil || r.Answer != prefect.Won {
@@ -231,7 +231,7 @@ func TestHandBack(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
-			run := prefect.FlowRun{ID: runID, Version: 2, State: prefect.State{Type: prefect.Submitted, Opaque: json.RawMessage(tc.from)}}
+			run := prefect.FlowRun{ID: runID, Revision: "2", State: prefect.State{Phase: prefect.Claimed, Name: "Submitted", Opaque: json.RawMessage(tc.from)}}
 			if err := api.client(t).HandBack(t.Context(), run, later, "quota"); err != nil {
 				t.Fatal(err)
 			}
@@ -248,9 +248,9 @@ func TestHandBack(t *testing.T) {
 func TestHandBackOfRetries(t *testing.T) {
 	api := newFakeAPI(t, answers{"setTaskRunStates": accepted})
 	c := api.client(t)
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: []prefect.TaskRun{
-		{ID: taskID, Version: 4, State: prefect.State{Type: prefect.Retrying, Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}},
-	}}
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Running, Name: "Running"}, Recipe: recipe.Recipe{DueTasks: []recipe.Task{
+		{ID: taskID, Version: 4, State: prefect.State{Phase: prefect.Waiting, Name: "Retrying", Opaque: json.RawMessage(`{"type":"Retrying","run_count":2}`)}},
+	}}}
 	if err := c.HandBack(t.Context(), run, noon, "quota"); err != nil {
 		t.Fatal(err)
 	}
@@ -258,18 +258,18 @@ func TestHandBackOfRetries(t *testing.T) {
 	if at(t, state, "type") != "Retrying" || at(t, state, "run_count") != 2.0 || at(t, state, "start_time") != "2026-11-23T12:00:00.000000+00:00" {
 		t.Errorf("task state %v", state)
 	}
-	run.DueTasks = nil
+	run.Recipe = recipe.Recipe{}
 	if err := c.HandBack(t.Context(), run, noon, "quota"); err == nil {
 		t.Error("handed back a run whose claimed tasks are not known")
 	}
 }
 
 // The server sets any state on any run, so a finished one would come back to
-// life (prefect1-server-facts c).
+// life (prefect1-server §c).
 func TestHandBackRevivesNothing(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
-	for _, s := range []prefect.StateType{prefect.Success, prefect.Cancelled, prefect.Failed} {
-		if err := api.client(t).HandBack(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Type: s}}, noon, "x"); err == nil {
+	for _, s := range []prefect.Phase{prefect.Finished, prefect.Cancelled} {
+		if err := api.client(t).HandBack(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Phase: s}}, noon, "x"); err == nil {
 			t.Errorf("%s was handed back", s)
 		}
 	}
@@ -280,7 +280,7 @@ func TestHandBackRevivesNothing(t *testing.T) {
 
 func TestFailMessagesAreStorable(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": accepted})
-	if err := api.client(t).Fail(t.Context(), prefect.FlowRun{ID: runID}, "a\x00b"+strings.Repeat("ü", 200_000)); err != nil {
+	if err := api.client(t).Fail(t.Context(), prefect.FlowRun{ID: runID}, prefect.Failure{Message: "a\x00b" + strings.Repeat("ü", 200_000)}); err != nil {
 		t.Fatal(err)
 	}
 	message := at(t, sentState(t, api, "setFlowRunStates"), "message").(string)
@@ -289,9 +289,25 @@ func TestFailMessagesAreStorable(t *testing.T) {
 	}
 }
 
+func TestCancel(t *testing.T) {
+	api := prefecttest.New(prefecttest.Options{})
+	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := api.CreateRuns(prefecttest.Order{FlowID: api.CreateFlow(prefecttest.FlowSpec{})})[0]
+	set(t, api, id, "Cancelling")
+	if err := c.Cancelled(t.Context(), prefect.FlowRun{ID: id}, "it did not\x00 end"); err != nil {
+		t.Fatal(err)
+	}
+	if got := api.Runs(id)[0]; got.State != "Cancelled" || got.Message != "it did not end" {
+		t.Errorf("the run is %s: %q", got.State, got.Message)
+	}
+}
+
 func TestFailOfAnUnknownRun(t *testing.T) {
 	api := newFakeAPI(t, answers{"setFlowRunStates": refusal("State update failed for flow run ID "+runID, internal)})
-	if err := api.client(t).Fail(t.Context(), prefect.FlowRun{ID: runID}, "x"); !errors.Is(err, prefect.ErrNotFound) {
+	if err := api.client(t).Fail(t.Context(), prefect.FlowRun{ID: runID}, prefect.Failure{Message: "x"}); !errors.Is(err, prefect.ErrNotFound) {
 		t.Error(err)
 	}
 }

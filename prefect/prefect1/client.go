@@ -1,15 +1,15 @@
-// Package prefect1 speaks to the Prefect 1.x API, Server and Cloud: GraphQL
-// over HTTP. It answers in the words of package prefect and lets nothing of the
-// protocol out: no document, no generated type, no error text anybody would
-// have to parse.
+// Package prefect1 speaks to the Prefect 1.x API, Server and Cloud: GraphQL over HTTP. It
+// answers in the words of package prefect and hides the protocol: documents, generated
+// types and error texts.
 //
-// It takes no decision. What is due, who may claim and what an answer means is
-// said here; what to do about it is not known here, and neither is Kubernetes.
-// The behaviour it relies on is described in prefect1-spec §1.9–1.11, §2 and §7,
-// as corrected by measurements on the real server (prefect1-server-facts).
+// It tells which runs are due, who may claim and what an answer means; its callers decide
+// what to do. It knows nothing of Kubernetes. It relies on observations of the original
+// client (prefect1 §1.9–§1.11, §2, §7) and on measurements of a real server
+// (docs/spec/prefect1-server.md).
 package prefect1
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,16 +19,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 //go:generate go tool -modfile=../../hack/tools/go.mod genqlient
 
-// coreVersion is the Prefect version we present ourselves as: the last release
-// of the agent this replaces.
+// coreVersion is the Prefect version we present: the last release of the agent.
 const coreVersion = "1.4.1"
 
-// defaultMaxAnswer leaves room for several in a launcher's memory.
+// defaultMaxAnswer lets several answers fit into a launcher's memory.
 const defaultMaxAnswer = 16 << 20
 
 // defaultTimeout for one request is the read time-out of the original client.
@@ -43,7 +43,7 @@ const (
 	Cloud  Backend = "cloud"
 )
 
-// defaultAPI is where each backend is unless told otherwise (prefect1-spec §7.1).
+// defaultAPI is the usual URL of each backend (prefect1 §7.1).
 func (b Backend) defaultAPI() string {
 	if b == Cloud {
 		return "https://api.prefect.io"
@@ -53,38 +53,47 @@ func (b Backend) defaultAPI() string {
 
 // Options say which API to speak to, and as whom.
 type Options struct {
-	// API is the URL requests are posted to; empty for the backend's own.
+	// API is the URL for requests; empty for the backend's own. Its user and password go
+	// out as basic authentication and win over the key, as in the original client
+	// (prefect1 §7.2).
 	API     string
 	Backend Backend
 	// Key is the API key. Cloud demands one; Server ignores it, but a proxy in
 	// front of it may not.
 	Key string
+	// Headers are sent with every request; an Authorization among them wins over both.
+	Headers http.Header
 	// TenantID is looked up when empty: the key's tenant, or Server's oldest.
 	TenantID string
-	// AgentName is what the UI shows and what log lines are signed with.
+	// AgentName appears in the UI and signs log lines.
 	AgentName string
 	// AgentConfigID is sent on registration; empty for none.
 	AgentConfigID string
 	// RequestTimeout bounds one request, not its retries; zero means 15 s.
 	RequestTimeout time.Duration
 	UserAgent      string
-	// MaxAnswer bounds the bytes held of one answer, and about those of the runs of one
-	// list; zero means 16 MiB. The server takes no more than 5 MB of a run at once, but
-	// a flow's storage or a thousand runs may be more.
+	// MaxAnswer bounds the bytes held of one answer, and roughly those of the runs of one
+	// list; zero means 16 MiB. The server takes at most 5 MB of a run at once, but a
+	// flow's storage or a thousand runs may be more.
 	MaxAnswer int
 	// HTTPTransport replaces the client's own connection pool; nil in production.
 	HTTPTransport http.RoundTripper
-	// Logger gets debug lines about what was tolerated, and is warned of a tenant that
-	// was chosen among several; nil discards.
+	// Logger gets debug lines about tolerated faults, and a warning if we chose a tenant
+	// among several; nil discards.
 	Logger *slog.Logger
 	// Registerer receives the metrics; nil keeps them to ourselves. Several
 	// clients on one Registerer count together.
 	Registerer prometheus.Registerer
 }
 
-// String leaves the key out, so that options can be logged.
+// String leaves the key and other credentials out, so that options can be logged.
 func (o Options) String() string {
-	return fmt.Sprintf("%s API at %s, tenant %q, agent %q", o.Backend, o.API, o.TenantID, o.AgentName)
+	shown := "?"
+	if u, err := url.Parse(o.API); err == nil {
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+		shown = u.String()
+	}
+	return fmt.Sprintf("%s API at %s, tenant %q, agent %q", o.Backend, shown, o.TenantID, o.AgentName)
 }
 
 // LogValue is String.
@@ -93,7 +102,7 @@ func (o Options) LogValue() slog.Value { return slog.StringValue(o.String()) }
 // GoString is String, for %#v.
 func (o Options) GoString() string { return o.String() }
 
-// Client is a Prefect 1.x API. It is safe for concurrent use, keeps its
+// Client speaks to one Prefect 1.x API. It is safe for concurrent use, keeps its
 // connections and starts no goroutine of its own.
 type Client struct {
 	wire          *wire
@@ -104,38 +113,27 @@ type Client struct {
 
 	tenantIsGiven bool
 	choosing      chan struct{}          // held while the tenant is looked up for the first time
-	chosen        atomic.Pointer[string] // the tenant last told of
+	chosen        atomic.Pointer[string] // the tenant of the last warning
 	confirmed     atomic.Int64           // when the tenant was last asked for, Unix nanoseconds
 }
 
-// New checks the options and returns all that is wrong with them at once. It
-// makes no request: an API that is away is no reason not to start.
+// New checks the options and returns all their faults at once. It makes no request: an
+// API that is away is no reason not to start.
 func New(o Options) (*Client, error) {
-	o.API = strings.TrimRight(o.API, "/")
-	if o.API == "" {
-		o.API = o.Backend.defaultAPI()
-	}
+	o.API = cmp.Or(strings.TrimRight(o.API, "/"), o.Backend.defaultAPI())
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	if o.RequestTimeout == 0 {
-		o.RequestTimeout = defaultTimeout
-	}
-	if o.MaxAnswer == 0 {
-		o.MaxAnswer = defaultMaxAnswer
-	}
-	if o.UserAgent == "" {
-		o.UserAgent = "prefect-keda"
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	m, err := newMetrics(o.Registerer)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, defaultTimeout)
+	o.MaxAnswer = cmp.Or(o.MaxAnswer, defaultMaxAnswer)
+	o.UserAgent = cmp.Or(o.UserAgent, "prefect-keda")
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	w, err := newWire(o)
 	if err != nil {
-		return nil, fmt.Errorf("register the Prefect client's metrics: %w", err)
+		return nil, err
 	}
 	return &Client{
-		wire:          newWire(o, m),
+		wire:          w,
 		backend:       o.Backend,
 		agentName:     o.AgentName,
 		agentConfigID: o.AgentConfigID,
@@ -155,8 +153,6 @@ func (o Options) validate() error {
 	// The URL may hold a password, so it is not repeated in the error.
 	if u, err := url.Parse(o.API); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		problem("the API URL must look like http://host:4200 or https://api.prefect.io")
-	} else if u.User != nil {
-		problem("the API URL must not hold a user or password; give the API key instead")
 	}
 	if o.Backend == Cloud && o.Key == "" {
 		problem("Prefect Cloud needs an API key and none is set")
@@ -176,7 +172,7 @@ func (o Options) validate() error {
 	return errors.Join(problems...)
 }
 
-// identity is who we are to the API, as far as we know yet.
+// identity is our tenant and agent at the API, as far as we know yet.
 type identity struct {
 	tenant atomic.Pointer[string]
 	agent  atomic.Pointer[string]
@@ -192,17 +188,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// isUUID keeps ids from the outside (labels of Jobs, settings) from becoming
-// errors of the API that look like faults of ours.
+// isUUID keeps foreign ids (labels of Jobs, settings) from causing errors of the API that
+// look like faults of ours.
 func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
-			return false
-		}
-	}
-	return true
+	return len(s) == 36 && uuid.Validate(s) == nil // Validate also takes other lengths
 }

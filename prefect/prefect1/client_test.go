@@ -37,7 +37,6 @@ func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 	}
 	for _, o := range []prefect1.Options{
 		{Backend: prefect1.Cloud},
-		{Backend: prefect1.Server, API: "http://user:pw@host:4200"},
 	} {
 		if _, err := prefect1.New(o); err == nil {
 			t.Errorf("accepted %v", o)
@@ -58,12 +57,12 @@ func TestClientsShareMetrics(t *testing.T) {
 	}
 }
 
-// transport is one in memory, so that time can be synctest's.
+// transport works in memory, so that time can be synctest's.
 type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// script is a transport that answers what it is told, call by call.
+// script is a transport that answers call by call.
 type script struct {
 	answers []func() (*http.Response, error)
 	at      []time.Duration
@@ -97,7 +96,7 @@ const nothing = `{"data":{"due":[],"retrying":[],"claimed":[]}}`
 func TestReadsAreRepeated(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
-		timeout  time.Duration // of the caller; zero is none
+		timeout  time.Duration // of the caller; zero means no limit
 		answers  []func() (*http.Response, error)
 		requests int
 		fails    error
@@ -164,7 +163,7 @@ func TestReadsAreRepeated(t *testing.T) {
 				if (err != nil) != (tc.fails != nil) || tc.fails != nil && !errors.Is(tc.fails, errAny) && !errors.Is(err, tc.fails) {
 					t.Errorf("error %v, want %v", err, tc.fails)
 				}
-				// What the API said is in the error whatever ended the tries.
+				// The error repeats the API's words, whatever ended the tries.
 				var e *prefect1.Error
 				if err != nil && !errors.As(err, &e) {
 					t.Errorf("%v hides what the API said", err)
@@ -182,7 +181,7 @@ func TestReadsAreRepeated(t *testing.T) {
 
 var errAny = errors.New("any error")
 
-// A wish longer than we sit out goes back to the caller as a value.
+// A longer wait than we sit out goes back to the caller as a value.
 func TestRetryAfterIsAValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for header, want := range map[string]time.Duration{
@@ -196,7 +195,7 @@ func TestRetryAfterIsAValue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = c.Heartbeat(t.Context(), runID)
+			_, err = c.Keep(t.Context(), prefect.FlowRun{ID: runID})
 			if got := prefect.RetryAfter(err); got != want {
 				t.Errorf("%q: %v after %v, want %v", header, err, got, want)
 			}
@@ -204,7 +203,6 @@ func TestRetryAfterIsAValue(t *testing.T) {
 	})
 }
 
-// The default deadline is there without anybody asking for it.
 func TestEveryRequestHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := time.Now()
@@ -212,7 +210,7 @@ func TestEveryRequestHasADeadline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		result, err := c.Claim(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}, prefect.Claim{})
+		result, err := c.Claim(t.Context(), prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}, prefect.Claim{})
 		if err != nil || result.Answer != prefect.Unknown {
 			t.Errorf("%v, %v", result, err)
 		}

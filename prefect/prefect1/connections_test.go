@@ -8,14 +8,15 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
 )
 
-// Every claim of a burst over a connection of its own would cost the API and the
-// proxy before it more than the claim itself; the original did so.
+// A connection of its own for every claim of a burst would cost the API and its proxy
+// more than the claim itself; the original did so.
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	const burst = 32
-	// In a burst nothing is answered before all of it has come.
+	// A burst gets no answer before all of it has come.
 	var together atomic.Pointer[sync.WaitGroup]
 	var opened atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -37,7 +38,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	call := func() {
-		if err := c.Heartbeat(t.Context(), runID); err != nil {
+		if _, err := c.Keep(t.Context(), prefect.FlowRun{ID: runID}); err != nil {
 			t.Error(err)
 		}
 	}

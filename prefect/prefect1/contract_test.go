@@ -16,10 +16,10 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
-// recording is a call of the real Prefect 1.4.1 client, with the answer of the
-// real server.
+// recording is a call of the real Prefect 1.4.1 client, with the real server's answer.
 type recording struct {
 	Query     string            `json:"query"`
 	Variables any               `json:"variables"`
@@ -42,8 +42,8 @@ func recordings(t *testing.T) map[string]recording {
 
 func (r recording) replay() answer { return status(http.StatusOK, string(r.Answer)) }
 
-// operation is what a document asks for: the root field and what is selected
-// from it, in alphabetical order, to any depth.
+// operation is a document's content: the root field and its selection, in alphabetical
+// order, to any depth.
 type operation struct {
 	Kind, Root string
 	Selected   []string
@@ -83,12 +83,12 @@ func parse(t *testing.T, query string) (operation, int) {
 	return o, deepest
 }
 
-// The mutations we send are the original client's, member by member: same
-// fields selected, same values, save what we mean to add.
+// Our mutations are the original client's, member by member: same fields selected, same
+// values, except for our additions.
 func TestWritesAreTheOriginalClients(t *testing.T) {
 	rec := recordings(t)
 	run := func(name string) prefect.FlowRun {
-		return prefect.FlowRun{ID: at(t, rec[name].Variables, "input", "states", 0, "flow_run_id").(string), Version: 1}
+		return prefect.FlowRun{ID: at(t, rec[name].Variables, "input", "states", 0, "flow_run_id").(string), Revision: "1"}
 	}
 	logs := func(name string) prefect.LogEntry {
 		line := at(t, rec[name].Variables, "input", "logs", 0)
@@ -111,12 +111,12 @@ func TestWritesAreTheOriginalClients(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			r.State = prefect.State{Type: prefect.Scheduled, Opaque: wrapped}
+			r.State = prefect.State{Phase: prefect.Waiting, Name: "Scheduled", Opaque: wrapped}
 			_, err = c.Claim(t.Context(), r, prefect.Claim{Launcher: "l-1"})
 			return err
 		}},
 		{"fail", "setFlowRunStates", func(c *prefect1.Client) error {
-			return c.Fail(t.Context(), run("fail"), at(t, rec["fail"].Variables, "input", "states", 0, "state", "message").(string))
+			return c.Fail(t.Context(), run("fail"), prefect.Failure{Message: at(t, rec["fail"].Variables, "input", "states", 0, "state", "message").(string)})
 		}},
 		{"log", "writeRunLogs", func(c *prefect1.Client) error {
 			return c.Log(t.Context(), []prefect.LogEntry{logs("log")})
@@ -134,7 +134,7 @@ func TestWritesAreTheOriginalClients(t *testing.T) {
 			})
 			api.answers[tc.op] = rec[tc.recording].replay()
 			c := api.client(t)
-			if err := c.Announce(t.Context(), []string{"k8s"}); err != nil {
+			if err := c.Announce(t.Context(), prefect.Scope{Labels: []string{"k8s"}}); err != nil {
 				t.Fatal(err)
 			}
 			if tc.call != nil {
@@ -171,8 +171,8 @@ func TestWritesAreTheOriginalClients(t *testing.T) {
 	}
 }
 
-// normal takes away what rightly differs between two calls: times become their
-// form, and our claim in a state's context goes.
+// normal removes rightful differences between two calls: times become their form, and our
+// claim in a state's context goes.
 func normal(v any) any {
 	stamp := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00$`)
 	switch v := v.(type) {
@@ -201,14 +201,14 @@ func TestTaskStatesAndHeartbeatsAreShapedAsTheOriginals(t *testing.T) {
 		"setTaskRunStates": rec["task_state"].replay(), "updateFlowRunHeartbeat": rec["heartbeat"].replay(),
 	})
 	c := api.client(t)
-	task := prefect.TaskRun{ID: taskID, Version: 4, State: prefect.State{Type: prefect.Retrying, StartTime: noon, Opaque: json.RawMessage(
+	task := recipe.Task{ID: taskID, Version: 4, State: prefect.State{Phase: prefect.Waiting, Name: "Retrying", StartTime: noon, Opaque: json.RawMessage(
 		`{"type":"Retrying","message":"Retrying Task (after attempt 1 of 2)","run_count":1,"start_time":"2024-01-01T00:00:00+00:00","context":{},"cached_inputs":{},"_result":{"type":"NoResultType"}}`,
 	)}}
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Running}, DueTasks: []prefect.TaskRun{task}}
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Running, Name: "Running"}, Recipe: recipe.Recipe{DueTasks: []recipe.Task{task}}}
 	if r, err := c.Claim(t.Context(), run, prefect.Claim{Launcher: "l-1"}); err != nil || r.Answer != prefect.Won {
 		t.Fatalf("claim: %v, %v", r, err)
 	}
-	if err := c.Heartbeat(t.Context(), runID); err != nil {
+	if _, err := c.Keep(t.Context(), prefect.FlowRun{ID: runID}); err != nil {
 		t.Fatal(err)
 	}
 	for name, op := range map[string]string{"task_state": "setTaskRunStates", "heartbeat": "updateFlowRunHeartbeat"} {
@@ -229,25 +229,28 @@ func TestTaskStatesAndHeartbeatsAreShapedAsTheOriginals(t *testing.T) {
 	}
 }
 
-// What the original reads of a run we read as well, in documents the server
-// accepts: below its depth limit of 7.
+// We read all that the original reads of a run, in documents that the server accepts:
+// below its depth limit of 7.
 func TestReadsAskForNoMoreThanTheServerAllows(t *testing.T) {
 	rec := recordings(t)
 	empty := `{"due":[],"retrying":[],"claimed":[],"flow_run":[],"troubled":[],"cancelled":[],"silent":[]}`
 	api := newFakeAPI(t, answers{
-		"observe": ok(empty), "dueRuns": ok(empty), "claimedRuns": ok(empty), "flowRun": ok(empty), "history": ok(empty), "supervise": ok(empty), "tenants": rec["tenants"].replay(),
+		"observe": ok(empty), "dueRuns": ok(empty), "claimedRuns": ok(empty), "flowRun": ok(empty), "history": ok(empty), "pastStates": ok(empty), "supervise": ok(empty), "tenants": rec["tenants"].replay(),
 	})
 	c := api.client(t, func(o *prefect1.Options) { o.TenantID = "" })
 	c.Observe(t.Context(), noon)
 	due(t, c, nil, noon, 10)
-	c.Claimed(t.Context(), nil)
+	c.Claimed(t.Context(), prefect.Scope{})
 	c.FlowRun(t.Context(), runID)
 	c.History(t.Context(), runID, "v1")
+	c.States(t.Context(), runID, 9)
 	c.Supervise(t.Context(), []string{runID}, nil)
 
 	original, _ := parse(t, rec["due"].Query)
-	known := append(original.Selected, "labels", "state_timestamp", "state_start_time", "heartbeat", "task_runs.state", "task_runs.state_start_time", "states", "states.serialized_state", "states.state")
-	for _, op := range []string{"observe", "dueRuns", "claimedRuns", "flowRun", "history", "supervise"} {
+	known := append(original.Selected, "labels", "state_timestamp", "state_start_time", "heartbeat", "task_runs.state", "task_runs.state_start_time", "states", "states.serialized_state", "states.state",
+		// Columns of the Server's table flow_run_state, as the UI asks for them.
+		"states.version", "states.message", "states.timestamp", "states.start_time")
+	for _, op := range []string{"observe", "dueRuns", "claimedRuns", "flowRun", "history", "pastStates", "supervise"} {
 		sent := api.asked(op)
 		if len(sent) != 1 {
 			t.Fatalf("%d requests %s, want 1", len(sent), op)
@@ -287,7 +290,7 @@ func TestRealRowsDecode(t *testing.T) {
 	if err := json.Unmarshal(rec["due"].Answer, &real); err != nil {
 		t.Fatal(err)
 	}
-	// The original selects no labels; what its run config says is what the run had.
+	// The original selects no labels; the run config tells the run's.
 	for _, row := range real.Data.Rows {
 		row["labels"] = row["run_config"].(map[string]any)["labels"]
 	}
@@ -304,19 +307,23 @@ func TestRealRowsDecode(t *testing.T) {
 		b, _ := json.Marshal(at(t, decoded(t, rows), path...))
 		return b
 	}
-	flow := prefect.Flow{ID: "7bd15abc-8c78-4a6f-a980-d0d902465182", Name: "k8s-flow", CoreVersion: "1.4.1", Storage: raw(0, "flow", "storage")}
+	made := func(runConfig json.RawMessage) recipe.Recipe {
+		return recipe.Recipe{RunConfig: runConfig, FlowID: "7bd15abc-8c78-4a6f-a980-d0d902465182", CoreVersion: "1.4.1", Storage: raw(0, "flow", "storage")}
+	}
 	want := []prefect.FlowRun{
 		{
-			ID: runID, Name: "ok-run", Version: 1, Labels: []string{"k8s"}, Flow: flow, RunConfig: raw(0, "run_config"),
+			ID: runID, Name: "ok-run", Attempt: "v1", Revision: "1", Fresh: true, Place: prefect.Place{Labels: []string{"k8s"}}, FlowName: "k8s-flow", Recipe: made(raw(0, "run_config")),
+			Due: time.Date(2026, 11, 23, 16, 27, 48, 596694000, time.UTC),
 			State: prefect.State{
-				Type: prefect.Scheduled, Message: "Flow run scheduled.", Opaque: raw(0, "serialized_state"),
+				Phase: prefect.Waiting, Name: "Scheduled", Message: "Flow run scheduled.", Opaque: raw(0, "serialized_state"),
 				StartTime: time.Date(2026, 11, 23, 16, 27, 48, 596694000, time.UTC),
 			},
 		},
 		{
-			ID: "0dd15732-d1d6-4e0b-b0c6-b0ad8143a130", Name: "uni-run", Version: 1, Labels: []string{"k8s"}, Flow: flow, RunConfig: raw(1, "run_config"),
+			ID: "0dd15732-d1d6-4e0b-b0c6-b0ad8143a130", Name: "uni-run", Attempt: "v1", Revision: "1", Fresh: true, Place: prefect.Place{Labels: []string{"k8s"}}, FlowName: "k8s-flow", Recipe: made(raw(1, "run_config")),
+			Due: time.Date(2026, 11, 23, 16, 27, 48, 903093000, time.UTC),
 			State: prefect.State{
-				Type: prefect.Scheduled, Message: "Flow run scheduled.", Opaque: raw(1, "serialized_state"),
+				Phase: prefect.Waiting, Name: "Scheduled", Message: "Flow run scheduled.", Opaque: raw(1, "serialized_state"),
 				StartTime: time.Date(2026, 11, 23, 16, 27, 48, 903093000, time.UTC),
 			},
 		},
@@ -328,7 +335,7 @@ func TestRealRowsDecode(t *testing.T) {
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// sameJSON compares raw JSON by what it says.
+// sameJSON compares raw JSON by its meaning.
 var sameJSON = cmp.Transformer("json", func(raw json.RawMessage) any {
 	var v any
 	if json.Unmarshal(raw, &v) != nil {

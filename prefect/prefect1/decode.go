@@ -2,15 +2,21 @@ package prefect1
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
-// claimKey is where in a Submitted state's context our claim lies. The server
-// keeps a state's context as it was sent (prefect1-server-facts h).
+// claimKey is our claim's key in a Submitted state's context. The server keeps a state's
+// context as it was sent (prefect1-server §h).
 const claimKey = "prefect_keda"
 
 // claimContext is a state's context that holds a claim.
@@ -72,47 +78,45 @@ func formatTime(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000000-07:00")
 }
 
-// labelsOf reads a run's labels. Labels we cannot read are an error, because a
+// placeOf reads a run's labels. Labels we cannot read are an error, because a
 // run taken for unlabelled would go to the wrong launcher.
-func labelsOf(raw json.RawMessage) ([]string, error) {
-	if !isPresent(raw) {
-		return nil, nil
+func placeOf(labels json.RawMessage) (p prefect.Place, err error) {
+	if !isPresent(labels) {
+		return p, nil
 	}
-	var labels []string
-	if err := json.Unmarshal(raw, &labels); err != nil {
-		return nil, fmt.Errorf("read labels %s: %w", shorten(string(raw)), err)
+	if err := json.Unmarshal(labels, &p.Labels); err != nil {
+		return prefect.Place{}, fmt.Errorf("read labels %s: %w", exchange.Shorten(string(labels)), err)
 	}
-	if len(labels) == 0 {
-		return nil, nil
+	if len(p.Labels) == 0 {
+		return prefect.Place{}, nil
 	}
-	return labels, nil
+	return p, nil
 }
 
 // stateOf joins a state with the columns the server copies from it. The columns
 // win for the type, which the server filtered by; the state wins for the time.
 func stateOf(column, startColumn string, serialized json.RawMessage) prefect.State {
 	m := object(serialized)
-	s := prefect.State{Type: prefect.StateType(column), Message: text(m["message"])}
+	s := prefect.State{Name: cmp.Or(column, text(m["type"])), Message: text(m["message"])}
 	if m != nil {
 		s.Opaque = serialized
 	}
-	if s.Type == "" {
-		s.Type = prefect.StateType(text(m["type"]))
-	}
-	if s.Type.IsScheduled() {
+	s.Limited = s.Name == stateQueued
+	if slices.Contains(scheduledStates(), s.Name) {
 		if s.StartTime = timeOf(text(m["start_time"])); s.StartTime.IsZero() {
 			s.StartTime = timeOf(startColumn)
 		}
 	}
+	s.Phase = phaseOf(s.Name, s.StartTime)
 	return s
 }
 
-// claimOf is the claim in a Submitted state, nil when there is none of ours.
+// claimOf is our claim in a Submitted state, or nil.
 func claimOf(serialized json.RawMessage) *prefect.Claim {
 	return claimIn(object(object(serialized)["context"])[claimKey])
 }
 
-// claim is the one of the last submission, nil when there is none of ours.
+// claim is our claim in the last submission, or nil.
 func (s lastSubmission) claim() *prefect.Claim {
 	if len(s.States) == 0 {
 		return nil
@@ -120,7 +124,6 @@ func (s lastSubmission) claim() *prefect.Claim {
 	return claimIn(s.States[0].Serialized_state)
 }
 
-// claimIn reads what lies under claimKey.
 func claimIn(raw json.RawMessage) *prefect.Claim {
 	note := object(raw)
 	if note == nil {
@@ -136,11 +139,11 @@ func claimIn(raw json.RawMessage) *prefect.Claim {
 	}
 }
 
-// returnedKey is where in a Scheduled state's context lies how often the run was
-// handed back because its pods never began. A claim wraps that state.
+// returnedKey is the key, in a Scheduled state's context, of how often the run was handed
+// back because its pods never began. A claim wraps that state.
 const returnedKey = "prefect_keda_returned"
 
-// returnedOf is that number. A context that holds none, or nonsense, says zero.
+// returnedOf is that number; zero if the context holds none, or nonsense.
 func returnedOf(serialized json.RawMessage) int {
 	var n int
 	if json.Unmarshal(object(object(innermost(serialized))["context"])[returnedKey], &n) != nil {
@@ -149,9 +152,8 @@ func returnedOf(serialized json.RawMessage) int {
 	return max(n, 0)
 }
 
-// innermost unwraps the states that only wrap another (prefect1-spec §2.1): what
-// a claim stores is the state the run really was in. JSON null when there is
-// none.
+// innermost unwraps states that only wrap another (prefect1 §2.1): a claim stores the
+// state that the run really was in. JSON null when there is none.
 func innermost(serialized json.RawMessage) json.RawMessage {
 	null := json.RawMessage("null")
 	// Each level costs a pass over the rest; real states nest once or twice.
@@ -161,7 +163,7 @@ func innermost(serialized json.RawMessage) json.RawMessage {
 			return null
 		}
 		switch text(m["type"]) {
-		case "Submitted", "Queued", "ClientFailed":
+		case stateSubmitted, stateQueued, "ClientFailed":
 			serialized = m["state"]
 		default:
 			return bytes.TrimSpace(serialized)
@@ -170,51 +172,75 @@ func innermost(serialized json.RawMessage) json.RawMessage {
 	return null
 }
 
-// flowRunOf reads a row that was asked for at that time. It fails only for a row
-// nobody could act on.
+// flowRunOf reads a row requested at that time. It fails only for a row that nobody could
+// act on.
 func flowRunOf(row retryFields, at time.Time) (prefect.FlowRun, error) {
 	if row.Id == "" {
 		return prefect.FlowRun{}, fmt.Errorf("read a flow run: the row has no id")
 	}
-	labels, err := labelsOf(row.Labels)
+	place, err := placeOf(row.Labels)
 	if err != nil {
 		return prefect.FlowRun{ID: row.Id}, fmt.Errorf("read flow run %s: %w", row.Id, err)
 	}
 	run := prefect.FlowRun{
 		ID:        row.Id,
 		Name:      row.Name,
-		Version:   row.Version,
+		Revision:  strconv.Itoa(row.Version),
+		Fresh:     row.Version <= 1,
 		State:     stateOf(row.State, row.State_start_time, row.Serialized_state),
-		Labels:    labels,
-		RunConfig: row.Run_config,
-		Flow: prefect.Flow{
-			ID:          row.Flow.Id,
-			Name:        row.Flow.Name,
-			CoreVersion: row.Flow.Core_version,
-			Storage:     row.Flow.Storage,
-		},
+		Place:     place,
+		FlowName:  row.Flow.Name,
 		StateAt:   timeOf(row.State_timestamp),
 		ReadAt:    at,
 		Heartbeat: timeOf(row.Heartbeat),
 	}
-	switch run.State.Type {
-	case prefect.Submitted:
+	made := recipe.Recipe{RunConfig: row.Run_config, FlowID: row.Flow.Id, CoreVersion: row.Flow.Core_version, Storage: row.Flow.Storage}
+	run.Attempt = prefect.Attempt("v" + strconv.Itoa(row.Version))
+	switch run.State.Phase {
+	case prefect.Waiting, prefect.Held:
+		run.Due = run.State.StartTime
+	case prefect.Claimed:
+		run.KeepBy = keepBy(run.StateAt, run.Heartbeat)
 		run.Claim = claimOf(row.Serialized_state)
-		run.Returned = returnedOf(row.Serialized_state)
+		run.HandedBack = returnedOf(row.Serialized_state)
 	case prefect.Running:
-		if run.DueTasks = dueTasksOf(row); len(run.DueTasks) > 0 {
-			run.LastClaim = row.claim()
+		if made.DueTasks = dueTasksOf(row); len(made.DueTasks) > 0 {
+			first := firstDue(made.DueTasks)
+			run.JobFirst, run.Due, run.Attempt, run.LastClaim = true, first.State.StartTime, attemptAt(first), row.claim()
 		}
 	}
+	run.Recipe = made
 	return run, nil
 }
 
-// scheduledRunOf reads a row of the runs that are scheduled.
+// firstDue is the task that names the attempt.
+func firstDue(tasks []recipe.Task) recipe.Task {
+	return slices.MinFunc(tasks, func(a, b recipe.Task) int {
+		return cmp.Or(a.State.StartTime.Compare(b.State.StartTime), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// attemptAt names the attempt at a Running run. Such a run keeps its version while its
+// tasks retry, so the task run that fell due first names the attempt: two launchers that
+// see different numbers of due tasks still agree on the first.
+func attemptAt(first recipe.Task) prefect.Attempt {
+	return prefect.Attempt("retry-" + first.ID + "-v" + strconv.Itoa(first.Version))
+}
+
+// versionOf is the version of the state that made a run claimable; false for a retry,
+// since that is no state of the run.
+func versionOf(a prefect.Attempt) (int, bool) {
+	digits, ok := strings.CutPrefix(string(a), "v")
+	version, err := strconv.Atoi(digits)
+	return version, ok && err == nil && a == prefect.Attempt("v"+strconv.Itoa(version))
+}
+
+// scheduledRunOf reads a row of the scheduled runs.
 func scheduledRunOf(row runFields, at time.Time) (prefect.FlowRun, error) {
 	return flowRunOf(retryFields{runFields: row}, at)
 }
 
-// rowsOf reads rows that were asked for at that time.
+// rowsOf reads rows requested at that time.
 func rowsOf[T any](from []T, at time.Time, runOf func(T, time.Time) (prefect.FlowRun, error)) []row {
 	rows := make([]row, 0, len(from))
 	for _, r := range from {
@@ -227,11 +253,11 @@ func rowsOf[T any](from []T, at time.Time, runOf func(T, time.Time) (prefect.Flo
 // claimedRunOf reads a row of the claims.
 func claimedRunOf(row claimedRunsClaimedFlow_run, at time.Time) (prefect.FlowRun, error) {
 	run, err := flowRunOf(retryFields{runFields: runFields{Id: row.Id, Labels: row.Labels, State: row.State, State_timestamp: row.State_timestamp, Heartbeat: row.Heartbeat}}, at)
-	run.Claim = claimIn(row.Claim)
+	run.Claim, run.Recipe = claimIn(row.Claim), nil
 	return run, err
 }
 
-// largeRunOf reads what was asked for of a run that is too large.
+// largeRunOf reads the reduced row of a run that is too large.
 func largeRunOf(row largeRunFlow_run, at time.Time, limit int) (prefect.FlowRun, error) {
 	small := retryFields{lastSubmission: row.lastSubmission, runFields: runFields{
 		Id: row.Id, Version: row.Version, Labels: row.Labels, State: row.State, State_timestamp: row.State_timestamp,
@@ -243,23 +269,23 @@ func largeRunOf(row largeRunFlow_run, at time.Time, limit int) (prefect.FlowRun,
 		})
 	}
 	run, err := flowRunOf(small, at)
-	if run.State.Type == prefect.Submitted {
+	if run.State.Phase == prefect.Claimed {
 		run.Claim = claimIn(row.Claim)
 	}
 	run.Fault = &prefect.AuthorError{Message: fmt.Sprintf("This flow run is too large to be launched: its run config, its flow's storage and its state are more than %d MiB together, and a Kubernetes Job takes about one. Make them smaller.", limit>>20)}
 	return run, err
 }
 
-// dueTasksOf keeps the tasks that wait for their retry; only their states have a
-// start time.
-func dueTasksOf(row retryFields) []prefect.TaskRun {
-	var tasks []prefect.TaskRun
+// dueTasksOf keeps the tasks that wait for their retry: only their states have a start
+// time.
+func dueTasksOf(row retryFields) []recipe.Task {
+	var tasks []recipe.Task
 	for _, t := range row.Task_runs {
 		s := stateOf(t.State, t.State_start_time, t.Serialized_state)
 		if t.Id == "" || s.StartTime.IsZero() {
 			continue
 		}
-		tasks = append(tasks, prefect.TaskRun{ID: t.Id, TaskID: t.Task_id, Version: t.Version, State: s})
+		tasks = append(tasks, recipe.Task{ID: t.Id, TaskID: t.Task_id, Version: t.Version, State: s})
 	}
 	return tasks
 }

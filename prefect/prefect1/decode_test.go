@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 func TestTimes(t *testing.T) {
@@ -43,15 +44,15 @@ func TestStates(t *testing.T) {
 		name, column, start, serialized string
 		want                            prefect.State
 	}{
-		{"usual", "Scheduled", stamp, `{"type":"Scheduled","message":"m","start_time":"` + stamp + `"}`, prefect.State{Type: "Scheduled", Message: "m", StartTime: due}},
-		{"the state's time wins", "Scheduled", "2020-01-01T00:00:00Z", `{"start_time":"` + stamp + `"}`, prefect.State{Type: "Scheduled", StartTime: due}},
-		{"null time", "Paused", "", `{"type":"Paused","start_time":null,"message":null}`, prefect.State{Type: "Paused"}},
-		{"time only in the column", "Queued", stamp, `{"type":"Queued"}`, prefect.State{Type: "Queued", StartTime: due}},
-		{"wrong types inside", "Scheduled", stamp, `{"type":7,"message":{"a":1},"start_time":5,"context":"x"}`, prefect.State{Type: "Scheduled", StartTime: due}},
-		{"no column", "", "", `{"type":"Running"}`, prefect.State{Type: "Running"}},
-		{"no object", "Running", "", `"Running"`, prefect.State{Type: "Running"}},
-		{"nothing", "Running", "", ``, prefect.State{Type: "Running"}},
-		{"no time where none belongs", "Running", stamp, `{"type":"Running","start_time":"` + stamp + `"}`, prefect.State{Type: "Running"}},
+		{"usual", "Scheduled", stamp, `{"type":"Scheduled","message":"m","start_time":"` + stamp + `"}`, prefect.State{Phase: prefect.Waiting, Name: "Scheduled", Message: "m", StartTime: due}},
+		{"the state's time wins", "Scheduled", "2020-01-01T00:00:00Z", `{"start_time":"` + stamp + `"}`, prefect.State{Phase: prefect.Waiting, Name: "Scheduled", StartTime: due}},
+		{"null time", "Paused", "", `{"type":"Paused","start_time":null,"message":null}`, prefect.State{Phase: prefect.Held, Name: "Paused"}},
+		{"time only in the column", "Queued", stamp, `{"type":"Queued"}`, prefect.State{Phase: prefect.Waiting, Name: "Queued", Limited: true, StartTime: due}},
+		{"wrong types inside", "Scheduled", stamp, `{"type":7,"message":{"a":1},"start_time":5,"context":"x"}`, prefect.State{Phase: prefect.Waiting, Name: "Scheduled", StartTime: due}},
+		{"no column", "", "", `{"type":"Running"}`, prefect.State{Phase: prefect.Running, Name: "Running"}},
+		{"no object", "Running", "", `"Running"`, prefect.State{Phase: prefect.Running, Name: "Running"}},
+		{"nothing", "Running", "", ``, prefect.State{Phase: prefect.Running, Name: "Running"}},
+		{"no time where none belongs", "Running", stamp, `{"type":"Running","start_time":"` + stamp + `"}`, prefect.State{Phase: prefect.Running, Name: "Running"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := stateOf(tc.column, tc.start, json.RawMessage(tc.serialized))
@@ -81,8 +82,8 @@ func TestClaimsThatAreNone(t *testing.T) {
 	}
 }
 
-// What a claim writes is what is read from it, by this release; one that does not
-// know the namespace's UID leaves it out, as older ones did.
+// This release reads its own claims. Without the namespace's UID it leaves that out, as
+// older releases did.
 func TestClaimIsReadAsItWasWritten(t *testing.T) {
 	for _, claim := range []prefect.Claim{
 		{Launcher: "l-1", Namespace: "flows", Job: "job-1", Attempt: "v3"},
@@ -156,11 +157,9 @@ func FuzzFlowRuns(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if run.ID == "" || run.Claim != nil && run.State.Type != prefect.Submitted || len(run.DueTasks) > 0 && run.State.Type != prefect.Running {
+			if run.ID == "" || run.Claim != nil && run.State.Name != "Submitted" || run.JobFirst != (len(dueTasks(run)) > 0) || run.JobFirst && run.State.Name != "Running" {
 				t.Fatalf("%+v", run)
 			}
-			run.Attempt()
-			run.Due()
 		}
 	})
 }
@@ -175,8 +174,49 @@ func FuzzErrors(f *testing.F) {
 		if k := kindOfErrors(list); k.String() == "" {
 			t.Fatal("a kind without a name")
 		}
-		if s := shorten(describe(list)); len(s) > maxDetail+len("…") {
+		if s := exchange.Shorten(describe(list)); len(s) > exchange.MaxWords+len("…") {
 			t.Fatalf("%d bytes", len(s))
 		}
 	})
+}
+
+func TestAttempt(t *testing.T) {
+	const first = `{"id":"t2","version":4,"state":"Retrying","state_start_time":"2026-11-23T12:00:00+00:00"}`
+	const later = `{"id":"t1","version":9,"state":"Retrying","state_start_time":"2026-11-23T12:00:01+00:00"}`
+	for _, tc := range []struct {
+		name, state, tasks string
+		want               prefect.Attempt
+	}{
+		{"scheduled", "Scheduled", "", "v3"},
+		{"running", "Running", "", "v3"},
+		{"retry", "Running", first, "retry-t2-v4"},
+		{"a second due task does not change the attempt", "Running", later + "," + first, "retry-t2-v4"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var row retryFields
+			text := `{"id":"r","version":3,"state":"` + tc.state + `","task_runs":[` + tc.tasks + `]}`
+			if err := json.Unmarshal([]byte(text), &row); err != nil {
+				t.Fatal(err)
+			}
+			run, err := flowRunOf(row, time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if run.Attempt != tc.want {
+				t.Errorf("Attempt = %q, want %q", run.Attempt, tc.want)
+			}
+			if noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC); run.JobFirst != (tc.tasks != "") || run.JobFirst && !run.Due.Equal(noon) {
+				t.Errorf("needs its Job first: %v, due %s", run.JobFirst, run.Due)
+			}
+		})
+	}
+}
+
+func TestAttemptsVersion(t *testing.T) {
+	for attempt, want := range map[prefect.Attempt]int{"v1": 1, "v12": 12, "": 0, "v": 0, "1": 0, "v01": 0, "v+1": 0, "vv1": 0, "v1 ": 0, "retry-t-v4": 0} {
+		got, ok := versionOf(attempt)
+		if ok != (want > 0) || ok && got != want {
+			t.Errorf("%q: %d, %v, want %d", attempt, got, ok, want)
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,95 +11,84 @@ import (
 )
 
 const (
-	// maxObserved rows of each kind are counted in one look. Beyond, the answer
-	// would cost the API more than knowing the exact number is worth.
+	// maxObserved rows of each kind are counted in one poll. Beyond, the exact number
+	// would cost the API more than it is worth.
 	maxObserved = 5000
-	// pageSize of reads that carry all that rendering needs.
+	// pageSize is for reads that carry all that rendering needs.
 	pageSize = 100
-	// queueSize is how many runs Cloud's queue hands out at once (prefect1-spec §1.11).
+	// queueSize is how many runs Cloud's queue hands out at once (prefect1 §1.11).
 	queueSize = 25
-	// claimedPageSize of the claims, which carry less.
+	// claimedPageSize is for claims, which carry less.
 	claimedPageSize = 500
-	// firstTask of a Running run is what tells its attempt. Of a run that is to be
-	// claimed as many are read as one claim takes.
+	// firstTask of a Running run names its attempt. A run to be claimed is read with as
+	// many tasks as one claim takes.
 	firstTask = 1
 	// retryMargin: a pod that waits for a retry itself has this long to take it,
-	// before the retry counts as due for a new pod (prefect1-spec OP-7).
+	// before the retry counts as due for a new pod (prefect1 §1.10).
 	retryMargin = 3 * time.Second
 )
 
-// Observe counts what waits: runs due before until, and runs a launcher of ours
-// has claimed that no pod has started, each run once. It is one request, whose parts
-// may be of different moments.
-func (c *Client) Observe(ctx context.Context, until time.Time) (prefect.Observation, error) {
-	o, err := c.observe(ctx, until)
-	if err != nil {
-		return prefect.Observation{}, fmt.Errorf("observe due flow runs: %w", err)
-	}
-	return o, nil
-}
-
-func (c *Client) observe(ctx context.Context, until time.Time) (prefect.Observation, error) {
-	tenant, err := c.tenant(ctx)
-	if err != nil {
-		return prefect.Observation{}, err
-	}
-	rows, limit, err := c.observeAtMost(ctx, tenant, formatTime(until), maxObserved)
-	if err != nil {
-		return prefect.Observation{}, err
-	}
-	if limit > 0 && len(rows.Due)+len(rows.Retrying)+len(rows.Claimed) == 0 {
-		switch elsewhere, err := c.isElsewhere(ctx, tenant); {
-		case err != nil:
-			return prefect.Observation{}, err
-		case elsewhere:
-			return c.observe(ctx, until)
+// Observe counts the runs that wait: those due before until, and those that our launchers
+// have claimed and no pod has started, each run once. The parts of its one request may be
+// of different moments.
+func (c *Client) Observe(ctx context.Context, until time.Time) (o prefect.Observation, err error) {
+	defer explain(&err, "observe due flow runs")
+	var rows *observeResponse
+	var limit int
+	err = c.inTenant(ctx, func(tenant string) (isEmpty bool, err error) {
+		rows, limit, err = c.observeAtMost(ctx, tenant, formatTime(until), maxObserved)
+		if err != nil {
+			return false, err
 		}
+		return limit > 0 && len(rows.Due)+len(rows.Retrying)+len(rows.Claimed) == 0, nil
+	})
+	if err != nil {
+		return o, err
 	}
-	o := prefect.Observation{Truncated: max(len(rows.Due), len(rows.Retrying), len(rows.Claimed)) >= limit}
+	o.Truncated = max(len(rows.Due), len(rows.Retrying), len(rows.Claimed)) >= limit
 	o.TooLarge = o.Truncated && limit < maxObserved
-	// The parts may be of different moments (Apollo asks for each by itself), so a run
-	// that is on its way from one to another may be in both: it counts once, and rather
-	// as claimed, which is where runs go. One that is in neither is in the next look.
+	// Apollo asks for each part by itself, so a run on its way from one part to another
+	// may be in both: it counts once, and as claimed, because runs go that way. The next
+	// poll finds a run that is in neither.
 	counted := map[string]bool{}
-	add := func(id string, rawLabels json.RawMessage, to func(labels []string)) {
-		labels, err := labelsOf(rawLabels)
+	add := func(id string, labels json.RawMessage, to func(prefect.Place)) {
+		place, err := placeOf(labels)
 		switch {
 		case err != nil:
 			c.log.DebugContext(ctx, "skipped a flow run", "flow_run", id, "err", err)
 		case !counted[id]:
 			counted[id] = true
-			to(labels)
+			to(place)
 		}
 	}
 	for _, r := range rows.Claimed {
 		if claim := claimIn(r.Claim); claim != nil {
-			add(r.Id, r.Labels, func(labels []string) {
+			add(r.Id, r.Labels, func(place prefect.Place) {
 				o.Claimed = append(o.Claimed, prefect.ClaimedRun{
-					ID: r.Id, Labels: labels, Claim: *claim, ClaimedAt: timeOf(r.State_timestamp), Heartbeat: timeOf(r.Heartbeat),
+					ID: r.Id, Place: place, Claim: *claim, KeepBy: keepBy(timeOf(r.State_timestamp), timeOf(r.Heartbeat)), KeepFor: keepFor,
 				})
 			})
 		}
 	}
 	for _, r := range rows.Due {
-		add(r.Id, r.Labels, func(labels []string) {
-			o.Due = append(o.Due, prefect.DueRun{ID: r.Id, Labels: labels, Due: timeOf(r.State_start_time)})
+		add(r.Id, r.Labels, func(place prefect.Place) {
+			o.Due = append(o.Due, prefect.DueRun{ID: r.Id, Place: place, Due: timeOf(r.State_start_time)})
 		})
 	}
 	for _, r := range rows.Retrying {
 		if len(r.Task_runs) == 0 {
 			continue
 		}
-		add(r.Id, r.Labels, func(labels []string) {
-			o.Due = append(o.Due, prefect.DueRun{ID: r.Id, Labels: labels, Due: timeOf(r.Task_runs[0].State_start_time), LastClaim: r.claim()})
+		add(r.Id, r.Labels, func(place prefect.Place) {
+			o.Due = append(o.Due, prefect.DueRun{ID: r.Id, Place: place, Due: timeOf(r.Task_runs[0].State_start_time), LastClaim: r.claim()})
 		})
 	}
 	slices.SortStableFunc(o.Due, func(a, b prefect.DueRun) int { return a.Due.Compare(b.Due) })
 	return o, nil
 }
 
-// observeAtMost counts fewer where the rows are too large, so that whoever makes
-// them so hides others and not everything.
+// observeAtMost counts fewer where the rows are too large, so that their author hides
+// some runs and not all.
 func (c *Client) observeAtMost(ctx context.Context, tenant, until string, limit int) (*observeResponse, int, error) {
 	rows, err := read(ctx, func(ctx context.Context) (*observeResponse, error) {
 		return observe(ctx, c.wire, tenant, scheduledStates(), until, retryUntil(), limit)
@@ -114,26 +102,17 @@ func (c *Client) observeAtMost(ctx context.Context, tenant, until string, limit 
 	return c.observeAtMost(ctx, tenant, until, limit/8+1)
 }
 
-// Due returns the runs a launcher could claim. On Cloud these are the ones its
-// queue hands out: only Cloud knows its concurrency limits.
-func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, error) {
-	found, err := c.due(ctx, q)
-	if err != nil {
-		return prefect.DueRuns{}, fmt.Errorf("read due flow runs: %w", err)
-	}
-	return found, nil
-}
-
-func (c *Client) due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, error) {
-	var found prefect.DueRuns
-	tenant, err := c.tenant(ctx)
-	if err != nil || q.Limit <= 0 {
+// Due returns the runs a launcher could claim. On Cloud, its queue names them: only Cloud
+// knows its concurrency limits.
+func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.DueRuns, err error) {
+	defer explain(&err, "read due flow runs")
+	if _, err := c.TenantID(ctx); err != nil || q.Limit <= 0 {
 		return found, err
 	}
 	ids := json.RawMessage(`{}`)
 	switch {
 	case c.backend == Cloud:
-		queued, err := c.queue(ctx, q.Labels, q.Until)
+		queued, err := c.queue(ctx, q.Scope.Labels, q.Until)
 		if err != nil {
 			return found, err
 		}
@@ -148,44 +127,41 @@ func (c *Client) due(ctx context.Context, q prefect.DueQuery) (prefect.DueRuns, 
 	}
 	retries := retryUntil()
 	wanted := func(r prefect.FlowRun) bool {
-		return prefect.LabelsMatch(q.Labels, r.Labels) && r.RetriesIn(q.Namespace, q.NamespaceUID)
+		return q.Scope.Takes(r.Place) && r.RetriesIn(q.Namespace, q.NamespaceUID)
 	}
-	runs, more, err := c.collect(ctx, wanted, listing{
-		size: min(q.Limit, pageSize), enough: q.Limit,
-		page: func(ctx context.Context, at time.Time, size, offset int) ([][]row, error) {
-			page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, firstTask, size, offset)
-			if err != nil {
-				return nil, err
-			}
-			return [][]row{rowsOf(page.Due, at, scheduledRunOf), rowsOf(page.Retrying, at, flowRunOf)}, nil
-		},
-		single: func(ctx context.Context, offset int) ([][]row, error) {
-			return c.singleDue(ctx, tenant, ids, q, retries, offset)
-		},
+	var runs []prefect.FlowRun
+	var more bool
+	err = c.inTenant(ctx, func(tenant string) (isEmpty bool, err error) {
+		runs, more, err = c.collect(ctx, wanted, listing{
+			size: min(q.Limit, pageSize), enough: q.Limit,
+			page: func(ctx context.Context, at time.Time, size, offset int) ([][]row, error) {
+				page, err := dueRuns(ctx, c.wire, tenant, ids, labelFilter(q.Scope.Labels), scheduledStates(), formatTime(q.Until), retries, firstTask, size, offset)
+				if err != nil {
+					return nil, err
+				}
+				return [][]row{rowsOf(page.Due, at, scheduledRunOf), rowsOf(page.Retrying, at, flowRunOf)}, nil
+			},
+			single: func(ctx context.Context, offset int) ([][]row, error) {
+				return c.singleDue(ctx, tenant, ids, q, retries, offset)
+			},
+		})
+		return len(runs) == 0, err
 	})
 	if err != nil {
 		return found, err
 	}
-	if len(runs) == 0 {
-		switch elsewhere, err := c.isElsewhere(ctx, tenant); {
-		case err != nil:
-			return found, err
-		case elsewhere:
-			return c.due(ctx, q)
-		}
-	}
 	runs = slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return !r.Claimable(q.Until) })
 	slices.SortStableFunc(runs, func(a, b prefect.FlowRun) int {
-		return cmp.Or(a.Due().Compare(b.Due()), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID))
 	})
 	found.Runs, found.More = firstOfEach(runs, q.Limit), found.More || more || len(runs) >= q.Limit
 	return found, nil
 }
 
-// singleDue reads what dueRuns has at one place, run by run.
+// singleDue reads the rows of dueRuns at one offset, run by run.
 func (c *Client) singleDue(ctx context.Context, tenant string, ids json.RawMessage, q prefect.DueQuery, retries string, offset int) ([][]row, error) {
 	found, err := read(ctx, func(ctx context.Context) (*dueIDsResponse, error) {
-		return dueIDs(ctx, c.wire, tenant, ids, labelFilter(q.Labels), scheduledStates(), formatTime(q.Until), retries, offset)
+		return dueIDs(ctx, c.wire, tenant, ids, labelFilter(q.Scope.Labels), scheduledStates(), formatTime(q.Until), retries, offset)
 	})
 	if err != nil {
 		return nil, err
@@ -208,39 +184,31 @@ func (c *Client) singleDue(ctx context.Context, tenant string, ids json.RawMessa
 	return lists, nil
 }
 
-// firstOfEach cuts runs to so many that are scheduled and so many that wait for a
-// retry. Their own pods see to most retries and leave them due until they do, so
-// retries must not take the place of what only we launch.
+// firstOfEach cuts runs to limit scheduled ones and limit retrying ones. Most retries
+// stay due until their own pods take them, so they must not displace runs that only we
+// launch.
 func firstOfEach(runs []prefect.FlowRun, limit int) []prefect.FlowRun {
 	counts := map[bool]int{}
 	return slices.DeleteFunc(runs, func(r prefect.FlowRun) bool {
-		kind := r.State.Type.IsScheduled()
+		kind := r.State.Phase.IsWaiting()
 		counts[kind]++
 		return counts[kind] > limit
 	})
 }
 
-// Claimed returns the runs with these labels that carry a claim of ours and
-// that no pod has started, oldest claim first. Of each it tells only the id, the
-// labels, the state and the claim.
-func (c *Client) Claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error) {
-	runs, err := c.claimed(ctx, labels)
-	if err != nil {
-		return nil, fmt.Errorf("read claimed flow runs: %w", err)
-	}
-	return runs, nil
-}
-
-func (c *Client) claimed(ctx context.Context, labels []string) ([]prefect.FlowRun, error) {
-	tenant, err := c.tenant(ctx)
+// Claimed returns the runs in the scope that carry our claim and that no pod has started,
+// oldest claim first, with only their id, place, state and claim.
+func (c *Client) Claimed(ctx context.Context, scope prefect.Scope) (runs []prefect.FlowRun, err error) {
+	defer explain(&err, "read claimed flow runs")
+	tenant, err := c.TenantID(ctx)
 	if err != nil {
 		return nil, err
 	}
-	wanted := func(r prefect.FlowRun) bool { return prefect.LabelsMatch(labels, r.Labels) }
-	runs, _, err := c.collect(ctx, wanted, listing{
+	wanted := func(r prefect.FlowRun) bool { return scope.Takes(r.Place) }
+	runs, _, err = c.collect(ctx, wanted, listing{
 		size: claimedPageSize, enough: maxObserved,
 		page: func(ctx context.Context, at time.Time, size, offset int) ([][]row, error) {
-			page, err := claimedRuns(ctx, c.wire, tenant, labelFilter(labels), size, offset)
+			page, err := claimedRuns(ctx, c.wire, tenant, labelFilter(scope.Labels), size, offset)
 			if err != nil {
 				return nil, err
 			}
@@ -251,27 +219,16 @@ func (c *Client) claimed(ctx context.Context, labels []string) ([]prefect.FlowRu
 }
 
 // FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
-func (c *Client) FlowRun(ctx context.Context, id string) (prefect.FlowRun, error) {
-	run, err := c.flowRun(ctx, id)
+func (c *Client) FlowRun(ctx context.Context, id string) (run prefect.FlowRun, err error) {
+	defer explain(&err, "read flow run %s", id)
+	tenant, err := c.tenantOfRun(ctx, id)
 	if err != nil {
-		return prefect.FlowRun{}, fmt.Errorf("read flow run %s: %w", id, err)
-	}
-	return run, nil
-}
-
-func (c *Client) flowRun(ctx context.Context, id string) (prefect.FlowRun, error) {
-	// Ids come from labels of Jobs, which anybody may have written.
-	if !isUUID(id) {
-		return prefect.FlowRun{}, fmt.Errorf("%w: the id is not a UUID", prefect.ErrNotFound)
-	}
-	tenant, err := c.tenant(ctx)
-	if err != nil {
-		return prefect.FlowRun{}, err
+		return run, err
 	}
 	return c.one(ctx, tenant, id, maxTasks)
 }
 
-// labelFilter is Prefect's label rule (prefect1-spec §3.1) as a comparison of
+// labelFilter is Prefect's label rule (prefect1 §3.1) as a comparison of
 // the labels column.
 func labelFilter(labels []string) json.RawMessage {
 	if len(labels) == 0 {
@@ -282,16 +239,6 @@ func labelFilter(labels []string) json.RawMessage {
 		return nil // unreachable: strings always encode
 	}
 	return filter
-}
-
-func scheduledStates() []string { return names(prefect.ScheduledFamily()) }
-
-func names(states []prefect.StateType) []string {
-	all := make([]string, 0, len(states))
-	for _, s := range states {
-		all = append(all, string(s))
-	}
-	return all
 }
 
 func retryUntil() string { return formatTime(time.Now().Add(-retryMargin)) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -38,7 +39,7 @@ const running = `{"id":"` + runID + `","name":"r","version":5,"labels":["k8s"],"
 
 func due(t *testing.T, c *prefect1.Client, labels []string, until time.Time, limit int) ([]prefect.FlowRun, error) {
 	t.Helper()
-	found, err := c.Due(t.Context(), prefect.DueQuery{Labels: labels, Until: until, Limit: limit})
+	found, err := c.Due(t.Context(), prefect.DueQuery{Scope: prefect.Scope{Labels: labels}, Until: until, Limit: limit})
 	return found.Runs, err
 }
 
@@ -52,17 +53,17 @@ func TestDueOfARunningRunAreItsRetries(t *testing.T) {
 		ID      string
 		Due     time.Time
 		Attempt prefect.Attempt
-		Tasks   []prefect.TaskRun
+		Tasks   []recipe.Task
 	}
 	var got []short
 	for _, r := range runs {
-		got = append(got, short{r.ID, r.Due(), r.Attempt(), r.DueTasks})
+		got = append(got, short{r.ID, r.Due, r.Attempt, tasksOf(r)})
 	}
 	at := noon.Add(-time.Minute).Add(500 * time.Millisecond)
 	want := []short{
 		{idOf(-120), noon.Add(-2 * time.Minute), "v1", nil},
-		{runID, at, "retry-" + taskID + "-v4", []prefect.TaskRun{{ID: taskID, TaskID: "t", Version: 4, State: prefect.State{
-			Type: prefect.Retrying, StartTime: at, Opaque: json.RawMessage(`{"type":"Retrying","start_time":"2026-11-23T11:59:00.5+00:00","run_count":1}`),
+		{runID, at, "retry-" + taskID + "-v4", []recipe.Task{{ID: taskID, TaskID: "t", Version: 4, State: prefect.State{
+			Phase: prefect.Waiting, Name: "Retrying", StartTime: at, Opaque: json.RawMessage(`{"type":"Retrying","start_time":"2026-11-23T11:59:00.5+00:00","run_count":1}`),
 		}}}},
 		{idOf(5), noon.Add(5 * time.Second), "v1", nil},
 	}
@@ -85,7 +86,7 @@ func TestLabelsAreFilteredByTheServer(t *testing.T) {
 		if _, err := due(t, c, tc.labels, noon, 500); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Claimed(t.Context(), tc.labels); err != nil {
+		if _, err := c.Claimed(t.Context(), prefect.Scope{Labels: tc.labels}); err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range slices.Concat(api.asked("dueRuns"), api.asked("claimedRuns")) {
@@ -181,7 +182,7 @@ func TestPagesEndWhenNothingNewComes(t *testing.T) {
 	}
 }
 
-// On Cloud the queue knows concurrency limits, so nothing else may be claimed.
+// On Cloud only the queue knows concurrency limits, so nothing else may be claimed.
 func TestCloudDecidesWhatIsDue(t *testing.T) {
 	cloud := func(o *prefect1.Options) { o.Backend, o.Key = prefect1.Cloud, "k" }
 	rec := recordings(t)
@@ -219,7 +220,7 @@ func TestCloudDecidesWhatIsDue(t *testing.T) {
 	}
 }
 
-// What its queue holds back behind the 25 that it hands out is for the next look.
+// The next poll finds the runs that the queue holds back behind its first 25.
 func TestCloudSaysThatThereMayBeMore(t *testing.T) {
 	rec := recordings(t)
 	for n, want := range map[int]bool{0: false, 24: false, 25: true} {
@@ -240,20 +241,8 @@ func TestCloudSaysThatThereMayBeMore(t *testing.T) {
 	}
 }
 
-// What is on hold does not stand in the way of what is younger.
-func TestDueLeavesOutWhatIsExcepted(t *testing.T) {
-	api := prefecttest.New(prefecttest.Options{})
-	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	held := api.CreateRuns(prefecttest.Order{Count: 5})
-	good := api.CreateRuns(prefecttest.Order{})
-	found, err := c.Due(t.Context(), prefect.DueQuery{Until: time.Now(), Limit: 3, Except: append(held, "no id")})
-	if diff := cmp.Diff(good, idsOf(found.Runs)); err != nil || diff != "" || found.More {
-		t.Errorf("%v, more %v, (-want +got):\n%s", err, found.More, diff)
-	}
-
+// Due does not read the queue's runs that are excepted.
+func TestCloudLeavesOutWhatIsExcepted(t *testing.T) {
 	rec := recordings(t)
 	queue := newFakeAPI(t, answers{
 		"registerAgent": rec["register"].replay(), "hello": rec["hello"].replay(), "dueRuns": ok(`{"due":[],"retrying":[]}`),
@@ -274,7 +263,7 @@ func TestDueLeavesOutWhatIsExcepted(t *testing.T) {
 	}
 }
 
-// Runs whose pod sees to the retry itself stay due for as long as it likes.
+// Retries that a pod handles itself stay due for as long as it likes.
 func TestRetriesDoNotHideWhatIsScheduled(t *testing.T) {
 	var rows []string
 	for i := range 5 {
@@ -307,12 +296,12 @@ func TestObserve(t *testing.T) {
 	}
 	want := prefect.Observation{
 		Due: []prefect.DueRun{
-			{ID: "c", Labels: []string{"k8s"}, Due: noon.Add(-time.Hour)},
+			{ID: "c", Place: prefect.Place{Labels: []string{"k8s"}}, Due: noon.Add(-time.Hour)},
 			{ID: "a", Due: noon.Add(-time.Second).Add(123456 * time.Microsecond)},
-			{ID: "b", Labels: []string{"k8s", "gpu"}, Due: noon.Add(30 * time.Second)},
+			{ID: "b", Place: prefect.Place{Labels: []string{"k8s", "gpu"}}, Due: noon.Add(30 * time.Second)},
 		},
 		Claimed: []prefect.ClaimedRun{{
-			ID: runID, Labels: []string{"k8s"}, Claim: claim, ClaimedAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond), Heartbeat: noon.Add(-time.Minute),
+			ID: runID, Place: prefect.Place{Labels: []string{"k8s"}}, Claim: claim, KeepBy: noon.Add(2 * time.Minute), KeepFor: 3 * time.Minute,
 		}},
 	}
 	if diff := cmp.Diff(want, o); diff != "" {
@@ -351,17 +340,17 @@ func TestClaimIsReadBack(t *testing.T) {
 	})
 	c := api.client(t)
 	want := prefect.FlowRun{
-		ID: runID, Version: 4, Labels: []string{"k8s"}, Claim: &claim,
-		State: prefect.State{Type: prefect.Submitted}, StateAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond),
-		Heartbeat: noon.Add(-time.Minute),
+		ID: runID, Attempt: "v4", Revision: "4", Place: prefect.Place{Labels: []string{"k8s"}}, Claim: &claim,
+		State: prefect.State{Phase: prefect.Claimed, Name: "Submitted"}, StateAt: noon.Add(-2 * time.Minute).Add(250 * time.Millisecond),
+		Heartbeat: noon.Add(-time.Minute), KeepBy: noon.Add(2 * time.Minute), Recipe: recipe.Recipe{},
 	}
 	opaque := cmpopts.IgnoreFields(prefect.State{}, "Opaque")
 	run, err := c.FlowRun(t.Context(), runID)
 	if diff := cmp.Diff(want, run, opaque, whenever); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
-	want.Version = 0 // of the claims no more is asked than planning needs
-	runs, err := c.Claimed(t.Context(), []string{"k8s"})
+	want.Attempt, want.Revision, want.Fresh, want.Recipe = "v0", "0", true, nil // of the claims no more is asked than planning needs
+	runs, err := c.Claimed(t.Context(), prefect.Scope{Labels: []string{"k8s"}})
 	if diff := cmp.Diff([]prefect.FlowRun{want}, runs, opaque, whenever); err != nil || diff != "" {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -373,8 +362,8 @@ func TestClaimIsReadBack(t *testing.T) {
 
 var whenever = cmpopts.IgnoreFields(prefect.FlowRun{}, "ReadAt")
 
-// A run whose tasks wait by the thousand must not make a look megabytes; what
-// tells its attempt is the one that fell due first.
+// A run with thousands of waiting tasks must not make a poll megabytes; the task that
+// fell due first names its attempt.
 func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
 	api := prefecttest.New(prefecttest.Options{})
 	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
@@ -405,21 +394,21 @@ func TestOfARunAmongManyOnlyTheFirstDueTaskIsRead(t *testing.T) {
 			}
 		}
 		runs, err := due(t, c, []string{name}, time.Now(), 10)
-		if err != nil || len(runs) != 1 || len(runs[0].DueTasks) != 1 {
+		if err != nil || len(runs) != 1 || len(tasksOf(runs[0])) != 1 {
 			t.Fatalf("%s: %+v, %v; want the run with one task", name, runs, err)
 		}
 		run, err := c.FlowRun(t.Context(), id)
-		if err != nil || len(run.DueTasks) != waiting {
-			t.Fatalf("%s: %d tasks, %v; want all %d that are due", name, len(run.DueTasks), err, waiting)
+		if err != nil || len(tasksOf(run)) != waiting {
+			t.Fatalf("%s: %d tasks, %v; want all %d that are due", name, len(tasksOf(run)), err, waiting)
 		}
-		if runs[0].Attempt() != run.Attempt() || !runs[0].Due().Equal(run.Due()) {
-			t.Errorf("%s: among many attempt %s due %s, by itself %s due %s", name, runs[0].Attempt(), runs[0].Due(), run.Attempt(), run.Due())
+		if runs[0].Attempt != run.Attempt || !runs[0].Due.Equal(run.Due) {
+			t.Errorf("%s: among many attempt %s due %s, by itself %s due %s", name, runs[0].Attempt, runs[0].Due, run.Attempt, run.Due)
 		}
 	}
 }
 
-// A claim may be sent right away only for what was read right before: a run is as old
-// as the request for it was when it left, and each page has a request of its own.
+// A claim may be sent right away only for a run read right before: a run is as old as the
+// request for it, and each page has a request of its own.
 func TestRunIsAsOldAsItsRequest(t *testing.T) {
 	var arrived []time.Time
 	noting := func(a answer) answer {

@@ -1,31 +1,32 @@
 package prefect1
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
-// kind is what an error means to us; its text is a metric label.
+// kind is the meaning of an error to us; its text is a metric label.
 type kind int
 
 const (
-	// unclear: an error we do not know. Whether the write happened is unknown.
+	// unclear: we know neither the error nor whether the write happened.
 	unclear kind = iota
 	// transient: the API or the way to it is away.
 	transient
-	// malformed: an answer that is none (HTML, empty, too large).
+	// malformed: no valid answer (HTML, empty, other data).
 	malformed
 	// throttled: refused before anything was done; come back later.
 	throttled
-	// unsent: it did not leave in time, so nothing was done.
+	// unsent: the request did not leave in time, so nothing was done.
 	unsent
 	// cancelled: our caller gave up.
 	cancelled
@@ -33,13 +34,13 @@ const (
 	auth
 	// rejected: the request itself is wrong and would be wrong again.
 	rejected
-	// notFound: a run it names does not exist.
+	// notFound: the request names a run that does not exist.
 	notFound
 	// submitted: Server's lock of 30 s on a run that was submitted before.
 	submitted
-	// answerTooLarge: it is more than we hold.
+	// answerTooLarge: the answer is more than we hold.
 	answerTooLarge
-	// requestTooLarge: a state, or all of it, is more than the API takes.
+	// requestTooLarge: a state, or the request, is more than the API takes.
 	requestTooLarge
 	// locked: Cloud's version lock; somebody else changed the run first.
 	locked
@@ -52,9 +53,9 @@ func (k kind) String() string {
 	}[k]
 }
 
-// Error is a request that did not do what was asked. It is prefect.ErrAuth or
-// prefect.ErrNotFound to errors.Is where it means that. An error does not prove
-// that nothing was written: the API may fail after the write.
+// Error is a request that failed. errors.Is tells prefect.ErrAuth and
+// prefect.ErrNotFound. An error does not prove that nothing was written: the API may fail
+// after the write.
 type Error struct {
 	// Operation is the request's name in queries.graphql.
 	Operation string
@@ -88,10 +89,17 @@ func (e *Error) Error() string {
 	return strings.TrimSuffix(b.String(), ": ")
 }
 
+// explain puts a method's purpose in front of its error.
+func explain(err *error, what string, args ...any) {
+	if *err != nil {
+		*err = fmt.Errorf("%s: %w", fmt.Sprintf(what, args...), *err)
+	}
+}
+
 // Unwrap is the cause below HTTP (a time-out, a refused connection), if any.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is makes the error what callers branch on.
+// Is lets callers branch on prefect.ErrAuth and prefect.ErrNotFound.
 func (e *Error) Is(target error) bool {
 	return target == prefect.ErrAuth && e.kind == auth || target == prefect.ErrNotFound && e.kind == notFound
 }
@@ -99,30 +107,45 @@ func (e *Error) Is(target error) bool {
 // Temporary reports whether the same request may succeed later.
 func (e *Error) Temporary() bool { return e.kind <= unsent }
 
+// Away names the service of a Prefect Server that was away: Apollo, which answered,
+// passes on its address (prefect1-server §b).
+func (e *Error) Away() string {
+	if e.kind != transient {
+		return ""
+	}
+	_, rest, asked := strings.Cut(e.detail, "request to http")
+	if !asked {
+		return ""
+	}
+	address, _, _ := strings.Cut("http"+rest, " ")
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "":
+		return ""
+	case strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/v1/graphql"), strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/v1alpha1/graphql"):
+		return fmt.Sprintf("Hasura (%s), by which the Server reads its database,", u.Host)
+	}
+	return fmt.Sprintf("the Server's GraphQL service (%s)", u.Host)
+}
+
 // is reports whether err is an *Error of that kind.
 func (k kind) is(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.kind == k
 }
 
-// RetryAfter is how long the API asked us to wait, at most maxRetryAfter; zero
-// when it did not.
+// RetryAfter is the wait that the API asked for, at most exchange.MaxRetryAfter, or zero.
 func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
-// networkError tells our caller's giving up from the API's being away. Our own
-// deadline is the latter.
-func networkError(ctx context.Context, err error) *Error {
-	e := &Error{kind: transient, detail: "no answer from the Prefect API", cause: err}
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errUnsent):
-		e.kind, e.detail, e.cause = unsent, "the Prefect API cannot be reached", errUnsent
-	case errors.Is(cause, context.Canceled):
-		e.kind = cancelled
-	}
-	return e
+// errorOf is the error of a request without an answer.
+func errorOf(f *exchange.Failure) *Error {
+	k := map[exchange.Kind]kind{
+		exchange.Away: transient, exchange.Unsent: unsent, exchange.Cancelled: cancelled, exchange.TooLarge: answerTooLarge, exchange.Unusable: rejected,
+	}[f.Kind]
+	return &Error{kind: k, status: f.Status, detail: f.Detail, cause: f.Cause}
 }
 
-// graphQLError is the little of a GraphQL error that all servers agree on.
+// graphQLError has the members that all servers agree on.
 type graphQLError struct {
 	Message    string `json:"message"`
 	Extensions struct {
@@ -131,7 +154,7 @@ type graphQLError struct {
 }
 
 // classify finds the error in an answer, if there is one. This is the one place
-// that reads the API's words (prefect1-spec §7.4, §7.5; prefect1-server-facts a, b).
+// that reads the API's words (prefect1 §7.4, §7.5; prefect1-server §a, §b).
 func classify(answer *http.Response, text []byte, isJSON bool, rawErrors json.RawMessage) *Error {
 	e := &Error{status: answer.StatusCode}
 	if isJSON && isPresent(rawErrors) {
@@ -163,8 +186,8 @@ func classify(answer *http.Response, text []byte, isJSON bool, rawErrors json.Ra
 	return nil
 }
 
-// kindOfStatus is what an HTTP status alone says. It is certain when it outdoes
-// an error text we do not know.
+// kindOfStatus judges by the HTTP status alone. It is certain if that outweighs an error
+// text we do not know.
 func kindOfStatus(status int) (k kind, certain bool) {
 	switch {
 	case status == http.StatusOK:
@@ -179,7 +202,7 @@ func kindOfStatus(status int) (k kind, certain bool) {
 		return transient, true
 	case status >= 200 && status < 300:
 		return malformed, false
-	default: // 3xx and what is wrong with the request: 400, 404, 405, …
+	default: // 3xx and faults of the request: 400, 404, 405, …
 		return rejected, true
 	}
 }
@@ -231,8 +254,7 @@ func isUnknownRun(list []graphQLError) bool {
 	})
 }
 
-// decodeErrors never fails: errors of an unknown shape are one error whose
-// message is their text.
+// decodeErrors never fails: errors of an unknown shape become one error with their text.
 func decodeErrors(raw json.RawMessage) []graphQLError {
 	var items []json.RawMessage
 	if json.Unmarshal(raw, &items) != nil {
@@ -257,16 +279,4 @@ func describe(list []graphQLError) string {
 		}
 	}
 	return strings.Join(texts, "; ")
-}
-
-// maxDetail is how much of the API's words an error repeats.
-const maxDetail = 300
-
-// shorten makes one line of at most maxDetail bytes out of whatever came.
-func shorten(s string) string {
-	s = strings.ToValidUTF8(strings.Join(strings.Fields(s), " "), "�")
-	if len(s) <= maxDetail {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxDetail], "") + "…"
 }

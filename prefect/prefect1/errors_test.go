@@ -32,7 +32,7 @@ func throttle(code int, after string) answer {
 	}
 }
 
-// outcome is what callers can branch on; a claim's answer for writes.
+// outcome is all that callers can branch on; for writes, a claim's answer.
 type outcome struct {
 	claim      prefect.Answer
 	claimFails bool // the claim is an error, not an answer
@@ -43,8 +43,8 @@ type outcome struct {
 	result     string // the metric's label
 }
 
-// Every way the API has been seen or is documented to say no (prefect1-spec
-// §7.4, §7.5; prefect1-server-facts a and b), and what networks add to it.
+// Every refusal of the API that was seen or is documented (prefect1 §7.4, §7.5;
+// prefect1-server §a, §b), and the faults that networks add.
 func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -209,7 +209,7 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 					o.RequestTimeout = 20 * time.Millisecond
 				}
 			})
-			run := prefect.FlowRun{ID: runID, Version: 1, State: prefect.State{Type: prefect.Scheduled}}
+			run := prefect.FlowRun{ID: runID, Revision: "1", State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 
 			result, err := c.Claim(t.Context(), run, prefect.Claim{})
 			if (err != nil) != tc.want.claimFails || result.Answer != tc.want.claim {
@@ -232,7 +232,7 @@ func TestWhatTheAPISaysIsUnderstood(t *testing.T) {
 				t.Errorf("a write was sent %d times", n)
 			}
 
-			err = c.Fail(t.Context(), run, "x")
+			err = c.Fail(t.Context(), run, prefect.Failure{Message: "x"})
 			var e *prefect1.Error
 			if !errors.As(err, &e) {
 				t.Fatalf("fail: %v, want an *Error", err)
@@ -280,7 +280,7 @@ func TestNobodyAnswers(t *testing.T) {
 	api := newFakeAPI(t, nil)
 	c := api.client(t)
 	api.server.Close()
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 	result, err := c.Claim(t.Context(), run, prefect.Claim{})
 	if err != nil || result.Answer != prefect.Unknown || !strings.Contains(result.Reason, "refused") {
 		t.Errorf("claim = %v, %v", result, err)
@@ -294,12 +294,36 @@ func TestOurOwnGivingUp(t *testing.T) {
 	giveUp := func(http.ResponseWriter, request) { cancel(); <-t.Context().Done() }
 	api := newFakeAPI(t, answers{"setFlowRunStates": giveUp, "flowRun": giveUp})
 	c := api.client(t)
-	run := prefect.FlowRun{ID: runID, State: prefect.State{Type: prefect.Scheduled}}
+	run := prefect.FlowRun{ID: runID, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 	result, err := c.Claim(ctx, run, prefect.Claim{})
 	if err != nil || result.Answer != prefect.Unknown {
 		t.Errorf("claim = %v, %v", result, err)
 	}
 	if _, err := c.FlowRun(ctx, runID); !errors.Is(err, context.Canceled) {
 		t.Errorf("read: %v", err)
+	}
+}
+
+// Apollo names the service that it asked in vain. Nothing else tells which is away.
+func TestAway(t *testing.T) {
+	internal := "INTERNAL_SERVER_ERROR"
+	for message, want := range map[string]string{
+		"request to http://graphql:4201/graphql/ failed, reason: connect ECONNREFUSED 10.0.0.7:4201":  "the Server's GraphQL service (graphql:4201)",
+		"request to http://hasura:3000/v1alpha1/graphql failed, reason: getaddrinfo ENOTFOUND hasura": "Hasura (hasura:3000), by which the Server reads its database,",
+		"request to https://db.example.com/v1/graphql failed, reason: socket hang up":                 "Hasura (db.example.com), by which the Server reads its database,",
+		"request to http://me:word@graphql:4201/graphql/ failed, reason: network timeout":             "the Server's GraphQL service (graphql:4201)",
+		"request to http:// failed":                    "",
+		"API_ERROR: please retry":                      "",
+		"'NoneType' object has no attribute 'sort'":    "",
+		"State update failed for flow run ID " + runID: "",
+	} {
+		api := newFakeAPI(t, answers{"kindOfAPI": refusal(message, internal)})
+		_, err := api.client(t).Kind(t.Context())
+		if got := prefect.Away(err); got != want || err == nil {
+			t.Errorf("%s: %q of %v, want %q", message, got, err, want)
+		}
+	}
+	if got := prefect.Away(errors.New("request to http://graphql:4201/ failed")); got != "" {
+		t.Errorf("of another error: %q", got)
 	}
 }

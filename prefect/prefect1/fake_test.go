@@ -11,7 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,7 +38,7 @@ type request struct {
 // answer writes the answer to a request.
 type answer func(http.ResponseWriter, request)
 
-// answers say what each operation is answered.
+// answers has the answer to each operation.
 type answers map[string]answer
 
 func ok(data string) answer { return status(http.StatusOK, `{"data":`+data+`}`) }
@@ -48,10 +50,10 @@ func status(code int, body string) answer {
 	}
 }
 
-// hangUp is an answer that gets lost.
+// hangUp loses the answer.
 func hangUp(http.ResponseWriter, request) { panic(http.ErrAbortHandler) }
 
-// fakeAPI answers over HTTP what it is told to and keeps what it was asked.
+// fakeAPI gives the set answers over HTTP and keeps the requests.
 type fakeAPI struct {
 	answers answers
 	server  *httptest.Server
@@ -161,3 +163,11 @@ func at(t *testing.T, v any, path ...any) any {
 	}
 	return v
 }
+
+// madeOf is the recipe that the client gave a run.
+func madeOf(run prefect.FlowRun) recipe.Recipe {
+	made, _ := recipe.Of(run)
+	return made
+}
+
+func tasksOf(run prefect.FlowRun) []recipe.Task { return madeOf(run).DueTasks }

@@ -225,6 +225,22 @@ func (v *__observeInput) GetRetryUntil() string { return v.RetryUntil }
 // GetLimit returns __observeInput.Limit, and is useful for accessing the field via an interface.
 func (v *__observeInput) GetLimit() int { return v.Limit }
 
+// __pastStatesInput is used internally by genqlient
+type __pastStatesInput struct {
+	Tenant string `json:"tenant"`
+	Id     string `json:"id"`
+	Limit  int    `json:"limit"`
+}
+
+// GetTenant returns __pastStatesInput.Tenant, and is useful for accessing the field via an interface.
+func (v *__pastStatesInput) GetTenant() string { return v.Tenant }
+
+// GetId returns __pastStatesInput.Id, and is useful for accessing the field via an interface.
+func (v *__pastStatesInput) GetId() string { return v.Id }
+
+// GetLimit returns __pastStatesInput.Limit, and is useful for accessing the field via an interface.
+func (v *__pastStatesInput) GetLimit() int { return v.Limit }
+
 // __registerAgentInput is used internally by genqlient
 type __registerAgentInput struct {
 	Input registerAgentInput `json:"input"`
@@ -1000,6 +1016,46 @@ type observeRetryingFlow_runTask_runsTask_run struct {
 func (v *observeRetryingFlow_runTask_runsTask_run) GetState_start_time() string {
 	return v.State_start_time
 }
+
+// pastStatesFlow_run includes the requested fields of the GraphQL type flow_run.
+type pastStatesFlow_run struct {
+	States []pastStatesFlow_runStatesFlow_run_state `json:"states"`
+}
+
+// GetStates returns pastStatesFlow_run.States, and is useful for accessing the field via an interface.
+func (v *pastStatesFlow_run) GetStates() []pastStatesFlow_runStatesFlow_run_state { return v.States }
+
+// pastStatesFlow_runStatesFlow_run_state includes the requested fields of the GraphQL type flow_run_state.
+type pastStatesFlow_runStatesFlow_run_state struct {
+	State      string          `json:"state"`
+	Message    string          `json:"message"`
+	Timestamp  string          `json:"timestamp"`
+	Start_time string          `json:"start_time"`
+	Claim      json.RawMessage `json:"claim"`
+}
+
+// GetState returns pastStatesFlow_runStatesFlow_run_state.State, and is useful for accessing the field via an interface.
+func (v *pastStatesFlow_runStatesFlow_run_state) GetState() string { return v.State }
+
+// GetMessage returns pastStatesFlow_runStatesFlow_run_state.Message, and is useful for accessing the field via an interface.
+func (v *pastStatesFlow_runStatesFlow_run_state) GetMessage() string { return v.Message }
+
+// GetTimestamp returns pastStatesFlow_runStatesFlow_run_state.Timestamp, and is useful for accessing the field via an interface.
+func (v *pastStatesFlow_runStatesFlow_run_state) GetTimestamp() string { return v.Timestamp }
+
+// GetStart_time returns pastStatesFlow_runStatesFlow_run_state.Start_time, and is useful for accessing the field via an interface.
+func (v *pastStatesFlow_runStatesFlow_run_state) GetStart_time() string { return v.Start_time }
+
+// GetClaim returns pastStatesFlow_runStatesFlow_run_state.Claim, and is useful for accessing the field via an interface.
+func (v *pastStatesFlow_runStatesFlow_run_state) GetClaim() json.RawMessage { return v.Claim }
+
+// pastStatesResponse is returned by pastStates on success.
+type pastStatesResponse struct {
+	Flow_run []pastStatesFlow_run `json:"flow_run"`
+}
+
+// GetFlow_run returns pastStatesResponse.Flow_run, and is useful for accessing the field via an interface.
+func (v *pastStatesResponse) GetFlow_run() []pastStatesFlow_run { return v.Flow_run }
 
 type registerAgentInput struct {
 	Type            string   `json:"type"`
@@ -2230,6 +2286,52 @@ func observe(
 	}
 
 	data_ = &observeResponse{}
+	resp_ := &graphql.Response{Data: data_}
+
+	err_ = client_.MakeRequest(
+		ctx_,
+		req_,
+		resp_,
+	)
+
+	return data_, err_
+}
+
+// The query executed by pastStates.
+const pastStates_Operation = `
+query pastStates ($tenant: uuid!, $id: uuid!, $limit: Int!) {
+	flow_run(where: {tenant_id:{_eq:$tenant},id:{_eq:$id}}) {
+		states(order_by: [{version:desc},{timestamp:desc}], limit: $limit) {
+			state
+			message
+			timestamp
+			start_time
+			claim: serialized_state(path: "$.context.prefect_keda")
+		}
+	}
+}
+`
+
+// What became of a run, the newest states first, for a person who asks. Messages and
+// claims are all that is read of a state, which may be large.
+func pastStates(
+	ctx_ context.Context,
+	client_ graphql.Client,
+	tenant string,
+	id string,
+	limit int,
+) (data_ *pastStatesResponse, err_ error) {
+	req_ := &graphql.Request{
+		OpName: "pastStates",
+		Query:  pastStates_Operation,
+		Variables: &__pastStatesInput{
+			Tenant: tenant,
+			Id:     id,
+			Limit:  limit,
+		},
+	}
+
+	data_ = &pastStatesResponse{}
 	resp_ := &graphql.Response{Data: data_}
 
 	err_ = client_.MakeRequest(

@@ -9,8 +9,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// A claimed run tells when its heartbeat came last, and one more keeps Lazarus
-// away (prefect1-server-facts f).
+// A claimed run tells the time of its last heartbeat, and one more keeps Lazarus away
+// (prefect1-server §f).
 func TestHeartbeatOfAClaimedRun(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	api := prefecttest.New(prefecttest.Options{Now: func() time.Time { return now }})
@@ -33,19 +33,19 @@ func TestHeartbeatOfAClaimedRun(t *testing.T) {
 		if err != nil || len(o.Claimed) != 1 {
 			t.Fatalf("observed %+v, %v", o, err)
 		}
-		if got := o.Claimed[0]; !got.Heartbeat.Equal(want) || !got.LastSign().Equal(want) || !got.ClaimedAt.Equal(claimed) {
-			t.Errorf("observed a heartbeat of %s and a sign of life of %s, want %s", got.Heartbeat, got.LastSign(), want)
+		if got := o.Claimed[0]; !got.KeepBy.Equal(want.Add(3*time.Minute)) || got.KeepFor != 3*time.Minute {
+			t.Errorf("observed that a sign of life is needed by %s, want 3 minutes after %s", got.KeepBy, want)
 		}
-		rows, err := c.Claimed(t.Context(), nil)
-		if err != nil || len(rows) != 1 || !rows[0].Heartbeat.Equal(want) {
-			t.Errorf("read %+v, %v; want a heartbeat of %s", rows, err, want)
+		rows, err := c.Claimed(t.Context(), prefect.Scope{})
+		if err != nil || len(rows) != 1 || !rows[0].Heartbeat.Equal(want) || !rows[0].KeepBy.Equal(want.Add(3*time.Minute)) {
+			t.Errorf("read %+v, %v; want a heartbeat of %s, and the next one 3 minutes later", rows, err, want)
 		}
 	}
 	beat(claimed)
 	for range 5 {
 		now = now.Add(9 * time.Minute)
-		if err := c.Heartbeat(t.Context(), id); err != nil {
-			t.Fatal(err)
+		if next, err := c.Keep(t.Context(), run); err != nil || time.Until(next).Round(time.Second) != 3*time.Minute {
+			t.Fatal(next, err)
 		}
 		beat(now)
 		if n := api.Lazarus(); n != 0 {

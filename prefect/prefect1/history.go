@@ -4,38 +4,26 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
-// maxSubmissions of one attempt are read. Each is a launcher's that met the others
-// within seconds.
+// maxSubmissions of one attempt are read: launchers that met submit within seconds.
 const maxSubmissions = 50
 
-// History reads a run with what was written of it since an attempt was scheduled;
-// prefect.ErrNotFound when there is none. Of a retry's attempt, which is no state of
-// the run, it is the run alone.
-func (c *Client) History(ctx context.Context, id string, attempt prefect.Attempt) (prefect.History, error) {
-	h, err := c.history(ctx, id, attempt)
-	if err != nil {
-		return prefect.History{}, fmt.Errorf("read the history of flow run %s: %w", id, err)
-	}
-	return h, nil
-}
-
-func (c *Client) history(ctx context.Context, id string, attempt prefect.Attempt) (prefect.History, error) {
-	var h prefect.History
-	if !isUUID(id) {
-		return h, fmt.Errorf("%w: the id is not a UUID", prefect.ErrNotFound)
-	}
-	tenant, err := c.tenant(ctx)
+// History reads a run and the states written since an attempt was scheduled;
+// prefect.ErrNotFound when there is no such run. A retry's attempt is no state of the
+// run, so it brings the run alone.
+func (c *Client) History(ctx context.Context, id string, attempt prefect.Attempt) (h prefect.History, err error) {
+	defer explain(&err, "read the history of flow run %s", id)
+	tenant, err := c.tenantOfRun(ctx, id)
 	if err != nil {
 		return h, err
 	}
-	since, ok := attempt.Version()
+	since, ok := versionOf(attempt)
 	if !ok || since > math.MaxInt32 {
 		since = math.MaxInt32
 	}
@@ -70,17 +58,39 @@ func (c *Client) history(ctx context.Context, id string, attempt prefect.Attempt
 	return h, nil
 }
 
-// Restore gives a run a state back that it was in before, as it was but for when a
-// scheduled one is due.
-func (c *Client) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error {
-	state, err := restorable(to)
-	if err == nil {
-		err = c.setFlowRunState(ctx, run.ID, &run.Version, state)
-	}
+// States returns the last states of a run, the newest first; prefect.ErrNotFound when
+// there is no such run.
+func (c *Client) States(ctx context.Context, id string, limit int) (all []prefect.PastState, err error) {
+	defer explain(&err, "read the states of flow run %s", id)
+	tenant, err := c.tenantOfRun(ctx, id)
 	if err != nil {
-		return fmt.Errorf("restore the state %s of flow run %s: %w", to.Type, run.ID, err)
+		return nil, err
 	}
-	return nil
+	rows, err := read(ctx, func(ctx context.Context) (*pastStatesResponse, error) {
+		return pastStates(ctx, c.wire, tenant, id, limit)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(rows.Flow_run) == 0:
+		return nil, prefect.ErrNotFound
+	}
+	for _, s := range rows.Flow_run[0].States {
+		state := stateOf(s.State, s.Start_time, nil)
+		state.Message = s.Message
+		all = append(all, prefect.PastState{State: state, At: timeOf(s.Timestamp), Claim: claimIn(s.Claim)})
+	}
+	return all, nil
+}
+
+// Restore gives a run an earlier state back, with to's start time if it has one.
+func (c *Client) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) (err error) {
+	defer explain(&err, "restore the state %s of flow run %s", to.Name, run.ID)
+	state, err := restorable(to)
+	if err != nil {
+		return err
+	}
+	return c.setFlowRunState(ctx, run.ID, expected(run), state)
 }
 
 func restorable(s prefect.State) (json.RawMessage, error) {
@@ -88,13 +98,13 @@ func restorable(s prefect.State) (json.RawMessage, error) {
 	switch {
 	case m == nil:
 		return nil, errors.New("the state is not known")
-	case !s.Type.IsScheduled() || s.StartTime.IsZero():
+	case s.StartTime.IsZero():
 		return s.Opaque, nil
 	}
-	at, err := encode(formatTime(s.StartTime))
+	at, err := exchange.Encode(formatTime(s.StartTime))
 	if err != nil {
 		return nil, err
 	}
 	m["start_time"] = at
-	return encode(m)
+	return exchange.Encode(m)
 }

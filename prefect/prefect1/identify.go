@@ -8,8 +8,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// Kind is what the API calls itself, as a Backend is spelled; empty when it does
-// not say. It is the smallest request that the key goes with.
+// Kind asks the API for its own name, spelled as a Backend; empty when it does not say.
+// No request that carries the key is smaller.
 func (c *Client) Kind(ctx context.Context) (string, error) {
 	out, err := read(ctx, func(ctx context.Context) (*kindOfAPIResponse, error) { return kindOfAPI(ctx, c.wire) })
 	if err != nil {
@@ -18,9 +18,9 @@ func (c *Client) Kind(ctx context.Context) (string, error) {
 	return strings.ToLower(out.Api.Backend), nil
 }
 
-// AgentConfig makes sure that the agent config we register with is there;
-// prefect.ErrNotFound when it is not. The original fetched its settings and used
-// none of them (prefect1-spec §1.1, OP-5). Nil when none is set.
+// AgentConfig checks that the agent config we register with exists; nil when none is set,
+// prefect.ErrNotFound when it is gone. The original fetched its settings and used none of
+// them (prefect1 §1.1, §1.10).
 func (c *Client) AgentConfig(ctx context.Context) error {
 	if c.agentConfigID == "" {
 		return nil

@@ -22,7 +22,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// maxAnswer is a small one, for tests to be quick.
+// maxAnswer is small, so that tests are quick.
 const maxAnswer = 1 << 20
 
 // large is a run config, or a storage, of so many KiB.
@@ -40,9 +40,9 @@ func serve(t *testing.T) (*prefecttest.API, *prefect1.Client) {
 	return api, c
 }
 
-// Nine large run configs are more than an answer may be, and one flow's storage is
-// by itself. Those whose run is between them are launched all the same, and the
-// author of what is too large is told.
+// Nine large run configs are more than an answer may be; so is one flow's storage. Runs
+// between them are launched all the same, and the author of the one that is too large is
+// told.
 func TestLargeRunsHoldUpNobody(t *testing.T) {
 	api, c := serve(t)
 	names := map[string]string{}
@@ -66,7 +66,7 @@ func TestLargeRunsHoldUpNobody(t *testing.T) {
 			seen = append(seen, r.ID)
 			got[names[r.ID]]++
 			faults[names[r.ID]] = r.Fault != nil
-			size += len(r.RunConfig)
+			size += len(madeOf(r).RunConfig)
 		}
 		if size > 2*maxAnswer {
 			t.Errorf("%d KiB of run configs are held at once", size>>10)
@@ -107,19 +107,19 @@ func TestOfARunThatIsTooLargeTheRestIsRead(t *testing.T) {
 		if err != nil || read.Fault == nil || !strings.Contains(read.Fault.Message, "more than 1 MiB") {
 			t.Fatalf("%s: %v, fault %v", name, err, read.Fault)
 		}
-		if read.ID != id || read.RunConfig != nil || read.StateAt.IsZero() || read.ReadAt.IsZero() {
+		if read.ID != id || madeOf(read).RunConfig != nil || read.StateAt.IsZero() || read.ReadAt.IsZero() {
 			t.Errorf("%s: %+v", name, read)
 		}
 		return read
 	}
 	submit := func(id string) {
-		r, err := c.Claim(t.Context(), prefect.FlowRun{ID: id, State: prefect.State{Type: prefect.Scheduled}}, claim)
+		r, err := c.Claim(t.Context(), prefect.FlowRun{ID: id, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}, claim)
 		if err != nil || r.Answer != prefect.Won {
 			t.Fatal(r, err)
 		}
 	}
 	scheduled := run("scheduled", func(string) {})
-	if !scheduled.Claimable(time.Now()) || scheduled.Attempt() != "v1" || scheduled.Labels[0] != "scheduled" {
+	if !scheduled.Claimable(time.Now()) || scheduled.Attempt != "v1" || scheduled.Place.Labels[0] != "scheduled" {
 		t.Errorf("scheduled: %+v", scheduled)
 	}
 	submitted := run("submitted", submit)
@@ -128,7 +128,7 @@ func TestOfARunThatIsTooLargeTheRestIsRead(t *testing.T) {
 	}
 	set(t, api, submitted.ID, "Success")
 	h, err := c.History(t.Context(), submitted.ID, "v1")
-	if err != nil || h.Run.Fault == nil || h.Run.State.Type != prefect.Success || h.Reached.Type != prefect.Success || !slices.Equal(h.Claims, []prefect.Claim{claim}) {
+	if err != nil || h.Run.Fault == nil || h.Run.State.Name != "Success" || h.Reached.Name != "Success" || !slices.Equal(h.Claims, []prefect.Claim{claim}) {
 		t.Errorf("the history of a run that is too large: %+v, %v", h, err)
 	}
 	var task prefecttest.TaskRun
@@ -141,12 +141,12 @@ func TestOfARunThatIsTooLargeTheRestIsRead(t *testing.T) {
 		}
 	})
 	want := prefect.Attempt(fmt.Sprintf("retry-%s-v%d", task.ID, task.Version+1))
-	if retrying.Attempt() != want || retrying.LastClaim == nil || *retrying.LastClaim != claim {
-		t.Errorf("retrying: attempt %s, want %s, last claim %+v", retrying.Attempt(), want, retrying.LastClaim)
+	if retrying.Attempt != want || retrying.LastClaim == nil || *retrying.LastClaim != claim {
+		t.Errorf("retrying: attempt %s, want %s, last claim %+v", retrying.Attempt, want, retrying.LastClaim)
 	}
 }
 
-// Where a run's tasks are what is large, fewer of them are read.
+// Of a run with large tasks, fewer tasks are read.
 func TestLargeTasksAreReadFewAtATime(t *testing.T) {
 	api, c := serve(t)
 	var tasks []string
@@ -162,12 +162,12 @@ func TestLargeTasksAreReadFewAtATime(t *testing.T) {
 		}
 	}
 	run, err := c.FlowRun(t.Context(), id)
-	if err != nil || run.Fault != nil || len(run.DueTasks) != 10 {
-		t.Errorf("%d tasks, fault %v, %v; want 10 of 40", len(run.DueTasks), run.Fault, err)
+	if err != nil || run.Fault != nil || len(tasksOf(run)) != 10 {
+		t.Errorf("%d tasks, fault %v, %v; want 10 of 40", len(tasksOf(run)), run.Fault, err)
 	}
 }
 
-// Of a claim nothing but the claim is read, however large the state around it is.
+// Of a large claim only the claim is read, however large the state around it is.
 func TestOfLargeClaimsOnlyTheClaimIsRead(t *testing.T) {
 	api, c := serve(t)
 	want := 20
@@ -176,7 +176,7 @@ func TestOfLargeClaimsOnlyTheClaimIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := c.Claim(t.Context(), prefect.FlowRun{ID: id, State: prefect.State{Type: prefect.Scheduled, Opaque: opaque}}, claim)
+		r, err := c.Claim(t.Context(), prefect.FlowRun{ID: id, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled", Opaque: opaque}}, claim)
 		if err != nil || r.Answer != prefect.Won {
 			t.Fatal(r, err)
 		}
@@ -189,7 +189,7 @@ func TestOfLargeClaimsOnlyTheClaimIsRead(t *testing.T) {
 	if err != nil || len(o.Claimed) != want || o.Claimed[0].Claim != claim {
 		t.Errorf("%d claims observed, %v", len(o.Claimed), err)
 	}
-	runs, err := c.Claimed(t.Context(), nil)
+	runs, err := c.Claimed(t.Context(), prefect.Scope{})
 	if err != nil || len(runs) != want || *runs[0].Claim != claim {
 		t.Errorf("%d claims read, %v", len(runs), err)
 	}
@@ -200,8 +200,7 @@ func TestOfLargeClaimsOnlyTheClaimIsRead(t *testing.T) {
 
 func small(o *prefect1.Options) { o.MaxAnswer = maxAnswer }
 
-// wide answers lists of rows whose labels are large: of some ids, or of as many as
-// are asked for.
+// wide answers lists of rows with large labels: of some ids, or of as many as requested.
 func wide(kib int, rows map[string]string) answer {
 	labels := strings.Repeat(`"a",`, kib<<8) + `"a"`
 	return func(w http.ResponseWriter, r request) {
@@ -299,8 +298,8 @@ func TestSupervisionLeavesOutWhatIsTooLarge(t *testing.T) {
 	}
 }
 
-// Of silent runs that are too large together some are told of, and of those that are by
-// themselves none; Jobs are seen to all the same.
+// If silent runs are too large together, we hear of some; if each is, of none. Jobs are
+// handled all the same.
 func TestSupervisionTellsOfFewerSilentRuns(t *testing.T) {
 	var silent []string
 	for i := range 100 {
@@ -315,8 +314,8 @@ func TestSupervisionTellsOfFewerSilentRuns(t *testing.T) {
 	}
 }
 
-// A claim wraps the state, so one that is just small enough by itself is too large in
-// it. It comes back to the queue all the same.
+// A claim wraps the state, so a state that just fits by itself is too large in one. The
+// run goes back to the queue all the same.
 func TestStateThatIsTooLargeToBeClaimed(t *testing.T) {
 	api, c := serve(t)
 	id := api.CreateRuns(prefecttest.Order{})[0]
@@ -335,7 +334,7 @@ func TestStateThatIsTooLargeToBeClaimed(t *testing.T) {
 	if err := c.HandBack(t.Context(), run, time.Now(), strings.Repeat("why ", 200)); err != nil {
 		t.Errorf("a message that makes it too large keeps it from being handed back: %v", err)
 	}
-	// Without the state, it can be claimed by whoever fails it.
+	// A run can be claimed without its state, to fail it.
 	run.State.Opaque = nil
 	if r, err := c.Claim(t.Context(), run, claim); err != nil || r.Answer != prefect.Won {
 		t.Errorf("%v, %v", r, err)

@@ -16,8 +16,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// moving is a run that changes while it is looked at: after the first part of an
-// answer it goes from one state to another.
+// moving is a run that changes during a poll: after the first part of an answer it goes
+// from one state to another.
 type moving struct {
 	*prefecttest.API
 	*prefect1.Client
@@ -39,7 +39,7 @@ func newMoving(t *testing.T, from, to string, first ...string) moving {
 	return m
 }
 
-// become puts the run where a part of a look finds it.
+// become puts the run where a part of a poll finds it.
 func (m moving) become(part string) {
 	m.t.Helper()
 	task := map[string]any{"type": "Pending"}
@@ -51,7 +51,7 @@ func (m moving) become(part string) {
 		task = map[string]any{"type": "Retrying", "start_time": time.Now().Add(-time.Minute).Format(time.RFC3339)}
 	case "claimed":
 		m.API.RestartAPI()
-		r, err := m.Claim(m.t.Context(), prefect.FlowRun{ID: m.id, State: prefect.State{Type: prefect.Scheduled}}, claim)
+		r, err := m.Claim(m.t.Context(), prefect.FlowRun{ID: m.id, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}, claim)
 		if err != nil || r.Answer != prefect.Won {
 			m.t.Fatal(r, err)
 		}
@@ -63,8 +63,8 @@ func (m moving) become(part string) {
 	}
 }
 
-// The parts of a look are of different moments. A run on its way from one to another
-// counts once where it is seen twice, and is seen where it went by the next look.
+// The parts of a poll are of different moments. A run that two of them show counts once,
+// and the next poll finds a run that none of them showed.
 func TestARunThatMovesCountsOnce(t *testing.T) {
 	type counts struct{ Due, Claimed int }
 	parts := []string{"due", "retrying", "claimed"}
@@ -103,8 +103,8 @@ func TestARunThatMovesCountsOnce(t *testing.T) {
 	}
 }
 
-// Which of two states a run is in that was seen in both nobody knows. A claim upon the
-// wrong one would set a run back that runs.
+// Nobody knows the state of a run that was seen in two. A claim upon the wrong one would
+// set a running run back.
 func TestARunThatMovesIsNotDueInThatLook(t *testing.T) {
 	for _, tc := range [][3]string{
 		{"due", "retrying", "due"}, {"due", "retrying", "retrying"}, {"retrying", "due", "due"}, {"retrying", "due", "retrying"},
@@ -113,23 +113,23 @@ func TestARunThatMovesIsNotDueInThatLook(t *testing.T) {
 		t.Run(from+" to "+to+", seen first: "+first, func(t *testing.T) {
 			m := newMoving(t, from, to, first)
 			steady := m.CreateRuns(prefecttest.Order{})
-			want := map[string][]prefect.StateType{}
-			due := func() map[string][]prefect.StateType {
+			want := map[string][]string{}
+			due := func() map[string][]string {
 				found, err := m.Due(t.Context(), prefect.DueQuery{Until: time.Now().Add(time.Minute), Limit: 10})
 				if err != nil {
 					t.Fatal(err)
 				}
-				states := map[string][]prefect.StateType{}
+				states := map[string][]string{}
 				for _, r := range found.Runs {
-					states[r.ID] = append(states[r.ID], r.State.Type)
+					states[r.ID] = append(states[r.ID], r.State.Name)
 				}
 				return states
 			}
-			want[steady[0]] = []prefect.StateType{prefect.Scheduled}
+			want[steady[0]] = []string{"Scheduled"}
 			if diff := cmp.Diff(want, due()); diff != "" {
 				t.Errorf("due (-want +got):\n%s", diff)
 			}
-			want[m.id] = []prefect.StateType{map[string]prefect.StateType{"due": prefect.Scheduled, "retrying": prefect.Running}[to]}
+			want[m.id] = []string{map[string]string{"due": "Scheduled", "retrying": "Running"}[to]}
 			if diff := cmp.Diff(want, due()); diff != "" {
 				t.Errorf("due in the next look (-want +got):\n%s", diff)
 			}
@@ -137,10 +137,10 @@ func TestARunThatMovesIsNotDueInThatLook(t *testing.T) {
 	}
 }
 
-// A run that has ended by one part of the answer is not silent by another.
+// A run that one part of the answer shows as ended is not silent by another.
 func TestARunThatEndsIsNotSilent(t *testing.T) {
 	for _, tc := range []struct {
-		as, becomes string // it is asked for as a run of such a Job, and becomes that
+		as, becomes string // the run's part in the question, and its next state
 		silent      int
 	}{
 		{"troubled", "Cancelling", 1},
@@ -168,8 +168,8 @@ func TestARunThatEndsIsNotSilent(t *testing.T) {
 	}
 }
 
-// A claim may be sent right away only upon what was asked for right before, however
-// long the answer took and whatever had to be asked again.
+// A claim may be sent right away only upon a question asked right before, however long
+// the answer took and however much had to be asked again.
 func TestARunIsAsOldAsTheQuestion(t *testing.T) {
 	for name, read := range map[string]func(ctx context.Context, c *prefect1.Client, id string) ([]prefect.FlowRun, error){
 		"due": func(ctx context.Context, c *prefect1.Client, _ string) ([]prefect.FlowRun, error) {
@@ -177,7 +177,7 @@ func TestARunIsAsOldAsTheQuestion(t *testing.T) {
 			return found.Runs, err
 		},
 		"claimed": func(ctx context.Context, c *prefect1.Client, _ string) ([]prefect.FlowRun, error) {
-			return c.Claimed(ctx, nil)
+			return c.Claimed(ctx, prefect.Scope{})
 		},
 		"one": func(ctx context.Context, c *prefect1.Client, id string) ([]prefect.FlowRun, error) {
 			run, err := c.FlowRun(ctx, id)
@@ -211,7 +211,7 @@ func TestARunIsAsOldAsTheQuestion(t *testing.T) {
 						t.Fatal(err)
 					}
 					if name == "claimed" {
-						if r, err := c.Claim(t.Context(), prefect.FlowRun{ID: id, State: prefect.State{Type: prefect.Scheduled}}, claim); err != nil || r.Answer != prefect.Won {
+						if r, err := c.Claim(t.Context(), prefect.FlowRun{ID: id, State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}, claim); err != nil || r.Answer != prefect.Won {
 							t.Fatal(r, err)
 						}
 					}

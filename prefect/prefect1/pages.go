@@ -8,31 +8,31 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect1/recipe"
 )
 
-// row is a run of a list, or why nobody can act on it.
+// row is a run of a list, or the reason why nobody can act on it.
 type row struct {
 	prefect.FlowRun
 	err error
 }
 
-// listing is a query whose result is read in pages. Its answer may be several lists
-// of rows, each as long as a page.
+// listing is a query that is read in pages. Its answer may be several lists of rows, each
+// as long as a page.
 type listing struct {
 	// size of a page, and how many runs are enough.
 	size, enough int
-	// page asks at a time for so many rows of each list, from an offset on.
+	// page requests size rows of each list from offset on, at a time.
 	page func(ctx context.Context, at time.Time, size, offset int) ([][]row, error)
-	// single reads the rows of the lists at an offset one by one, because they are
-	// too large to be read there; nil where none can be.
+	// single reads the rows at an offset one by one where they are too large for a page;
+	// nil where it cannot.
 	single func(ctx context.Context, offset int) ([][]row, error)
 }
 
-// collect reads pages until enough runs are there, they are as large together as an
-// answer may be (then there may be more), or nothing new comes. A page that is too large is read in
-// halves, down to the one run that is. Each run is as old as its own page. Rows that
-// leave the result between two pages shift others past us, and a run that is in two
-// lists has changed while they were read; those are found the next time.
+// collect reads pages until it has enough runs, they fill an answer (then there may be
+// more), or nothing new comes. It halves a page that is too large, down to a single run.
+// Each run is as old as its own page. Rows that leave the result between two pages shift
+// others past us, and a run in two lists has changed meanwhile; the next poll finds them.
 func (c *Client) collect(ctx context.Context, wanted func(prefect.FlowRun) bool, p listing) (runs []prefect.FlowRun, more bool, err error) {
 	list, changed := map[string]int{}, map[string]bool{}
 	held := 0
@@ -66,7 +66,7 @@ func (c *Client) collect(ctx context.Context, wanted func(prefect.FlowRun) bool,
 				}
 			}
 		}
-		more = full && held >= c.wire.maxAnswer
+		more = full && held >= c.wire.MaxAnswer()
 		if more || !full || !news || len(runs) >= p.enough {
 			return slices.DeleteFunc(runs, func(r prefect.FlowRun) bool { return changed[r.ID] }), more, nil
 		}
@@ -77,10 +77,11 @@ func (p listing) read(ctx context.Context, size, offset int) ([][]row, error) {
 	return read(ctx, func(ctx context.Context) ([][]row, error) { return p.page(ctx, time.Now(), size, offset) })
 }
 
-// sizeOf is about what a run holds of memory.
+// sizeOf estimates the memory that a run takes.
 func sizeOf(r prefect.FlowRun) int {
-	size := len(r.RunConfig) + len(r.Flow.Storage) + len(r.State.Opaque)
-	for _, t := range r.DueTasks {
+	made, _ := recipe.Of(r)
+	size := len(made.RunConfig) + len(made.Storage) + len(r.State.Opaque)
+	for _, t := range made.DueTasks {
 		size += len(t.State.Opaque)
 	}
 	return size
@@ -100,8 +101,8 @@ func (c *Client) each(ctx context.Context, tenant string, ids []string) ([]row, 
 	return rows, nil
 }
 
-// one reads a run with so many of its due tasks, or fewer where they are too large.
-// A run that is too large by itself comes without what makes it so, and with a fault.
+// one reads a run with so many of its due tasks, or fewer where they are too large. A run
+// too large by itself comes with a fault and without its large parts.
 func (c *Client) one(ctx context.Context, tenant, id string, tasks int) (prefect.FlowRun, error) {
 	var at time.Time
 	rows, fits, err := shrinking(ctx, tasks, func(ctx context.Context, tasks int) (*flowRunResponse, error) {
@@ -120,7 +121,7 @@ func (c *Client) one(ctx context.Context, tenant, id string, tasks int) (prefect
 	return flowRunOf(rows.Flow_run[0], at)
 }
 
-// large reads a run that is too large, and what was written of it since a version.
+// large reads a run that is too large, and the states written since a version.
 func (c *Client) large(ctx context.Context, tenant, id string, since int) (prefect.FlowRun, sinceFields, error) {
 	var at time.Time
 	rows, err := read(ctx, func(ctx context.Context) (*largeRunResponse, error) {
@@ -133,12 +134,12 @@ func (c *Client) large(ctx context.Context, tenant, id string, since int) (prefe
 	case len(rows.Flow_run) == 0:
 		return prefect.FlowRun{}, sinceFields{}, prefect.ErrNotFound
 	}
-	run, err := largeRunOf(rows.Flow_run[0], at, c.wire.maxAnswer)
+	run, err := largeRunOf(rows.Flow_run[0], at, c.wire.MaxAnswer())
 	return run, rows.Flow_run[0].sinceFields, err
 }
 
-// shrinking asks for a run with so many of its tasks, and for fewer while the answer
-// is too large; it does not fit if it is so with one.
+// shrinking requests a run with so many of its tasks, and with fewer while the answer is
+// too large. fits is false if it is so with one.
 func shrinking[T any](ctx context.Context, tasks int, ask func(ctx context.Context, tasks int) (T, error)) (answer T, fits bool, err error) {
 	for ; tasks > 0; tasks /= 10 {
 		answer, err = read(ctx, func(ctx context.Context) (T, error) { return ask(ctx, tasks) })

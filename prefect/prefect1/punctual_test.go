@@ -17,8 +17,8 @@ import (
 
 const wonAnswer = `{"data":{"set_flow_run_states":{"states":[{"id":"` + runID + `","status":"SUCCESS","message":null}]}}}`
 
-// network is a client's way to a server in this process: a dial takes so long, and
-// so does an answer.
+// network is a client's way to a server in this process, with a time for a dial and one
+// for an answer.
 type network struct {
 	dials, answers time.Duration
 	conns          chan net.Conn
@@ -46,7 +46,7 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return near, nil
 }
 
-// ServeHTTP is that of http.Handler.
+// ServeHTTP implements http.Handler.
 func (n *network) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -68,7 +68,7 @@ func punctualClient(t *testing.T, transport http.RoundTripper) *prefect1.Client 
 
 func claimWithin(t *testing.T, c *prefect1.Client, bound time.Duration) prefect.Answer {
 	t.Helper()
-	run := prefect.FlowRun{ID: runID, Version: 1, State: prefect.State{Type: prefect.Scheduled}}
+	run := prefect.FlowRun{ID: runID, Revision: "1", State: prefect.State{Phase: prefect.Waiting, Name: "Scheduled"}}
 	r, err := c.Claim(prefect.WithSendBy(t.Context(), time.Now().Add(bound)), run, prefect.Claim{Attempt: "v1"})
 	if err != nil {
 		t.Fatal(err)
@@ -76,8 +76,8 @@ func claimWithin(t *testing.T, c *prefect1.Client, bound time.Duration) prefect.
 	return r.Answer
 }
 
-// The bound is on when a claim leaves. Whether the API takes long to answer one that
-// left in time is no reason to give it up: the API goes on and applies it.
+// The bound is on when a claim leaves. A slow answer to a claim that left in time is no
+// reason to give it up: the API goes on and applies it.
 func TestClaimIsSentInTimeAndAwaitedForLonger(t *testing.T) {
 	for name, tc := range map[string]struct {
 		dials, answers time.Duration
@@ -118,11 +118,11 @@ func TestClaimIsSentInTimeAndAwaitedForLonger(t *testing.T) {
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
-// RoundTrip is that of http.RoundTripper.
+// RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Whatever net/http does on the way, and however late it notices that it should not:
-// what it has to send is not there any more.
+// Whatever net/http does on the way, and however late it notices that it should stop, it
+// has no body to send any more.
 func TestClaimIsNotSentLate(t *testing.T) {
 	for name, way := range map[string]func(*http.Request, func(io.Reader)){
 		"stopped before it is sent": func(r *http.Request, send func(io.Reader)) {

@@ -1,53 +1,53 @@
 package prefect1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/prefect-keda/prefect-keda/backoff"
 )
 
 const (
-	// maxTries of a read; whoever wants more asks again.
+	// maxTries of a read; callers that want more ask again.
 	maxTries = 4
-	// maxWait is the longest we sit out a Retry-After; a longer one goes back
-	// to the caller, whom prefect.RetryAfter tells.
+	// maxWait is the longest Retry-After we sit out; prefect.RetryAfter tells callers of
+	// a longer one.
 	maxWait = 5 * time.Second
 	// maxRead bounds a read with all its tries for callers without a deadline.
 	maxRead = time.Minute
 )
 
-// read repeats a request that only reads while the API is away. Requests that
-// write are sent once: whether a lost one was applied is for the caller to find
-// out (the original re-sends them and loses runs that way, prefect1-spec §9-B3).
+// read repeats a request that only reads while the API is away. Writes are sent once: the
+// caller has to find out whether a lost one was applied (the original re-sends them and
+// loses runs that way, prefect1 §9.1-B3).
 func read[T any](ctx context.Context, once func(context.Context) (T, error)) (T, error) {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval = 100 * time.Millisecond
-	pause.MaxInterval = 2 * time.Second
-	var last error
-	v, err := backoff.Retry(ctx, func() (T, error) {
+	began, pauses := time.Now(), backoff.Growing{First: 100 * time.Millisecond, Longest: 2 * time.Second}
+	for try := 1; ; try++ {
 		v, err := once(ctx)
-		last = err
 		var e *Error
-		switch {
-		case err == nil:
-			return v, nil
-		case !errors.As(err, &e) || !e.Temporary() || e.retryAfter > maxWait:
-			return v, backoff.Permanent(err)
-		case e.retryAfter > 0:
-			return v, &backoff.RetryAfterError{Duration: e.retryAfter}
+		if err == nil || try == maxTries || !errors.As(err, &e) || !e.Temporary() || e.retryAfter > maxWait {
+			return v, withCause(ctx, err)
 		}
-		return v, err
-	}, backoff.WithBackOff(pause), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(maxRead))
-	if err == nil {
-		return v, nil
+		pause := cmp.Or(e.retryAfter, backoff.Jitter(nil).Spread(pauses.After(try), 0.5))
+		if time.Since(began)+pause > maxRead {
+			return v, withCause(ctx, err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return v, withCause(ctx, err)
+		}
 	}
-	// What the API said last is worth more than "context deadline exceeded" or
-	// "retry after", but callers must still see that their context ended.
-	if ended := context.Cause(ctx); ended != nil && !errors.Is(last, ended) {
-		return v, fmt.Errorf("%w: %w", ended, last)
+}
+
+// withCause adds the API's last words, which say more than "context deadline exceeded".
+// But callers must still see that their context ended.
+func withCause(ctx context.Context, last error) error {
+	if ended := context.Cause(ctx); last != nil && ended != nil && !errors.Is(last, ended) {
+		return fmt.Errorf("%w: %w", ended, last)
 	}
-	return v, last
+	return last
 }

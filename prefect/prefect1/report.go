@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 	"time"
 
@@ -12,53 +11,53 @@ import (
 )
 
 const (
-	// maxLines of log go in one request: about 100 ms of the server's time.
+	// maxLines of log go in one request: they cost the server about 100 ms.
 	maxLines = 500
 	// maxBatch bytes of log, and at most one line more, go in one request; the
 	// server takes 5 MB, and JSON may write a byte as six.
 	maxBatch = 500_000
 	// maxText is the longest line or state message we send.
 	maxText = 100_000
-	// agentType is what the agent we replace registers as; the UI knows it.
+	// agentType is the type of the original agent; the UI knows it.
 	agentType = "KubernetesAgent"
+	// keepFor is how long a heartbeat is good for. The server reschedules a run whose
+	// heartbeat is 10 minutes old, and fails it the fourth time (prefect1-server §f), so
+	// one may be lost.
+	keepFor = 3 * time.Minute
 	// prefetch is how far ahead the original agent asks its queue.
 	prefetch = 10 * time.Second
 )
 
-// Log writes lines into the logs of flow runs. The server stores nothing of a
-// batch that names a run it does not know, so such a batch is sent again run by
-// run and only the unknown runs' lines are dropped.
-func (c *Client) Log(ctx context.Context, entries []prefect.LogEntry) error {
-	for batch := range batches(entries) {
+// Log writes lines into the logs of flow runs. The server stores nothing of a batch that
+// names an unknown run, so Log sends such a batch again run by run and drops only the
+// unknown runs' lines.
+func (c *Client) Log(ctx context.Context, entries []prefect.LogEntry) (err error) {
+	defer explain(&err, "write flow run logs")
+	for len(entries) > 0 {
+		batch := entries[:fitting(entries)]
 		err := c.writeLogs(ctx, batch)
 		var e *Error
 		if errors.As(err, &e) && (e.kind == notFound || e.kind == rejected || e.kind == requestTooLarge || e.kind == unclear) {
 			err = c.writeLogsByRun(ctx, batch, e)
 		}
 		if err != nil {
-			return fmt.Errorf("write flow run logs: %w", err)
+			return err
 		}
+		entries = entries[len(batch):]
 	}
 	return nil
 }
 
-// batches cuts entries into what one request may hold.
-func batches(entries []prefect.LogEntry) iter.Seq[[]prefect.LogEntry] {
-	return func(yield func([]prefect.LogEntry) bool) {
-		start, size := 0, 0
-		for i, e := range entries {
-			if i > start && (i-start == maxLines || size >= maxBatch) {
-				if !yield(entries[start:i]) {
-					return
-				}
-				start, size = i, 0
-			}
-			size += min(len(e.Message), maxText)
+// fitting is how many of the entries one request may hold.
+func fitting(entries []prefect.LogEntry) int {
+	size := 0
+	for i, e := range entries {
+		if i == maxLines || size >= maxBatch {
+			return i
 		}
-		if start < len(entries) {
-			yield(entries[start:])
-		}
+		size += min(len(e.Message), maxText)
 	}
+	return len(entries)
 }
 
 // writeLogsByRun is for a batch that was refused as a whole.
@@ -110,29 +109,37 @@ func (c *Client) writeLogs(ctx context.Context, entries []prefect.LogEntry) erro
 	return nil
 }
 
-// Heartbeat tells the server that a run is looked after, so that it is not
-// rescheduled while its pod still waits. The server answers success for unknown
-// runs as well (prefect1-server-facts f).
-func (c *Client) Heartbeat(ctx context.Context, flowRunID string) error {
-	if _, err := updateFlowRunHeartbeat(ctx, c.wire, flowRunID); err != nil {
-		return fmt.Errorf("send heartbeat of flow run %s: %w", flowRunID, err)
+// Keep sends a heartbeat, so that the server does not reschedule a run whose pod still
+// waits, or a Running run whose tasks wait for a launcher to claim their retry. It
+// returns by when to send the next. The server answers success for unknown runs as well
+// (prefect1-server §f).
+func (c *Client) Keep(ctx context.Context, run prefect.FlowRun) (next time.Time, err error) {
+	if _, err := updateFlowRunHeartbeat(ctx, c.wire, run.ID); err != nil {
+		return time.Time{}, fmt.Errorf("send heartbeat of flow run %s: %w", run.ID, err)
 	}
-	return nil
+	return time.Now().Add(keepFor), nil
 }
 
-// Announce makes the API show an agent that is alive: it registers once and
-// asks the agent's queue, which is all the API goes by. What the queue answers
-// is not used here.
-func (c *Client) Announce(ctx context.Context, labels []string) error {
-	if _, err := c.queue(ctx, labels, time.Now().Add(prefetch)); err != nil {
-		return fmt.Errorf("announce the agent: %w", err)
+// keepBy is the time by which a claimed run needs a heartbeat: keepFor after its claim,
+// or after its last one.
+func keepBy(claimed, heartbeat time.Time) time.Time {
+	if heartbeat.After(claimed) {
+		claimed = heartbeat
 	}
-	return nil
+	return claimed.Add(keepFor)
+}
+
+// Announce makes the API show a live agent: it registers once and asks the agent's queue,
+// because the API goes by nothing else. It ignores the queue's answer.
+func (c *Client) Announce(ctx context.Context, scope prefect.Scope) (err error) {
+	defer explain(&err, "announce the agent")
+	_, err = c.queue(ctx, scope.Labels, time.Now().Add(prefetch))
+	return err
 }
 
 // queue asks which runs the API would hand an agent with these labels.
 func (c *Client) queue(ctx context.Context, labels []string, before time.Time) ([]string, error) {
-	tenant, err := c.tenant(ctx)
+	tenant, err := c.TenantID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,9 +158,9 @@ func (c *Client) queue(ctx context.Context, labels []string, before time.Time) (
 	return out.Get_runs_in_queue.Flow_run_ids, nil
 }
 
-// register makes sure that we have an agent id. The server gives the same id
-// for the same name and labels, so launchers share one and registering twice
-// does no harm: it is retried like a read.
+// register gets us an agent id. The server gives the same id for the same name and
+// labels, so launchers share one, and registering twice does no harm: it is retried like
+// a read.
 func (c *Client) register(ctx context.Context, tenant string, labels []string) error {
 	if c.wire.agentID() != "" {
 		return nil
@@ -169,8 +176,8 @@ func (c *Client) register(ctx context.Context, tenant string, labels []string) e
 		return fmt.Errorf("register the agent: %w", err)
 	}
 	id := out.Register_agent.Id
-	// A malformed id in the header makes the server fail writes after it has
-	// applied them (prefect1-server-facts b), so none is better.
+	// The server fails writes with a malformed id in the header after it has applied them
+	// (prefect1-server §b), so we send none.
 	if !isUUID(id) {
 		return fmt.Errorf("register the agent: the API answered no agent id")
 	}

@@ -65,7 +65,7 @@ func TestAnUnknownRunSpoilsOnlyItsOwnLog(t *testing.T) {
 	}
 }
 
-// Whoever labels a Job by hand may give an id the server cannot even parse.
+// A Job labelled by hand may have an id that the server cannot even parse.
 func TestAnIDThatIsNoneSpoilsOnlyItsOwnLog(t *testing.T) {
 	write, stored := logServer()
 	api := newFakeAPI(t, answers{"writeRunLogs": func(w http.ResponseWriter, r request) {
@@ -95,7 +95,7 @@ func TestALogThatIsNotWrittenIsAnError(t *testing.T) {
 	}
 }
 
-// What is written must fit: 5 MB a request at the server, JSON escapes included.
+// Lines must fit into requests: 5 MB at the server, JSON escapes included.
 func TestLogsFitIntoRequests(t *testing.T) {
 	write, stored := logServer()
 	largest := 0
@@ -145,14 +145,14 @@ func TestAnnounceRegistersOnce(t *testing.T) {
 		api := newFakeAPI(t, announcing(t))
 		c := api.client(t, func(o *prefect1.Options) { o.Backend, o.Key, o.TenantID = backend, "k", "" })
 		for range 2 {
-			if err := c.Announce(t.Context(), nil); err != nil {
+			if err := c.Announce(t.Context(), prefect.Scope{}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if diff := cmp.Diff([]string{lookup, "registerAgent", "hello", "getRunsInQueue", "getRunsInQueue"}, ops(api)); diff != "" {
 			t.Errorf("%s: %s", backend, diff)
 		}
-		// The server takes no null for no labels.
+		// The server rejects null where there are no labels.
 		for _, op := range []string{"registerAgent", "getRunsInQueue"} {
 			if diff := cmp.Diff([]any{}, at(t, decoded(t, api.asked(op)[0].Variables), "input", "labels")); diff != "" {
 				t.Errorf("%s: %s", op, diff)
@@ -176,18 +176,18 @@ func TestNoTenant(t *testing.T) {
 	}
 }
 
-// A malformed agent id in the header makes the server fail writes it has already
-// applied (prefect1-server-facts b), so it must never be sent.
+// The server fails writes with a malformed agent id in the header after it has applied
+// them (prefect1-server §b), so we must never send one.
 func TestAStrangeAgentIDIsNotUsed(t *testing.T) {
 	for _, id := range []string{`null`, `{"id":null}`, `{"id":"7"}`} {
 		api := newFakeAPI(t, announcing(t))
 		api.answers["registerAgent"] = ok(`{"register_agent":` + id + `}`)
 		api.answers["updateFlowRunHeartbeat"] = ok(`{"update_flow_run_heartbeat":{"success":true}}`)
 		c := api.client(t)
-		if err := c.Announce(t.Context(), nil); err == nil {
+		if err := c.Announce(t.Context(), prefect.Scope{}); err == nil {
 			t.Errorf("%s: no error", id)
 		}
-		if err := c.Heartbeat(t.Context(), runID); err != nil {
+		if _, err := c.Keep(t.Context(), prefect.FlowRun{ID: runID}); err != nil {
 			t.Error(err)
 		}
 		if got := api.asked("updateFlowRunHeartbeat")[0].Header.Values("X-Prefect-Agent-Id"); got != nil {
@@ -198,7 +198,7 @@ func TestAStrangeAgentIDIsNotUsed(t *testing.T) {
 
 func TestAgentConfig(t *testing.T) {
 	api := newFakeAPI(t, announcing(t))
-	if err := api.client(t, func(o *prefect1.Options) { o.AgentConfigID = taskID }).Announce(t.Context(), nil); err != nil {
+	if err := api.client(t, func(o *prefect1.Options) { o.AgentConfigID = taskID }).Announce(t.Context(), prefect.Scope{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := at(t, decoded(t, api.asked("registerAgent")[0].Variables), "input", "agent_config_id"); got != taskID {

@@ -11,8 +11,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// Of a run whose task waits for its retry everybody learns who submitted it last,
-// and only those whose Jobs are there get it to launch.
+// Everybody learns who last submitted a run whose task waits for its retry; only
+// launchers beside its Jobs get it to launch.
 func TestRetriesGoWhereTheRunWasLastSubmitted(t *testing.T) {
 	api := prefecttest.New(prefecttest.Options{})
 	c, err := prefect1.New(prefect1.Options{Backend: prefect1.Server, HTTPTransport: api.Transport()})
@@ -24,12 +24,12 @@ func TestRetriesGoWhereTheRunWasLastSubmitted(t *testing.T) {
 	from := func(uid string) prefect.Claim {
 		return prefect.Claim{Launcher: "l", Namespace: "flows", Job: "j", Attempt: "v1", NamespaceUID: uid}
 	}
-	// retrying is a run that was submitted from these clusters, one after another.
+	// retrying makes a run that these clusters submitted, one after another.
 	retrying := func(name string, uids ...string) string {
 		id := api.CreateRuns(prefecttest.Order{FlowID: flow})[0]
 		names[id] = name
 		for _, uid := range uids {
-			api.RestartAPI() // which forgets who was submitted
+			api.RestartAPI() // it forgets the submissions
 			set(t, api, id, "Scheduled")
 			run, err := c.FlowRun(t.Context(), id)
 			if err != nil {

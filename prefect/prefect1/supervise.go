@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,39 +11,30 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// silentFor: a pod sends a sign of life every 30 s while its run is Running.
+// silentFor spans several heartbeats: the pod of a Running run sends one every 30 s.
 const silentFor = 2 * time.Minute
 
-// Supervise asks, in one request, what the runs of Jobs are at: what has become
-// of those in trouble, which of those with an active Job should end, and which
-// runs of ours have fallen silent. Ids that are none are left out: anybody may
-// have labelled a Job.
-func (c *Client) Supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error) {
-	s, err := c.supervise(ctx, troubled, active)
+// Supervise asks, in one request, how the runs of Jobs are: the states of those in
+// trouble, those with an active Job that should end, and those of ours that have fallen
+// silent. It leaves malformed ids out: anybody may have labelled a Job.
+func (c *Client) Supervise(ctx context.Context, troubled, active []string) (s prefect.Supervision, err error) {
+	defer explain(&err, "read the flow runs of Jobs")
+	tenant, err := c.TenantID(ctx)
 	if err != nil {
-		return prefect.Supervision{}, fmt.Errorf("read the flow runs of Jobs: %w", err)
-	}
-	return s, nil
-}
-
-func (c *Client) supervise(ctx context.Context, troubled, active []string) (prefect.Supervision, error) {
-	tenant, err := c.tenant(ctx)
-	if err != nil {
-		return prefect.Supervision{}, err
+		return s, err
 	}
 	rows, err := c.superviseAtMost(ctx, tenant, formatTime(time.Now().Add(-silentFor)), troubled, active, maxObserved)
 	if err != nil {
-		return prefect.Supervision{}, err
+		return s, err
 	}
-	var s prefect.Supervision
 	add := func(to *[]prefect.JobRun, row jobRunFields, claim prefect.Claim) {
-		labels, err := labelsOf(row.Labels)
+		place, err := placeOf(row.Labels)
 		if err != nil {
 			c.log.DebugContext(ctx, "skipped a flow run", "flow_run", row.Id, "err", err)
 			return
 		}
 		*to = append(*to, prefect.JobRun{
-			ID: row.Id, Labels: labels, State: prefect.StateType(row.State), StateAt: timeOf(row.State_timestamp), Claim: claim,
+			ID: row.Id, Place: place, Phase: phaseOf(row.State, time.Time{}), StateAt: timeOf(row.State_timestamp), Claim: claim,
 		})
 	}
 	for _, row := range rows.Troubled {
@@ -55,16 +45,16 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	}
 	ended := map[string]bool{}
 	for _, row := range slices.Concat(rows.Troubled, rows.Ending) {
-		if prefect.StateType(row.State).IsFinished() {
+		if slices.Contains(finishedStates(), row.State) {
 			ended[row.Id] = true
 		}
 	}
 	for _, row := range rows.Silent {
-		// The parts may be of different moments: what has ended is not silent.
+		// The parts may be of different moments: a run that has ended is not silent.
 		if ended[row.Id] {
 			continue
 		}
-		// Who else submits runs looks after them.
+		// Other submitters look after their own runs.
 		if claim := row.claim(); claim != nil {
 			add(&s.Silent, row.jobRunFields, *claim)
 		}
@@ -72,11 +62,11 @@ func (c *Client) supervise(ctx context.Context, troubled, active []string) (pref
 	return s, nil
 }
 
-// endingStates are those of runs whose Jobs should end.
-func endingStates() []string { return names(append(prefect.FinishedFamily(), prefect.Cancelling)) }
+// endingStates are the states of runs whose Jobs should end.
+func endingStates() []string { return append(finishedStates(), stateCancelling) }
 
-// superviseAtMost asks bit by bit where the rows are too large together, down to the
-// one that is, which is left out: whoever made it so has nobody else's Jobs left alone.
+// superviseAtMost splits a question whose rows are too large together, and leaves out a
+// row too large by itself: its author must not keep us from others' Jobs.
 func (c *Client) superviseAtMost(ctx context.Context, tenant, silentSince string, troubled, active []string, limit int) (*superviseResponse, error) {
 	rows, err := read(ctx, func(ctx context.Context) (*superviseResponse, error) {
 		return supervise(ctx, c.wire, tenant, idFilter("_in", troubled), idFilter("_in", active), endingStates(), scheduledStates(), silentSince, limit)
@@ -109,7 +99,7 @@ func (c *Client) superviseAtMost(ctx context.Context, tenant, silentSince string
 	return rows, nil
 }
 
-// idFilter compares the id column with ids, less what is none.
+// idFilter compares the id column with the well-formed ids.
 func idFilter(operator string, ids []string) json.RawMessage {
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !isUUID(id) })
 	filter, err := json.Marshal(map[string][]string{operator: listOf(ids)})

@@ -7,45 +7,20 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 const (
 	// maxTenants are named where there are several to choose from.
 	maxTenants = 20
-	// confirmEvery is how often, at most, we ask whether the tenant is there of which
-	// there are no runs.
+	// confirmEvery is the shortest time between two checks that a tenant without runs
+	// still exists.
 	confirmEvery = time.Minute
 )
 
-// TenantID is the tenant everything we ask for belongs to: the one that was given,
-// or the key's, or Server's oldest, which is looked up and kept.
-func (c *Client) TenantID(ctx context.Context) (string, error) { return c.tenant(ctx) }
-
-// Tenant returns the id of the tenant everything we ask for belongs to, having
-// asked for it, and the names of those it was chosen from, if there were several.
-func (c *Client) Tenant(ctx context.Context) (id string, from []string, err error) {
-	switch {
-	case c.tenantIsGiven:
-		id = c.wire.tenantID()
-		return id, nil, c.findTenant(ctx, id)
-	case c.backend == Cloud:
-		if id, err = c.tenant(ctx); err == nil {
-			err = c.findTenant(ctx, id)
-		}
-		return id, nil, err
-	}
-	all, err := c.tenants(ctx)
-	if err != nil {
-		return "", nil, err
-	}
-	if len(all) > 1 {
-		from = namesOf(all)
-	}
-	return all[0].Id, from, nil
-}
-
-// tenant is what TenantID says. All who ask at first wait for one answer.
-func (c *Client) tenant(ctx context.Context) (string, error) {
+// TenantID is the tenant of all our requests: the given one, or the key's, or Server's
+// oldest, which is looked up and kept. All who ask at first wait for one answer.
+func (c *Client) TenantID(ctx context.Context) (string, error) {
 	if id := c.wire.tenantID(); id != "" {
 		return id, nil
 	}
@@ -67,7 +42,30 @@ func (c *Client) tenant(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// chooseTenant is for when none is given. All of our processes choose the same.
+// Tenant asks for the tenant of all our requests. It returns its id, and the names to
+// choose from if there were several.
+func (c *Client) Tenant(ctx context.Context) (id string, from []string, err error) {
+	switch {
+	case c.tenantIsGiven:
+		id = c.wire.tenantID()
+		return id, nil, c.findTenant(ctx, id)
+	case c.backend == Cloud:
+		if id, err = c.TenantID(ctx); err == nil {
+			err = c.findTenant(ctx, id)
+		}
+		return id, nil, err
+	}
+	all, err := c.tenants(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(all) > 1 {
+		from = namesOf(all)
+	}
+	return all[0].Id, from, nil
+}
+
+// chooseTenant is for clients without a given tenant. All our processes choose the same.
 func (c *Client) chooseTenant(ctx context.Context) (string, error) {
 	if c.backend == Cloud {
 		return c.tenantOfKey(ctx)
@@ -93,7 +91,7 @@ func (c *Client) tenantOfKey(ctx context.Context) (string, error) {
 	return out.Auth_info.Tenant_id, nil
 }
 
-// tenants are Server's, the oldest first, and at least one.
+// tenants returns Server's tenants, the oldest first, and at least one.
 func (c *Client) tenants(ctx context.Context) ([]tenantsTenant, error) {
 	out, err := read(ctx, func(ctx context.Context) (*tenantsResponse, error) { return tenants(ctx, c.wire, maxTenants) })
 	switch {
@@ -108,13 +106,13 @@ func (c *Client) tenants(ctx context.Context) ([]tenantsTenant, error) {
 func namesOf(all []tenantsTenant) []string {
 	var names []string
 	for _, t := range all {
-		names = append(names, shorten(t.Slug)+" ("+t.Id+")")
+		names = append(names, exchange.Shorten(t.Slug)+" ("+t.Id+")")
 	}
 	return names
 }
 
-// findTenant makes sure that the API knows a tenant: one that it does not know it
-// answers with no runs.
+// findTenant makes sure that the API knows a tenant: for an unknown one it answers with
+// no runs.
 func (c *Client) findTenant(ctx context.Context, id string) error {
 	out, err := read(ctx, func(ctx context.Context) (*tenantByIDResponse, error) { return tenantByID(ctx, c.wire, id) })
 	if err == nil && len(out.Tenant) == 0 {
@@ -126,10 +124,36 @@ func (c *Client) findTenant(ctx context.Context, id string) error {
 	return nil
 }
 
-// isElsewhere is asked about an answer without a single run. It reports whether
-// another tenant has taken the place of the one that was asked for, as when the API
-// was set up anew; no runs of a tenant that is gone are an error. It asks the API now
-// and then. Cloud's tenants stay, or refuse their keys.
+// tenantOfRun is the tenant in which to look for a run. Ids of runs come from labels of
+// Jobs, which anybody may have written.
+func (c *Client) tenantOfRun(ctx context.Context, id string) (string, error) {
+	if !isUUID(id) {
+		return "", fmt.Errorf("%w: the id is not a UUID", prefect.ErrNotFound)
+	}
+	return c.TenantID(ctx)
+}
+
+// inTenant asks for runs, and again if there are none because another tenant has replaced
+// ours.
+func (c *Client) inTenant(ctx context.Context, ask func(tenant string) (isEmpty bool, err error)) error {
+	for {
+		tenant, err := c.TenantID(ctx)
+		if err != nil {
+			return err
+		}
+		isEmpty, err := ask(tenant)
+		if err != nil || !isEmpty {
+			return err
+		}
+		if elsewhere, err := c.isElsewhere(ctx, tenant); err != nil || !elsewhere {
+			return err
+		}
+	}
+}
+
+// isElsewhere reports, after an answer without runs, whether another tenant has replaced
+// ours, as when the API was set up anew; a tenant that is gone is an error. It asks the
+// API now and then. Cloud's tenants stay, or refuse their keys.
 func (c *Client) isElsewhere(ctx context.Context, id string) (bool, error) {
 	now, last := time.Now(), c.confirmed.Load()
 	if c.backend == Cloud || now.UnixNano()-last < int64(confirmEvery) || !c.confirmed.CompareAndSwap(last, now.UnixNano()) {
@@ -150,6 +174,6 @@ func (c *Client) isElsewhere(ctx context.Context, id string) (bool, error) {
 	}
 	c.log.WarnContext(ctx, "another tenant is the oldest now; going on with it", "tenant", other)
 	c.wire.identity.tenant.Store(&other)
-	c.wire.agent.Store(nil) // the other tenant's is another
+	c.wire.agent.Store(nil) // the other tenant has another agent
 	return true, nil
 }

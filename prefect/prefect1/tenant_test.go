@@ -20,8 +20,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// Without an order the server answers tenants in none, and two of our processes
-// would work for two of them.
+// Without an order the server answers tenants in any, and two of our processes might work
+// for two of them.
 func TestTheOldestOfSeveralTenantsIsChosen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := prefecttest.New(prefecttest.Options{})
@@ -56,15 +56,13 @@ func TestTheOldestOfSeveralTenantsIsChosen(t *testing.T) {
 	})
 }
 
-// replaced is an API that another one takes the place of.
+// replaced is an API that another one replaces.
 type replaced struct{ *prefecttest.API }
 
 func (r *replaced) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.Transport().RoundTrip(request)
 }
 
-// An API that was set up anew has another tenant. The server answers for the one of
-// before that there are no runs.
 // A launcher asks four questions at first, which need one and the same tenant.
 func TestTheTenantIsLookedUpOnceForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -94,6 +92,7 @@ func TestTheTenantIsLookedUpOnceForAll(t *testing.T) {
 	})
 }
 
+// An API that was set up anew has another tenant, and answers for ours with no runs.
 func TestATenantThatIsGoneIsAskedForAgain(t *testing.T) {
 	for name, look := range map[string]func(context.Context, *prefect1.Client) (int, error){
 		"observing": func(ctx context.Context, c *prefect1.Client) (int, error) {
@@ -112,7 +111,7 @@ func TestATenantThatIsGoneIsAskedForAgain(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := c.Announce(t.Context(), nil); err != nil {
+				if err := c.Announce(t.Context(), prefect.Scope{}); err != nil {
 					t.Fatal(err)
 				}
 				looks := func(n int) (due []int) {
@@ -135,7 +134,7 @@ func TestATenantThatIsGoneIsAskedForAgain(t *testing.T) {
 				if due := looks(8); due[0] != 0 || due[7] != 4 {
 					t.Errorf("due: %v; want that of the new tenant after a minute", due)
 				}
-				if err := c.Announce(t.Context(), nil); err != nil || len(api.Agents()) != 1 || api.Agents()[0].LastQueried.IsZero() {
+				if err := c.Announce(t.Context(), prefect.Scope{}); err != nil || len(api.Agents()) != 1 || api.Agents()[0].LastQueried.IsZero() {
 					t.Errorf("agents of the new tenant: %+v, %v", api.Agents(), err)
 				}
 				asked := api.Counts()["tenant"]
@@ -148,7 +147,7 @@ func TestATenantThatIsGoneIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// No runs of a tenant that is not there are not "nothing to do".
+// A tenant that does not exist is an error, not a tenant with nothing to do.
 func TestNoRunsOfATenantThatIsNotThereAreAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := prefecttest.New(prefecttest.Options{})
@@ -167,7 +166,7 @@ func TestNoRunsOfATenantThatIsNotThereAreAnError(t *testing.T) {
 	})
 }
 
-// A Server that has no tenant yet, or that loses it, says so at every look.
+// A Server that has no tenant yet, or that loses it, says so at every poll.
 func TestServerWithoutATenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var gone bool
@@ -199,7 +198,7 @@ func TestServerWithoutATenant(t *testing.T) {
 	})
 }
 
-// Cloud's keys have one tenant, and it refuses those of tenants that are gone.
+// A Cloud key has one tenant, and Cloud refuses keys of tenants that are gone.
 func TestCloudIsNotAskedForItsTenantAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := prefecttest.New(prefecttest.Options{Key: "k"})

@@ -74,8 +74,8 @@ func (q resolver) AgentByPk(args pk) *agentRow {
 	return nil
 }
 
-// RegisterAgent gets or creates: one id for the same values, whatever the order
-// of the labels. No name matches an agent of any name (prefect1-server-facts d).
+// RegisterAgent gets or creates: one id for the same values, in whatever order the labels
+// come. No name matches an agent of any name (prefect1-server §d).
 func (q resolver) RegisterAgent(ctx context.Context, args struct {
 	Input struct {
 		Type          string

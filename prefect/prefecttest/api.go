@@ -2,25 +2,24 @@ package prefecttest
 
 import (
 	_ "embed"
-	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
+
+	"github.com/prefect-keda/prefect-keda/prefect/standin"
 )
 
 //go:embed schema.graphql
 var schemaText string //nolint:gochecknoglobals // embedded text
 
-// depth is how deep the server lets a query go.
+// depth is the server's limit on the depth of a query.
 const depth = 7
 
-// Options change what is stood in for. The zero value is one Prefect Server.
+// Options change the stand-in. The zero value is one Prefect Server.
 type Options struct {
 	// Now is the server's clock; nil for the real one.
 	Now func() time.Time
@@ -36,12 +35,12 @@ type Options struct {
 	Limits map[string]int
 	// Secrets are Cloud's, by name.
 	Secrets map[string]any
-	// OneAtATime makes it a slow server: it serves one request at a time, and each
-	// takes so long; zero serves all that come at once.
+	// OneAtATime makes a slow server: it serves one request at a time, each for so long;
+	// zero serves all that come at once.
 	OneAtATime time.Duration
 }
 
-// Locking says what becomes of a state that is sent with a stale version.
+// Locking says how the API treats a state sent with a stale version.
 type Locking string
 
 const (
@@ -53,7 +52,7 @@ const (
 	LockingByCode Locking = "code"
 )
 
-// API is a Prefect 1.x API: an http.Handler, and the other side's levers.
+// API is a Prefect 1.x API: an http.Handler, and levers for tests.
 type API struct {
 	options Options
 	store   *store
@@ -66,7 +65,7 @@ type API struct {
 	splitting *splitting // nil answers a query at one moment
 }
 
-// New is an API with one tenant and nothing in it.
+// New makes an API with one tenant and nothing in it.
 func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -79,49 +78,11 @@ func New(o Options) *API {
 // Start serves the API on a loopback port until the test ends.
 func (a *API) Start(t testing.TB) string {
 	t.Helper()
-	server := httptest.NewServer(a)
-	t.Cleanup(func() {
-		server.CloseClientConnections() // or a request that is being delayed would hold the test up
-		server.Close()
-	})
-	return server.URL
+	return standin.Serve(t, a, func() {})
 }
 
-// Transport reaches the API without a network, for tests in which time is not
-// the real one.
-func (a *API) Transport() http.RoundTripper { return transport{a} }
-
-type transport struct{ api *API }
-
-// RoundTrip is that of http.RoundTripper. Who gives up on an answer does not keep
-// the request from being served.
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		r.Body = http.NoBody
-	}
-	answered := make(chan *http.Response, 1)
-	go func() {
-		defer close(answered)
-		defer r.Body.Close()
-		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic's value, compared as net/http does
-				panic(p)
-			}
-		}()
-		w := httptest.NewRecorder()
-		t.api.ServeHTTP(w, r)
-		answered <- w.Result()
-	}()
-	select {
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	case resp, ok := <-answered:
-		if !ok {
-			return nil, fmt.Errorf("the stand-in API dropped the connection: %w", io.ErrUnexpectedEOF)
-		}
-		return resp, nil
-	}
-}
+// Transport reaches the API without a network, for tests with a clock of their own.
+func (a *API) Transport() http.RoundTripper { return standin.Transport(a) }
 
 // Counts says how often each root field was asked for, and "requests" how often
 // anything was.

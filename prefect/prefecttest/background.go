@@ -12,7 +12,7 @@ const (
 	staleAfter = 10 * time.Minute
 	// lazarusTries is how often a run is rescheduled before it is given up.
 	lazarusTries = 3
-	// lazarusLogger is the name under which its log line is written.
+	// lazarusLogger is the name in Lazarus' log lines.
 	lazarusLogger = "prefect-server.Lazarus.FlowRun"
 )
 
@@ -68,7 +68,7 @@ func (a *API) ZombieKiller() int {
 	return touched
 }
 
-// killed is Retrying for as long as the task has retries left.
+// killed is Retrying while the task has retries left.
 func (s *store) killed(t *taskRun) state {
 	if t.retries >= t.task.MaxRetries {
 		return plainState("Failed", "No heartbeat detected from the remote task; marking the run as failed.", time.Time{})
@@ -78,8 +78,8 @@ func (s *store) killed(t *taskRun) state {
 	return st
 }
 
-// stale: a run that never had a heartbeat is not taken for dead, and neither is
-// one of a flow whose heartbeats are turned off.
+// stale takes no run for dead that never had a heartbeat, nor one of a flow whose
+// heartbeats are turned off.
 func (s *store) stale(r *flowRun) bool {
 	return !r.Heartbeat.IsZero() && s.clock().Sub(r.Heartbeat) >= staleAfter && s.flows[r.FlowID].enabled("heartbeat_enabled")
 }

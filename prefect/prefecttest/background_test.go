@@ -9,7 +9,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// Which runs Lazarus takes (f).
+// Lazarus takes only some runs (prefect1-server §f).
 func TestLazarus(t *testing.T) {
 	for _, tc := range []struct {
 		name     string

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Control is the levers over HTTP, for a stand-in that runs in a cluster. It
-// has no authentication and belongs nowhere near production.
+// Control serves the levers over HTTP, for a stand-in in a cluster. It has no
+// authentication and belongs nowhere near production.
 func (a *API) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /control/runs", func(w http.ResponseWriter, r *http.Request) {
@@ -50,5 +50,5 @@ func read(w http.ResponseWriter, r *http.Request, into any) bool {
 
 func write(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // whoever asked has left
+	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has left
 }

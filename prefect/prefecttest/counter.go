@@ -12,9 +12,9 @@ func newCounter(each time.Duration) *counter {
 	return &counter{free: make(chan struct{}, 1), each: each}
 }
 
-// serve waits for the request's turn and for the work on it. Whether its client is
-// still there does not matter, as with the real server: what has arrived is carried
-// out. The next one's turn comes when done is called.
+// serve waits for the request's turn and for the work on it, whether or not its client is
+// still there: the real server too carries out what has arrived. The next turn comes when
+// done is called.
 func (c *counter) serve() (done func()) {
 	if c.each <= 0 {
 		return func() {}

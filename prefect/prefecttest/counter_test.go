@@ -15,8 +15,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// Requests that come together are answered one after another, and one whose client
-// has left takes its turn and its effect all the same.
+// Requests that come together are answered one after another, and one whose client has
+// left takes its turn and effect all the same.
 func TestOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := prefecttest.New(prefecttest.Options{OneAtATime: time.Second})

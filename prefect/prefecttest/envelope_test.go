@@ -14,7 +14,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// HTTP statuses and codes as the real server gives them (b, h).
+// HTTP statuses and codes are the real server's (prefect1-server §b, §h).
 func TestEnvelope(t *testing.T) {
 	s := newStand(t, prefecttest.Options{})
 	deep := "query { flow_run { flow { project { id } } task_runs { flow_run { task_runs { flow_run { task_runs { flow_run { id } } } } } } } }"
@@ -83,7 +83,7 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// What the key of Cloud changes (prefect1-spec §7).
+// Cloud's key changes some answers (prefect1 §7).
 func TestCloudDemandsItsKey(t *testing.T) {
 	s := newStand(t, prefecttest.Options{Key: "secret"})
 	for authorization, allowed := range map[string]bool{"": false, "Bearer wrong": false, "secret": false, "Bearer secret": true} {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Fault is something going wrong with requests. Without Status, Error, Body or
-// Drop it is a delay; Drop without Times is a server that is away.
+// Fault makes requests go wrong. Without Status, Error, Body or Drop it is a delay; Drop
+// without Times is a server that is away.
 type Fault struct {
 	// Operation is the root field it concerns; empty for all.
 	Operation string `json:"operation"`
 	// Times it strikes; zero is until cleared.
 	Times int `json:"times"`
-	// After lets the request be carried out first, so that only its answer is lost.
+	// After carries the request out first, so that only its answer is lost.
 	After bool `json:"after"`
-	// Delay comes before anything else. The request is carried out after it even
-	// when the client has gone, as the real server does.
+	// Delay comes first. The request is carried out after it even when the client has
+	// gone, as the real server does.
 	Delay Duration `json:"delay"`
 	// Status answers with this HTTP status.
 	Status     int    `json:"status"`
@@ -43,8 +43,8 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Break makes something go wrong from now on. Of several faults that concern a
-// request the first strikes.
+// Break makes requests go wrong from now on. The first fault that concerns a request
+// strikes.
 func (a *API) Break(f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -88,7 +88,7 @@ func (f *Fault) wait(ctx context.Context) {
 	}
 }
 
-// strike reports whether the request is over with.
+// strike reports whether it has ended the request.
 func (f *Fault) strike(w http.ResponseWriter) bool {
 	switch {
 	case f.Drop:

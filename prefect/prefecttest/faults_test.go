@@ -15,13 +15,13 @@ import (
 const submitting = `{"query":"mutation($i: set_flow_run_states_input!) { set_flow_run_states(input: $i) { states { status } } }",
 	"variables":{"i":{"states":[{"flow_run_id":"RUN","state":{"type":"Submitted"}}]}}}`
 
-// What goes wrong is seen by the client, and what was carried out before that is
-// there all the same.
+// The client notices every fault, and a request carried out before it has its effect all
+// the same.
 func TestFaults(t *testing.T) {
 	const lost = "no answer"
 	for name, tc := range map[string]struct {
 		fault prefecttest.Fault
-		// answers are those of two requests, one after the other.
+		// answers to two requests, one after the other.
 		answers [2]string
 		state   string
 	}{
@@ -102,7 +102,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	}
 }
 
-// One line of an unknown run spoils the whole batch (prefect1-server-facts).
+// One line of an unknown run spoils the whole batch (prefect1-server §h).
 func TestLogsAreStoredAllOrNone(t *testing.T) {
 	s := newStand(t, prefecttest.Options{})
 	id := s.one()

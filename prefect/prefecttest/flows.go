@@ -13,7 +13,7 @@ import (
 	"slices"
 )
 
-// flowRow is a flow with its relations, as it was when the query looked.
+// flowRow is a flow with its relations, as it was at the query.
 type flowRow struct {
 	f flow
 	p *projectRow
@@ -81,7 +81,7 @@ func (q resolver) FlowByPk(args pk) *flowRow {
 	return nil
 }
 
-// CreateFlowFromCompressedString is how the client registers: JSON, gzip, base64.
+// CreateFlowFromCompressedString registers a client's flow: JSON, gzip, base64.
 func (q resolver) CreateFlowFromCompressedString(args struct {
 	Input struct {
 		SerializedFlow                              string
@@ -141,11 +141,11 @@ func decompress(s string) ([]byte, error) {
 	return text, err
 }
 
-// maxFlow is where a compressed flow stops being unpacked.
+// maxFlow bounds the unpacked flow.
 const maxFlow = 64 << 20
 
-// addFlow makes a new version of a flow, unless the newest one has the same
-// idempotency key. Versions go together by version group, or by name and project.
+// addFlow makes a new version of a flow, unless the newest has the same idempotency key.
+// Versions go together by version group, or by name and project.
 func (s *store) addFlow(f flow) (added *flow, created bool) {
 	f.ID, f.GroupID, f.Version, f.made = newID(), newID(), 1, s.next()
 	var newest *flow
@@ -227,7 +227,7 @@ func (q resolver) RegisterEdges(struct {
 
 type flowInput struct{ Input struct{ FlowID UUID } }
 
-// SetScheduleActive is what registering ends with; nothing schedules runs here.
+// SetScheduleActive ends a registration; nothing schedules runs here.
 func (q resolver) SetScheduleActive(flowInput) *successPayload { return ok() }
 
 // SetScheduleInactive is its counterpart.

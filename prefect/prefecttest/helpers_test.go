@@ -30,7 +30,6 @@ func newStand(t *testing.T, o prefecttest.Options) *stand {
 	return s
 }
 
-// answer is what comes back.
 type answer struct {
 	Status int
 	Data   map[string]any

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Run is a flow run as tests look at it.
+// Run is a flow run for tests to look at.
 type Run struct {
 	ID          string        `json:"id"`
 	FlowID      string        `json:"flow_id"`
@@ -48,7 +48,7 @@ type TaskRun struct {
 	Version  int    `json:"version"`
 }
 
-// Agent is what an agent registered, and when it last asked for work.
+// Agent is an agent's registration, and when it last asked for work.
 type Agent struct {
 	ID          string    `json:"id"`
 	Name        string    `json:"name"`
@@ -83,7 +83,7 @@ func (a *API) CreateAgentConfig(settings map[string]any) string {
 	return string(id)
 }
 
-// FlowSpec asks for a flow. What is left empty is a plain flow of the default tenant.
+// FlowSpec asks for a flow. Empty members mean a plain flow of the default tenant.
 type FlowSpec struct {
 	Name        string         `json:"name"`
 	TenantID    string         `json:"tenant_id"`
@@ -94,7 +94,7 @@ type FlowSpec struct {
 	Settings    map[string]any `json:"settings"` // heartbeat_enabled, lazarus_enabled
 }
 
-// CreateFlow registers a flow that no Python knows, and returns its id.
+// CreateFlow registers a flow unknown to Python, and returns its id.
 func (a *API) CreateFlow(spec FlowSpec) string {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
@@ -127,7 +127,7 @@ type Order struct {
 	// Count of runs; zero is one.
 	Count int    `json:"count"`
 	Name  string `json:"name"`
-	// In is how far ahead they are scheduled; zero is now.
+	// In is the time until they are due; zero is now.
 	In Duration `json:"in"`
 	// Labels of the runs; nil for those of the run config.
 	Labels     []string `json:"labels"`
@@ -156,7 +156,7 @@ func (a *API) CreateRuns(o Order) []string {
 	return ids
 }
 
-// asJSON is a Go value as it would have come over the wire.
+// asJSON is a Go value as it would come over the wire.
 func asJSON(v any) any {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -169,7 +169,7 @@ func asJSON(v any) any {
 	return out
 }
 
-// blankFlow is what runs belong to that are never executed.
+// blankFlow is the flow of runs that are never executed.
 func (s *store) blankFlow() *flow {
 	for _, f := range s.flows {
 		if f.Name == "blank" && f.ProjectID == "" {
@@ -225,7 +225,7 @@ func (a *API) States() map[string]int {
 	return counts
 }
 
-// Agents returns who registered, in that order.
+// Agents returns the agents in the order they registered.
 func (a *API) Agents() []Agent {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
@@ -246,7 +246,7 @@ func (a *API) SetState(id string, fields map[string]any) error {
 	}
 	r := a.store.runs[UUID(id)]
 	if r == nil {
-		return fmt.Errorf("set the state of flow run %s: there is none", id)
+		return fmt.Errorf("set the state of flow run %s: there is no such run", id)
 	}
 	a.store.setState(r, st)
 	return nil
@@ -262,7 +262,7 @@ func (a *API) SetTaskState(id string, fields map[string]any) error {
 	}
 	t := a.store.taskRuns[UUID(id)]
 	if t == nil {
-		return fmt.Errorf("set the state of task run %s: there is none", id)
+		return fmt.Errorf("set the state of task run %s: there is no such run", id)
 	}
 	a.store.setTaskState(t, st)
 	return nil
@@ -295,7 +295,7 @@ func (a *API) Delete(id string) {
 	}
 }
 
-// RestartAPI forgets what only API processes remember: who was submitted lately.
+// RestartAPI makes the API processes forget the runs that were submitted lately.
 func (a *API) RestartAPI() {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()

@@ -24,7 +24,7 @@ type logInput struct {
 }
 
 // WriteRunLogs stores a batch or, when one line names an unknown run, none of it
-// (prefect1-server-facts h). Lines without a run or a message are dropped.
+// (prefect1-server §h). Lines without a run or a message are dropped.
 func (q resolver) WriteRunLogs(args struct{ Input struct{ Logs []logInput } }) (*successPayload, error) {
 	defer q.lock()()
 	s := q.api.store

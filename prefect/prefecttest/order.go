@@ -24,9 +24,9 @@ func byKey[T any](direction *string, compare func(a, b T) int) ordering[T] {
 	return ordering[T]{direction, compare, nil}
 }
 
-// sortBy orders rows; like PostgreSQL, nulls come last when ascending and first
-// when descending, unless the direction says so. Rows that compare equal keep
-// the order in which they were made.
+// sortBy orders rows. As in PostgreSQL, nulls come last when ascending and first when
+// descending, unless the direction says so. Equal rows keep the order in which they were
+// made.
 func sortBy[T any](rows []T, by []ordering[T]) {
 	by = slices.DeleteFunc(by, func(o ordering[T]) bool { return o.direction == nil })
 	if len(by) == 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// What a pod asks after its state was refused for its version.
+// A pod asks this after the server refused its state for its version.
 func TestGetTaskRunInfo(t *testing.T) {
 	s := newStand(t, prefecttest.Options{})
 	flow := s.CreateFlow(prefecttest.FlowSpec{Tasks: []string{"one"}})

@@ -16,9 +16,9 @@ const (
 
 type runsInQueue struct{ FlowRunIds *[]UUID }
 
-// GetRunsInQueue reads the oldest due runs of everybody and filters labels
-// afterwards, so a backlog of others hides ours (prefect1-server-facts d).
-// Nothing is taken off the queue: a run is in it until its state changes.
+// GetRunsInQueue reads everybody's oldest due runs and filters labels afterwards, so a
+// backlog of others hides ours (prefect1-server §d). A run stays in the queue until its
+// state changes.
 func (q resolver) GetRunsInQueue(ctx context.Context, args struct {
 	Input struct {
 		Before   *Time
@@ -56,10 +56,10 @@ func (q resolver) GetRunsInQueue(ctx context.Context, args struct {
 	return &runsInQueue{&ids}, nil
 }
 
-// due are the first rows get_runs_in_queue looks at, in its order.
+// due are the rows that get_runs_in_queue reads, in its order.
 func (s *store) due(tenant UUID, before time.Time) []*flowRun {
 	isDue := func(st state) bool {
-		return isScheduled(st.Type) && !st.StartTime.IsZero() && !st.StartTime.After(before)
+		return IsScheduled(st.Type) && !st.StartTime.IsZero() && !st.StartTime.After(before)
 	}
 	var rows []*flowRun
 	for _, name := range scheduledFamily() {
@@ -86,8 +86,8 @@ func (s *store) due(tenant UUID, before time.Time) []*flowRun {
 	return rows[:min(queueReads, len(rows))]
 }
 
-// labelsMatch: a run's labels must all be the agent's, and an agent with labels
-// does not get runs without.
+// labelsMatch: a run's labels must all be the agent's, and an agent with labels gets no
+// runs without.
 func labelsMatch(agent, run []string) bool {
 	if len(agent) > 0 && len(run) == 0 {
 		return false
@@ -95,12 +95,12 @@ func labelsMatch(agent, run []string) bool {
 	return !slices.ContainsFunc(run, func(l string) bool { return !slices.Contains(agent, l) })
 }
 
-// room is how many more runs Cloud's limits allow, for each label that has one.
+// room is the number of runs that Cloud's limits still allow, by label.
 type room map[string]int
 
 func (s *store) room(limits map[string]int) room {
 	if len(limits) == 0 {
-		return nil // OSS has none (prefect1-server-facts e)
+		return nil // OSS has none (prefect1-server §e)
 	}
 	left := room{}
 	maps.Copy(left, limits)

@@ -77,7 +77,7 @@ func TestQueueLabels(t *testing.T) {
 	}
 }
 
-// Which states are in the queue, and until when (d).
+// A state and its start time decide whether a run is in the queue (d).
 func TestQueueStates(t *testing.T) {
 	due := "2026-11-23T12:00:10Z"
 	for _, tc := range []struct {
@@ -130,7 +130,7 @@ func TestQueueHasRunningRunsWithDueRetriesLast(t *testing.T) {
 	}
 }
 
-// An agent is known by what it registers with, and alive by asking (d).
+// An agent is identified by its registration, and alive by asking (d).
 func TestAgents(t *testing.T) {
 	s := newStand(t, prefecttest.Options{})
 	register := func(input fields) string {

@@ -73,7 +73,7 @@ func (r graphqlRequest) locate(field any) []location {
 	return nil
 }
 
-// badID is an id in the variables that is none; the server says where it is.
+// badID is a malformed id in the variables; the server says where.
 type badID struct {
 	variable, path, value string
 	request               graphqlRequest
@@ -91,8 +91,8 @@ func (b *badID) answer() answer {
 	return out
 }
 
-// checkIDs looks for them in what the server's own inputs are given. (Hasura's
-// uuid is another type, with words of its own.)
+// checkIDs looks for them in the server's own inputs. (Hasura's uuid is another type,
+// with words of its own.)
 func (a *API) checkIDs(r graphqlRequest) *badID {
 	if r.document == nil || len(r.document.Operations) == 0 {
 		return nil
@@ -107,7 +107,7 @@ func (a *API) checkIDs(r graphqlRequest) *badID {
 }
 
 func findBadID(t graphqlast.Type, path string, value any) (where, id string, bad bool) {
-	if value == nil { // and input types that contain themselves end here
+	if value == nil { // this also ends input types that contain themselves
 		return "", "", false
 	}
 	switch inner := t.(type) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// resolver answers the root fields. Rows are copied under the lock, because
-// their fields are resolved after it is given back.
+// resolver answers the root fields. It copies rows under the lock, because their fields
+// are resolved after the unlock.
 type resolver struct{ api *API }
 
 func (q resolver) lock() func() {
@@ -21,7 +21,7 @@ type refused struct{ message, code string }
 
 func (r refused) Error() string { return r.message }
 
-// Extensions is what GraphQL passes on beside the message.
+// Extensions are GraphQL's details beside the message.
 func (r refused) Extensions() map[string]any { return map[string]any{"code": r.code} }
 
 // say is an error in the server's own words, capitals and full stops included.
@@ -43,8 +43,8 @@ func (q resolver) AuthInfo() *authInfo {
 	return &authInfo{&q.api.store.tenants[0].ID}
 }
 
-// SecretValue is Cloud's. What it answers when there is none is not known but by
-// what the client makes of it: it calls the secret not found at these words.
+// SecretValue is Cloud's. We know of no recorded answer for a missing secret, but the
+// client takes these words for one.
 func (q resolver) SecretValue(args struct{ Name string }) (*JSON, error) {
 	value, ok := q.api.options.Secrets[args.Name]
 	if !ok {
@@ -65,7 +65,7 @@ func newTenantRow(t *tenant) tenantRow {
 	return tenantRow{t.ID, new(t.Name), new(t.Slug), optionalTime(t.Created)}
 }
 
-// Tenant answers in no order unless asked for one, so not in that of creation.
+// Tenant answers in no order unless asked, so not in that of creation.
 func (q resolver) Tenant(args struct {
 	Where *struct {
 		ID         *uuidExp
@@ -124,8 +124,7 @@ func (q resolver) CreateTenant(args struct{ Input struct{ Name, Slug string } })
 	return &idPayload{&t.ID}, nil
 }
 
-// tenantOf is the tenant a request names, by input or header; the first one
-// when it names none.
+// tenantOf is the tenant that a request names, by input or header, or the first one.
 func (q resolver) tenantOf(ctx context.Context, id *UUID) (*tenant, error) {
 	named := string(deref(id))
 	if named == "" {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// runRow is a flow run with its relations, as it was when the query looked.
+// runRow is a flow run with its relations, as it was at the query.
 type runRow struct {
 	s     *store
 	r     flowRun
@@ -49,12 +49,12 @@ func (r runRow) Created() *Time            { return optionalTime(r.r.Created) }
 func (r runRow) Updated() *Time            { return optionalTime(r.r.Updated) }
 func (r runRow) Flow() *flowRow            { return r.flow }
 
-// SerializedState is the state, or what lies in it at a path.
+// SerializedState is the state, or its part at a path.
 func (r runRow) SerializedState(args pathArgs) *JSON { return within(r.r.State.fields, args.Path) }
 
 func (r runRow) TaskRuns(args taskRunArgs) []taskRunRow { return args.pick(slices.Clone(r.tasks)) }
 
-// Logs are read when they are asked for: a poll must not copy them.
+// Logs are copied only on request: a poll must not copy them.
 func (r runRow) Logs(args logArgs) []logRow {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
@@ -69,10 +69,10 @@ func (r stateRow) Message() *string { return optionalString(r.c.Message) }
 func (r stateRow) Timestamp() *Time { return optionalTime(r.c.At) }
 func (r stateRow) StartTime() *Time { return optionalTime(r.c.Due) }
 
-// SerializedState is the state, or what lies in it at a path.
+// SerializedState is the state, or its part at a path.
 func (r stateRow) SerializedState(args pathArgs) *JSON { return within(r.c.fields, args.Path) }
 
-// States are all the states the run was given.
+// States are all the states of the run.
 func (r runRow) States(args struct {
 	Where *struct {
 		State   *stringExp
@@ -218,7 +218,7 @@ func (q resolver) SetFlowRunName(args struct {
 	return ok()
 }
 
-// UpdateFlowRunHeartbeat succeeds for unknown runs too (prefect1-server-facts f).
+// UpdateFlowRunHeartbeat succeeds for unknown runs too (prefect1-server §f).
 func (q resolver) UpdateFlowRunHeartbeat(args runInput) *successPayload {
 	defer q.lock()()
 	if r := q.api.store.runs[args.Input.FlowRunID]; r != nil {

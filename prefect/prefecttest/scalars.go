@@ -77,7 +77,7 @@ func optionalTime(t time.Time) *Time {
 	return &Time{t}
 }
 
-// JSON is any value; the API stores many as they come.
+// JSON is any value; the API stores many unchanged.
 type JSON struct{ Value any }
 
 // ImplementsGraphQLType names the scalars this type stands for.
@@ -105,8 +105,8 @@ func optionalJSON(v any) *JSON {
 
 type pathArgs struct{ Path *string }
 
-// within is what lies in a JSON column at a path such as $.a.b; null where there is
-// nothing. No path is all of it.
+// within is a JSON column's part at a path such as $.a.b, or null; without a path it is
+// all of it.
 func within(v any, path *string) *JSON {
 	for key := range strings.SplitSeq(strings.TrimPrefix(deref(path), "$"), ".") {
 		if key == "" {
@@ -121,7 +121,7 @@ func within(v any, path *string) *JSON {
 	return optionalJSON(v)
 }
 
-// labelList is a list of labels that tells "not given" from null.
+// labelList tells a list that was not given from null.
 type labelList struct {
 	given  bool
 	Values []string
@@ -130,7 +130,7 @@ type labelList struct {
 // ImplementsGraphQLType names the type this one stands for.
 func (labelList) ImplementsGraphQLType(name string) bool { return name == "[String!]" }
 
-// Nullable has null handed to UnmarshalGraphQL.
+// Nullable makes the library pass null to UnmarshalGraphQL.
 func (*labelList) Nullable() {}
 
 // UnmarshalGraphQL takes a list, one string in its place, or null.

@@ -47,7 +47,7 @@ type location struct {
 	Column int `json:"column"`
 }
 
-// ServeHTTP answers GraphQL at any path, as the original is mounted.
+// ServeHTTP answers GraphQL at any path, as the original does.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		http.Error(w, "POST a GraphQL request", http.StatusMethodNotAllowed)
@@ -76,8 +76,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	// What was begun is finished, whether or not the client is still there: a
-	// client that gave up does not know what was written.
+	// A request is carried out though its client has gone: a client that gave up does not
+	// know whether it wrote.
 	status, out := a.answer(context.WithValue(context.WithoutCancel(r.Context()), headersKey{}, r.Header), request)
 	if fault != nil && fault.After && fault.strike(w) {
 		return
@@ -91,8 +91,8 @@ func (a *API) answer(ctx context.Context, request graphqlRequest) (int, answer) 
 		out.Data = json.RawMessage("null")
 		return http.StatusOK, out
 	}
-	// Problems of the document and of unknown keys are 400, as Apollo has them;
-	// everything that comes later is 200.
+	// Problems of the document and of unknown keys are 400, as in Apollo; all later ones
+	// are 200.
 	if problems := a.schema.ValidateWithVariables(request.Query, request.Variables); len(problems) > 0 {
 		code := codeValidation
 		if problems[0].Rule == "VariablesOfCorrectType" {

@@ -18,8 +18,8 @@ type statePayload struct {
 
 type statesPayload struct{ States *[]statePayload }
 
-// eachState applies each state on its own: one that fails fails the call, and
-// the others are written all the same (prefect1-server-facts a).
+// eachState applies each state on its own: one that fails fails the call, and the others
+// are written all the same (prefect1-server §a).
 func eachState[I any](inputs []I, apply func(I) (UUID, error)) (*statesPayload, error) {
 	out := []statePayload{}
 	var problem error
@@ -43,7 +43,7 @@ type flowRunStateInput struct {
 	State     JSON
 }
 
-// SetFlowRunStates is how everybody tells the server what a run does.
+// SetFlowRunStates sets the states of runs for all clients.
 func (q resolver) SetFlowRunStates(ctx context.Context, args struct {
 	Input struct{ States []flowRunStateInput }
 },
@@ -83,7 +83,7 @@ func (q resolver) setFlowRunState(ctx context.Context, in flowRunStateInput, pro
 	return nil
 }
 
-// readState refuses what is too large before it reads it.
+// readState refuses a state that is too large before it reads it.
 func (s *store) readState(in JSON) (state, error) {
 	if text, err := json.Marshal(in.Value); err != nil || len(text) > maxState {
 		return state{}, say("State payload is too large.")
@@ -138,7 +138,7 @@ func (q resolver) setTaskRunState(in taskRunStateInput) error {
 	return nil
 }
 
-// CancelFlowRun answers with the state the run is then in; a finished run keeps its own.
+// CancelFlowRun answers with the run's new state; a finished run keeps its own.
 func (q resolver) CancelFlowRun(args runInput) (*statePayload, error) {
 	defer q.lock()()
 	r := q.api.store.runs[args.Input.FlowRunID]
@@ -149,11 +149,11 @@ func (q resolver) CancelFlowRun(args runInput) (*statePayload, error) {
 	return &statePayload{ID: new(r.ID), State: new(r.State.Type)}, nil
 }
 
-// cancel moves at once what no pod has begun; a running run is asked to stop,
-// and nobody tells its Job (prefect1-server-facts j).
+// cancel ends a run that no pod has begun; it asks a running run to stop, and tells
+// nothing to its Job (prefect1-server §j).
 func (s *store) cancel(r *flowRun) {
 	switch {
-	case isFinished(r.State.Type) || r.State.Type == "Cancelling":
+	case IsFinished(r.State.Type) || r.State.Type == "Cancelling":
 	case r.State.Type == "Running":
 		s.setState(r, plainState("Cancelling", "Flow run is cancelling", time.Time{}))
 	default:

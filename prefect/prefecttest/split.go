@@ -10,17 +10,15 @@ import (
 	"github.com/vektah/gqlparser/v2/formatter"
 )
 
-// splitting is how queries are taken apart.
 type splitting struct {
 	first   []string
 	between func(next string)
 }
 
-// Split has each root field of a query answered by itself from now on: the Apollo
-// service before the real server asks Hasura for each, so the parts of an answer
-// are of different moments. Those named first come first, in that order; between
-// is called before each but the first of all, with its name, and may change what
-// it finds.
+// Split answers each root field of a query by itself from now on: the Apollo service
+// before the real server asks Hasura for each, so the parts of an answer are of different
+// moments. The fields in first come first, in that order. Split calls between before each
+// part but the first, with its name; between may change the data.
 func (a *API) Split(between func(next string), first ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -65,8 +63,7 @@ func (a *API) executePart(ctx context.Context, request graphqlRequest) answer {
 	return out
 }
 
-// parts are requests for one root field each, with its name for that of the
-// operation. Mutations are not taken apart.
+// parts are requests for one root field each, named after it. Mutations stay whole.
 func (r graphqlRequest) parts(first []string) []graphqlRequest {
 	if r.document == nil || len(r.document.Operations) != 1 || r.document.Operations[0].Operation != ast.Query {
 		return []graphqlRequest{r}
@@ -102,7 +99,7 @@ func place(first []string, name string) int {
 	return len(first)
 }
 
-// used is what a part of a document needs of the rest.
+// used are a document's definitions that one part needs.
 type used struct {
 	document  *ast.QueryDocument
 	variables map[string]bool

@@ -10,8 +10,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// Each part has the variables and fragments it needs and no others, which a
-// server refuses.
+// Each part has only the variables and fragments it needs: a server refuses others.
 func TestSplitQueriesAreAnsweredPartByPart(t *testing.T) {
 	const query = `
 		query all($a: String!, $b: String!, $limit: Int) {

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// coreVersion is what the server stamps on states.
+// coreVersion is the server's version in states.
 const coreVersion = "1.4.1"
 
-// state is a state as the database keeps it: parsed and written anew, so unknown
-// fields are gone and the usual ones are filled in (prefect1-server-facts h).
-// Its fields are never changed after parsing: rows share them.
+// state is a state as the database keeps it: parsed and written anew, without unknown
+// fields and with the usual ones filled in (prefect1-server §h). Its fields never change
+// after parsing: rows share them.
 type state struct {
 	Type      string
 	Message   *string
@@ -25,16 +25,18 @@ func scheduledFamily() []string {
 	return []string{"Scheduled", "Paused", "Resume", "Retrying", "Queued"}
 }
 
-func isScheduled(t string) bool { return slices.Contains(scheduledFamily(), t) }
+// IsScheduled reports whether a state of that name waits to be claimed.
+func IsScheduled(t string) bool { return slices.Contains(scheduledFamily(), t) }
 
-func isFinished(t string) bool {
+// IsFinished reports whether a state of that name is terminal.
+func IsFinished(t string) bool {
 	return slices.Contains([]string{
 		"Finished", "Success", "Cached", "Mapped", "Skipped", "Looped", "Failed", "TimedOut", "TriggerFailed", "ValidationFailed", "Cancelled",
 	}, t)
 }
 
 func isKnown(t string) bool {
-	return isScheduled(t) || isFinished(t) ||
+	return IsScheduled(t) || IsFinished(t) ||
 		slices.Contains([]string{"State", "Pending", "Submitted", "Running", "Cancelling", "ClientFailed"}, t)
 }
 
@@ -86,7 +88,7 @@ func parseState(v any, now time.Time) (state, error) {
 			return state{}, errors.New("{'start_time': ['Not a valid datetime.']}")
 		}
 		s.StartTime = at
-	} else if isScheduled(kind) && kind != "Paused" {
+	} else if IsScheduled(kind) && kind != "Paused" {
 		s.StartTime = now
 	}
 	if !s.StartTime.IsZero() {
@@ -111,7 +113,7 @@ func (s state) carryingInputs(from state) state {
 	return s
 }
 
-// plainState is a state written here; it has a type and a message.
+// plainState is a state by the server, with a type and a message.
 func plainState(kind, message string, start time.Time) state {
 	fields := map[string]any{
 		"type": kind, "message": message, "context": map[string]any{}, "cached_inputs": map[string]any{},
@@ -123,7 +125,7 @@ func plainState(kind, message string, start time.Time) state {
 	return state{Type: kind, Message: &message, StartTime: start, fields: fields}
 }
 
-// newTaskState is the state a task run is created in; the database has no more of it.
+// newTaskState is a new task run's state; the database has no more of it.
 func newTaskState() state {
 	message := "Task run created"
 	return state{Type: "Pending", Message: &message, fields: map[string]any{"type": "Pending", "message": message}}

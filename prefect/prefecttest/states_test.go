@@ -16,7 +16,7 @@ import (
 
 const alreadySubmitted = "State update failed: this run has already been submitted."
 
-// Each row was measured on the real server (prefect1-server-facts a).
+// Each row was measured on the real server (prefect1-server §a).
 func TestSubmittedLock(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
@@ -110,6 +110,7 @@ func TestAnyStateFollowsAnyOther(t *testing.T) {
 	}
 }
 
+// A run may fail before it began (prefect1-server §g).
 func TestFailedFromSubmittedNeverStarted(t *testing.T) {
 	s := newStand(t, prefecttest.Options{})
 	id := s.one()
@@ -257,7 +258,7 @@ func TestTaskRunStates(t *testing.T) {
 	}
 }
 
-// Cancelled at once where no pod has begun, asked to stop where one runs (j).
+// A run is cancelled at once if no pod has begun it, and asked to stop otherwise (j).
 func TestCancel(t *testing.T) {
 	for _, tc := range []struct{ from, want string }{
 		{"Scheduled", "Cancelled"}, {"Submitted", "Cancelled"}, {"Running", "Cancelling"}, {"Success", "Success"}, {"Cancelling", "Cancelling"},
@@ -282,7 +283,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// A path selects within a JSON column, as Hasura has it.
+// A path selects within a JSON column, as in Hasura.
 func TestPathWithinAState(t *testing.T) {
 	s := newStand(t, prefecttest.Options{})
 	id := s.CreateRuns(prefecttest.Order{})[0]

@@ -23,10 +23,10 @@ type store struct {
 	agents   map[UUID]*agent
 	configs  map[UUID]any
 	logs     map[UUID][]LogLine
-	// byState lets a poll cost what is due, not what there ever was.
+	// byState makes the cost of a poll depend on the due runs, not on all runs.
 	byState map[string]map[UUID]*flowRun
 	byKey   map[runKey]*flowRun
-	// made numbers rows, so that answers have an order without being asked for one.
+	// made numbers rows, so that answers have an order without a request for one.
 	made      int
 	submitted submitted
 }
@@ -69,7 +69,7 @@ type flowRun struct {
 	Name, IdempotencyKey          string
 	Version, Resurrected          int
 	Labels                        []string
-	labels                        any // Labels as JSON has them
+	labels                        any // Labels in JSON
 	Parameters, Context           any
 	RunConfig                     any
 	State                         state
@@ -110,8 +110,8 @@ func newStore(now func() time.Time, replicas int) *store {
 	}
 }
 
-// newID is random even where all else is repeatable: runs of two stand-ins meet
-// in one cluster, and their Jobs must not.
+// newID is random even in repeatable tests: runs of two stand-ins meet in one cluster,
+// and their Jobs must not.
 func newID() UUID {
 	var b [16]byte
 	rand.Read(b[:])
@@ -135,7 +135,7 @@ func (s *store) tenant(id UUID) *tenant {
 	return s.tenants[i]
 }
 
-// newRun is what create_flow_run is given; nil means that nothing was said.
+// newRun holds the input of create_flow_run; nil means not given.
 type newRun struct {
 	flow                           *flow
 	name, key                      string
@@ -144,7 +144,7 @@ type newRun struct {
 	runConfig, parameters, context any
 }
 
-// createRun makes a run, or finds the one of the same idempotency key.
+// createRun makes a run, or finds the one with the same idempotency key.
 func (s *store) createRun(n newRun) *flowRun {
 	key := runKey{n.flow.ID, n.key}
 	if r := s.byKey[key]; n.key != "" && r != nil {
@@ -188,7 +188,7 @@ func (s *store) createTaskRun(r *flowRun, t *task, index int) {
 	s.taskRuns[tr.ID] = tr
 }
 
-// setState inserts a state; there is no state machine to ask (prefect1-server-facts c).
+// setState inserts a state; there is no state machine to ask (prefect1-server §c).
 func (s *store) setState(r *flowRun, st state) {
 	now := s.clock()
 	delete(s.byState[r.State.Type], r.ID)
@@ -202,7 +202,7 @@ func (s *store) setState(r *flowRun, st state) {
 	switch {
 	case st.Type == "Running" && r.Start.IsZero():
 		r.Start = now
-	case isFinished(st.Type):
+	case IsFinished(st.Type):
 		r.End = now
 	}
 	if st.Type == "Running" || st.Type == "Submitted" {
@@ -210,7 +210,7 @@ func (s *store) setState(r *flowRun, st state) {
 	}
 	if st.Type == "Cancelled" {
 		for _, tr := range r.taskRuns {
-			if !isFinished(tr.State.Type) {
+			if !IsFinished(tr.State.Type) {
 				s.setTaskState(tr, st)
 			}
 		}
@@ -226,7 +226,7 @@ func (s *store) setTaskState(tr *taskRun, st state) {
 		tr.Start = now
 	case st.Type == "Retrying":
 		tr.retries++
-	case isFinished(st.Type):
+	case IsFinished(st.Type):
 		tr.End = now
 	}
 }
@@ -271,7 +271,7 @@ func (s *store) candidates(e *flowRunExp) []*flowRun {
 	return out
 }
 
-// matching are the runs an expression selects, in the order they were made.
+// matching are the runs that an expression selects, in the order they were made.
 func (s *store) matching(e *flowRunExp) []*flowRun {
 	rows := slices.DeleteFunc(s.candidates(e), func(r *flowRun) bool { return !e.match(s, r) })
 	slices.SortFunc(rows, func(a, b *flowRun) int { return cmp.Compare(a.made, b.made) })

@@ -8,8 +8,8 @@ import (
 // submittedFor is how long one API process remembers a submission.
 const submittedFor = 30 * time.Second
 
-// submitted is what the API processes remember beside the database: the only
-// lock there is (prefect1-server-facts a).
+// submitted is the memory of the API processes beside the database, and the only lock
+// (prefect1-server §a).
 type submitted struct {
 	processes []map[UUID]time.Time
 	turn      int
@@ -23,26 +23,26 @@ func newSubmitted(replicas int) submitted {
 	return s
 }
 
-// process is the one that takes the next request.
+// process picks the process for the next request.
 func (s *submitted) process() map[UUID]time.Time {
 	s.turn++
 	return s.processes[s.turn%len(s.processes)]
 }
 
-// take refuses a run that this process saw submitted lately. It is never given
-// back early, not even when the run is Scheduled again.
+// take refuses a run that this process saw submitted lately, even when the run is
+// Scheduled again.
 func take(process map[UUID]time.Time, id UUID, now time.Time) bool {
 	if at, locked := process[id]; locked && now.Sub(at) < submittedFor {
 		return false
 	}
-	if len(process) >= 10_000 { // now and then, or every submission would pay for all before it
+	if len(process) >= 10_000 { // not at every submission, which would pay for all before it
 		maps.DeleteFunc(process, func(_ UUID, at time.Time) bool { return now.Sub(at) >= submittedFor })
 	}
 	process[id] = now
 	return true
 }
 
-// forget is what a restart does.
+// forget does what a restart does.
 func (s *submitted) forget() {
 	for _, process := range s.processes {
 		clear(process)

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// taskRunRow is a task run as it was when the query looked.
+// taskRunRow is a task run as it was at the query.
 type taskRunRow struct {
 	t      taskRun
 	tenant UUID
-	run    *runRow // only where a task run was asked for directly
+	run    *runRow // only for a direct query of task runs
 }
 
 func (s *store) taskRunRow(t *taskRun) taskRunRow {
@@ -96,7 +96,7 @@ func newTaskRunInfo(t *taskRun) *taskRunInfo {
 	return &taskRunInfo{new(t.ID), new(int32(t.Version)), &JSON{t.State.fields}}
 }
 
-// GetTaskRunInfo is what a pod asks whose state was refused for its version.
+// GetTaskRunInfo answers a pod whose state was refused for its version.
 func (q resolver) GetTaskRunInfo(args struct{ TaskRunID UUID }) *taskRunInfo {
 	defer q.lock()()
 	if t := q.api.store.taskRuns[args.TaskRunID]; t != nil {
@@ -105,8 +105,8 @@ func (q resolver) GetTaskRunInfo(args struct{ TaskRunID UUID }) *taskRunInfo {
 	return nil
 }
 
-// GetOrCreateTaskRunInfo is how a pod gets at its task runs; those of a mapped
-// task are made here, with an index from 0.
+// GetOrCreateTaskRunInfo gives a pod its task runs; it makes those of a mapped task, with
+// an index from 0.
 func (q resolver) GetOrCreateTaskRunInfo(args struct {
 	Input struct {
 		FlowRunID, TaskID UUID

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// comparison is one column's expression as Hasura has it. A nil expression
-// matches anything, and so does an empty one. Which operators a column has is
-// the schema's business.
+// comparison is one column's expression in Hasura. A nil or empty expression matches
+// anything. The schema says which operators a column has.
 type comparison[T any] struct {
 	Eq, Neq, Lt, Lte, Gt, Gte *T
 	In, Nin                   *[]T
@@ -59,7 +58,7 @@ type jsonExp struct {
 	IsNull                         *bool
 }
 
-// match has PostgreSQL's idea of a key: an object's name or an array's string.
+// match follows PostgreSQL's idea of a key: an object's name or an array's string.
 func (e *jsonExp) match(v any) bool {
 	if e == nil {
 		return true
@@ -113,7 +112,7 @@ func contains(whole, part any) bool {
 	return equal(whole, part)
 }
 
-// equal compares what encoding/json decodes to.
+// equal compares values that encoding/json has decoded.
 func equal(a, b any) bool {
 	switch x := a.(type) {
 	case map[string]any:

@@ -121,7 +121,7 @@ func TestOrderLimitOffset(t *testing.T) {
 	}
 }
 
-// Whatever is asked, the answer is an envelope and nothing panics.
+// Every query gets an envelope, and nothing panics.
 func FuzzWhere(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":{"_in":["x"]}}`, `{"labels":{"_contained_in":["a"]}}`, `{"_or":[{"state":{"_eq":"Running"}},{"_not":{"_and":[]}}]}`, `{"version":{"_lt":1e99}}`, `[]`, `{"_and":{"_or":null}}`,

@@ -19,8 +19,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
-// A step is a call recorded on a real Prefect Server, with its answer, or what
-// happened to the server between two calls.
+// A step is a recorded call of a real Prefect Server, with its answer, or a change of the
+// server between two calls.
 type step struct {
 	Call      int               `json:"call"`
 	At        float64           `json:"at"`
@@ -46,13 +46,13 @@ var (
 	anyTime = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00$`)
 )
 
-// replay stands for ids: the recorded one and ours.
+// replay maps recorded ids to ours.
 type replay struct {
 	t    *testing.T
 	ours map[string]string
 }
 
-// translate puts our ids in the place of the recorded ones.
+// translate replaces the recorded ids by ours.
 func (r replay) translate(text string) string {
 	return anyID.ReplaceAllStringFunc(text, func(id string) string {
 		if ours, known := r.ours[id]; known {
@@ -62,7 +62,7 @@ func (r replay) translate(text string) string {
 	})
 }
 
-// meet learns which id of ours stands for a recorded one, by place.
+// meet learns, by place, which of our ids stands for a recorded one.
 func (r replay) meet(recorded, ours any) {
 	switch recorded := recorded.(type) {
 	case map[string]any:
@@ -84,7 +84,7 @@ func (r replay) meet(recorded, ours any) {
 	}
 }
 
-// normal is an answer with our ids and with times that only have to look like times.
+// normal is an answer with our ids, and with a mark for each time.
 func (r replay) normal(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -92,7 +92,7 @@ func (r replay) normal(v any) any {
 		for k, inner := range v {
 			out[k] = r.normal(inner)
 		}
-		// Nobody asked for an order of these, so PostgreSQL gave none.
+		// The requests set no order for these, so PostgreSQL gave none.
 		if tasks, ok := out["task_runs"].([]any); ok {
 			slices.SortFunc(tasks, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		}
@@ -112,8 +112,8 @@ func (r replay) normal(v any) any {
 	return v
 }
 
-// The requests of the real client, the real agents and a real pod are answered
-// as the real server answered them.
+// The stand-in answers the requests of the real client, agents and a real pod as the real
+// server did.
 func TestAnswersAsRecorded(t *testing.T) {
 	file, err := os.Open("testdata/wire.jsonl")
 	if err != nil {

@@ -20,7 +20,10 @@ case "$name $*" in
   [ -e "$FAKE/cluster" ] || { echo "No such container"; exit 1; }
   rm "$FAKE/cluster"
   ;;
-"docker pull "* | "docker build "*) echo "$*" >>"$FAKE/images" ;;
+"docker buildx version") [ -e "$FAKE/buildx" ] ;;
+"docker context show") echo desktop-linux ;;
+"docker build "*) echo "$*" >>"$FAKE/images"; echo "$DOCKER_BUILDKIT $BUILDX_BUILDER" >>"$FAKE/builder" ;;
+"docker pull "*) echo "$*" >>"$FAKE/images" ;;
 "docker image inspect -f {{.Size}} "*) echo 20000000 ;;
 "docker image inspect -f {{.Id}} "*) echo sha256:1 ;;
 "docker image inspect "*) grep -q -e "$3" "$FAKE/images" ;;

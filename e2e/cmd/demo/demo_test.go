@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/prefect-keda/prefect-keda/e2e/timeline"
-	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 func looks() []sample {
@@ -19,7 +18,7 @@ func looks() []sample {
 		{at: 1100 * time.Millisecond, due: 2, wanted: 1, states: map[string]int{"Scheduled": 2}},
 		{at: 2200 * time.Millisecond, launchers: 1, wanted: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
 		{at: 3200 * time.Millisecond, launchers: 1, wanted: 1, active: 2, states: map[string]int{"Submitted": 1, "Running": 1}},
-		{at: 64 * time.Second, succeeded: 2, states: map[string]int{"Success": 2}},
+		{at: 64 * time.Second, succeeded: 2, states: map[string]int{"Success": 2}, well: 2},
 	}
 }
 
@@ -63,16 +62,16 @@ func TestATerminalSeesTheTimePass(t *testing.T) {
 }
 
 func TestDraw(t *testing.T) {
-	got := draw(looks(), []mark{{time.Second, "now"}})
+	got := draw(looks(), []mark{{time.Second, "now"}}, "the real client", "in the pool p")
 	point := func(ms, v int) timeline.Point {
 		return timeline.Point{At: time.Duration(ms) * time.Millisecond, Value: v}
 	}
 	want := timeline.Picture{
 		Title:    "From zero, and back to zero",
-		Subtitle: "2 flow runs on a local kind cluster, with the real Prefect 1.4.1 client: all 2 succeeded, and nothing is left running",
+		Subtitle: "2 flow runs on a local kind cluster, with the real client: all 2 succeeded, and nothing is left running",
 		End:      64 * time.Second,
 		Rows: []timeline.Row{
-			{Title: "Due flow runs", Note: "waiting for a launcher", Series: []timeline.Series{
+			{Title: "Due flow runs", Note: "in the pool p", Series: []timeline.Series{
 				{Name: "due", Area: true, Points: []timeline.Point{point(100, 0), point(400, 2), point(2200, 0)}},
 			}},
 			{Title: "Launchers", Note: "scaled by KEDA", Series: []timeline.Series{
@@ -93,7 +92,7 @@ func TestDraw(t *testing.T) {
 // The demo is over when everything succeeded and is at zero, and has failed as
 // soon as that cannot come any more.
 func TestAtZero(t *testing.T) {
-	done := sample{succeeded: 2, states: map[string]int{"Success": 2}}
+	done := sample{succeeded: 2, well: 2}
 	for _, tc := range []struct {
 		name   string
 		change func(*sample)
@@ -101,13 +100,12 @@ func TestAtZero(t *testing.T) {
 		err    string
 	}{
 		{"done", func(*sample) {}, true, ""},
-		{"a run is missing", func(s *sample) { s.states = map[string]int{"Success": 1, "Running": 1} }, false, ""},
+		{"a run is missing", func(s *sample) { s.well = 1 }, false, ""},
 		{"a launcher is there", func(s *sample) { s.launchers = 1 }, false, ""},
 		{"a launcher is wanted", func(s *sample) { s.wanted = 1 }, false, ""},
 		{"a Job is at work", func(s *sample) { s.active = 1 }, false, ""},
 		{"a Job failed", func(s *sample) { s.failed = 1 }, false, "a flow run's Job failed"},
-		{"a flow failed, its Job did not", func(s *sample) { s.states = map[string]int{"Success": 1, "Failed": 1} }, false, "a flow run is Failed"},
-		{"cancelled", func(s *sample) { s.states = map[string]int{"Cancelled": 1} }, false, "a flow run is Cancelled"},
+		{"a flow failed, its Job did not", func(s *sample) { s.badly = "Failed" }, false, "a flow run is Failed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := done
@@ -120,18 +118,19 @@ func TestAtZero(t *testing.T) {
 	}
 }
 
-func TestWaiting(t *testing.T) {
+func TestCount(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	due, states := waiting([]prefecttest.Run{
-		{State: "Scheduled", Due: now},
-		{State: "Scheduled", Due: now.Add(time.Second)},
-		{State: "Retrying", Due: now.Add(-time.Second)},
-		{State: "Running", Due: now.Add(-time.Second)},
+	var got sample
+	got.count([]flowRun{
+		{state: "Scheduled", waits: true, due: now},
+		{state: "Scheduled", waits: true, due: now.Add(time.Second)},
+		{state: "Late", waits: true, due: now.Add(-time.Second)},
+		{state: "Running", due: now.Add(-time.Second)},
+		{state: "Completed", ended: true, well: true},
+		{state: "Crashed", ended: true},
 	}, now)
-	if due != 2 {
-		t.Errorf("due = %d, want 2: those whose time has come and that nobody took", due)
-	}
-	if diff := cmp.Diff(map[string]int{"Scheduled": 2, "Retrying": 1, "Running": 1}, states); diff != "" {
-		t.Errorf("states (-want +got):\n%s", diff)
+	want := sample{due: 2, well: 1, badly: "Crashed", states: map[string]int{"Scheduled": 2, "Late": 1, "Running": 1, "Completed": 1, "Crashed": 1}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(sample{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

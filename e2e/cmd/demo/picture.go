@@ -6,8 +6,8 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/timeline"
 )
 
-// draw makes the picture of what was seen.
-func draw(samples []sample, marks []mark) timeline.Picture {
+// draw makes the picture of what was seen with a client, of runs that waited in a place.
+func draw(samples []sample, marks []mark, client, place string) timeline.Picture {
 	curve := func(name string, area bool, value func(sample) int) timeline.Series {
 		s := timeline.Series{Name: name, Area: area}
 		for i, look := range samples {
@@ -22,7 +22,7 @@ func draw(samples []sample, marks []mark) timeline.Picture {
 	p := timeline.Picture{
 		Title: "From zero, and back to zero",
 		Rows: []timeline.Row{
-			{Title: "Due flow runs", Note: "waiting for a launcher", Series: []timeline.Series{
+			{Title: "Due flow runs", Note: place, Series: []timeline.Series{
 				curve("due", true, func(s sample) int { return s.due }),
 			}},
 			{Title: "Launchers", Note: "scaled by KEDA", Series: []timeline.Series{
@@ -40,7 +40,7 @@ func draw(samples []sample, marks []mark) timeline.Picture {
 	if n := len(samples); n > 0 {
 		last := samples[n-1]
 		p.End = last.at
-		p.Subtitle = fmt.Sprintf("%d flow runs on a local kind cluster, with the real Prefect 1.4.1 client: all %d succeeded, and nothing is left running", total(last), last.states["Success"])
+		p.Subtitle = fmt.Sprintf("%d flow runs on a local kind cluster, with %s: all %d succeeded, and nothing is left running", total(last), client, last.well)
 	}
 	return p
 }

@@ -20,7 +20,7 @@ type printer struct {
 func (p *printer) line(s sample) {
 	at := s.at.Truncate(time.Second)
 	text := s.String()
-	// What follows the time is what matters.
+	// Compare without the time.
 	changed := len(p.last) < 6 || text[6:] != p.last[6:]
 	if p.last != "" && at == p.second || !changed && !p.redraws {
 		return

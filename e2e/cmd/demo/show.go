@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 const (
 	adHocRuns = 3
 	ahead     = 25 * time.Second
-	// patience is for an act, on a machine that is busy with other things.
+	// patience bounds an act, also on a busy machine.
 	patience = 6 * time.Minute
 )
 
@@ -19,7 +17,7 @@ const (
 func (s *stage) show(ctx context.Context, burst int) ([]sample, []mark, error) {
 	w := s.watch(ctx)
 	defer w.stop()
-	// A moment of nothing, so that the picture begins where it ends.
+	// Begin with a quiet moment, so that the picture begins as it ends.
 	if err := pause(ctx, 3*time.Second); err != nil {
 		return nil, nil, err
 	}
@@ -27,19 +25,18 @@ func (s *stage) show(ctx context.Context, burst int) ([]sample, []mark, error) {
 	for _, act := range []struct {
 		say  string
 		mark string
-		at   time.Duration
-		runs prefecttest.Order
+		in   time.Duration
+		runs int
 	}{
-		{fmt.Sprintf("%d flow runs, started by hand", adHocRuns), fmt.Sprintf("%d ad-hoc runs", adHocRuns), 0, prefecttest.Order{FlowID: s.flows["hello"], Count: adHocRuns}},
-		{fmt.Sprintf("a burst of %d", burst), fmt.Sprintf("burst of %d", burst), 0, prefecttest.Order{FlowID: s.flows["hello"], Count: burst}},
-		{fmt.Sprintf("one scheduled in %.0f s: nothing runs until shortly before", ahead.Seconds()), "scheduled run is due", ahead, prefecttest.Order{FlowID: s.flows["hello"], In: prefecttest.Duration(ahead)}},
+		{fmt.Sprintf("%d flow runs, started by hand", adHocRuns), fmt.Sprintf("%d ad-hoc runs", adHocRuns), 0, adHocRuns},
+		{fmt.Sprintf("a burst of %d", burst), fmt.Sprintf("burst of %d", burst), 0, burst},
+		{fmt.Sprintf("one scheduled in %.0f s: nothing runs until shortly before", ahead.Seconds()), "scheduled run is due", ahead, 1},
 	} {
-		ids, err := s.prefect.CreateRuns(ctx, act.runs)
-		if err != nil {
+		if err := s.prefect.create(ctx, act.runs, act.in); err != nil {
 			return nil, nil, err
 		}
-		total += len(ids)
-		w.begin(act.say, act.mark, act.at)
+		total += act.runs
+		w.begin(act.say, act.mark, act.in)
 		if err := w.untilZero(ctx, total); err != nil {
 			return nil, nil, err
 		}

@@ -10,23 +10,28 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 
 	"github.com/prefect-keda/prefect-keda/e2e/cluster"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
-	"github.com/prefect-keda/prefect-keda/prefect/prefecttest/control"
 )
 
 // stage is where the show takes place.
 type stage struct {
+	root    string
 	cluster *cluster.Cluster
+	config  *rest.Config
 	client  kubernetes.Interface
-	prefect control.Client
-	flows   map[string]string
+	prefect prefect
 	out     io.Writer
 }
 
-func up(ctx context.Context, out io.Writer, burst int, picture string) error {
+func up(ctx context.Context, out io.Writer, p prefect, burst int, picture string) error {
 	root, err := product.Root()
 	if err != nil {
 		return err
@@ -36,7 +41,7 @@ func up(ctx context.Context, out io.Writer, burst int, picture string) error {
 		return err
 	}
 	defer release()
-	s, err := setStage(ctx, out, root)
+	s, err := setStage(ctx, out, root, p)
 	if err != nil {
 		return err
 	}
@@ -49,7 +54,10 @@ func up(ctx context.Context, out io.Writer, burst int, picture string) error {
 		if filepath.IsAbs(picture) {
 			path = picture
 		}
-		if err := os.WriteFile(path, draw(samples, marks).SVG(), 0o644); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("keep the picture: %w", err)
+		}
+		if err := os.WriteFile(path, draw(samples, marks, p.client(), p.place()).SVG(), 0o644); err != nil {
 			return fmt.Errorf("keep the picture: %w", err)
 		}
 		fmt.Fprintf(out, "==> the picture of it is %s\n", path)
@@ -63,72 +71,67 @@ Everything is still there, at zero. Next:
     kubectl -n %s logs deploy/%s                # what the scaler did
     pod=$(kubectl -n %s get pods -l app.kubernetes.io/name=%s -o jsonpath={.items[0].metadata.name})
     kubectl get --raw /api/v1/namespaces/%s/pods/$pod:8080/proxy/debug/demand                # why the number is what it is
-    kubectl get --raw /api/v1/namespaces/%s/services/%s:control/proxy/control/runs     # what Prefect knows
-
-    make demo         again
-    make demo-down    remove the cluster
+%s    make demo-down    remove the cluster
 
 To use it with your own Prefect: README.md, "Install".
-`, s.cluster.KubectlHint(), product.Namespace, product.Flows, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, product.Namespace, product.StandIn)
+`, s.cluster.KubectlHint(), product.Namespace, product.Flows, product.Namespace, product.Scaler, product.Namespace, product.Scaler, product.Namespace, p.next(s))
 	return nil
 }
 
-// setStage installs everything, with the flows registered, at zero.
-func setStage(ctx context.Context, out io.Writer, root string) (*stage, error) {
+// setStage installs everything, at zero.
+func setStage(ctx context.Context, out io.Writer, root string, p prefect) (*stage, error) {
 	c, err := cluster.Up(ctx, out)
 	if err != nil {
 		return nil, err
 	}
-	images, err := product.Build(ctx, c, root)
-	if err != nil {
+	if _, err := product.Build(ctx, c, root); err != nil {
 		return nil, err
 	}
-	cfg, err := product.Config(c.Kubeconfig)
-	if err != nil {
+	s := &stage{root: root, cluster: c, prefect: p, out: out}
+	if s.config, err = product.Config(c.Kubeconfig); err != nil {
 		return nil, err
 	}
-	s := &stage{cluster: c, out: out}
-	if s.client, err = kubernetes.NewForConfig(cfg); err != nil {
+	if s.client, err = kubernetes.NewForConfig(s.config); err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	if s.prefect, err = product.Levers(cfg, product.Namespace); err != nil {
-		return nil, err
-	}
-	fmt.Fprintln(out, "==> prefect-keda, and a stand-in Prefect API")
-	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"remove what an earlier demo left", s.clear},
-		{"kubectl apply -k manifests/overlays/demo", func(ctx context.Context) error {
-			there, err := c.Copy(ctx, filepath.Join(root, "manifests"))
-			if err != nil {
-				return err
-			}
-			_, err = c.Kubectl(ctx, "apply", "-k", there+"/overlays/demo")
-			return err
-		}},
-		{"wait until it is ready, at zero launchers", s.awaitReady},
-		{"register flows with the real Prefect 1.4.1 client", func(ctx context.Context) error { return s.register(ctx, images.Flow) }},
-	} {
-		began := time.Now()
-		if err := step.do(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", step.what, err)
-		}
-		fmt.Fprintf(out, "  • %s: %.1f s\n", step.what, time.Since(began).Seconds())
-	}
-	return s, nil
+	return s, p.install(ctx, s)
 }
 
-// clear starts from empty namespaces: the stand-in keeps its runs in memory,
-// and the picture shall show those of this time only.
+// step is a part of the preparation.
+type step struct {
+	what string
+	do   func(context.Context) error
+}
+
+// steps takes one step after the other, and says how long each took.
+func (s *stage) steps(ctx context.Context, all ...step) error {
+	for _, step := range all {
+		began := time.Now()
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+		fmt.Fprintf(s.out, "  • %s: %.1f s\n", step.what, time.Since(began).Seconds())
+	}
+	return nil
+}
+
+func (s *stage) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+	client, err := dynamic.NewForConfig(s.config)
+	if err != nil {
+		return err
+	}
+	return product.Apply(ctx, client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(s.client.Discovery())), objects, false)
+}
+
+// clear starts from empty namespaces, so that the picture shows only this demo's runs: the
+// stand-in keeps its runs in memory.
 func (s *stage) clear(ctx context.Context) error {
-	_, err := s.cluster.Kubectl(ctx, "delete", "namespace", product.Namespace, product.Flows, "--ignore-not-found", "--wait", "--timeout=3m")
+	_, err := s.cluster.Kubectl(ctx, "delete", "namespace", product.Namespace, product.Flows, serverNamespace, "--ignore-not-found", "--wait", "--timeout=3m")
 	return err
 }
 
-func (s *stage) awaitReady(ctx context.Context) error {
-	for _, d := range []string{product.StandIn, product.Scaler} {
+func (s *stage) awaitReady(ctx context.Context, deployments ...string) error {
+	for _, d := range deployments {
 		if _, err := s.cluster.Kubectl(ctx, "-n", product.Namespace, "rollout", "status", "deployment/"+d, "--timeout=2m"); err != nil {
 			return err
 		}
@@ -139,18 +142,6 @@ func (s *stage) awaitReady(ctx context.Context) error {
 	return poll(ctx, time.Minute, func(ctx context.Context) (bool, error) {
 		d, err := s.client.AppsV1().Deployments(product.Namespace).Get(ctx, product.Launcher, metav1.GetOptions{})
 		return err == nil && *d.Spec.Replicas == 0 && d.Status.Replicas == 0, err
-	})
-}
-
-func (s *stage) register(ctx context.Context, flowImage string) error {
-	job := product.RegisterJob(product.Namespace, flowImage)
-	if _, err := s.client.BatchV1().Jobs(product.Namespace).Create(ctx, job, metav1.CreateOptions{}); err != nil {
-		return err
-	}
-	return poll(ctx, 3*time.Minute, func(ctx context.Context) (bool, error) {
-		ids, _, err := product.RegisteredFlows(ctx, s.client, product.Namespace)
-		s.flows = ids
-		return ids != nil, err
 	})
 }
 

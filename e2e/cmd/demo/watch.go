@@ -15,15 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/prefect-keda/prefect-keda/e2e/product"
-	"github.com/prefect-keda/prefect-keda/job"
-	"github.com/prefect-keda/prefect-keda/prefect"
-	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
 // every is how often the cluster is looked at; lines are printed once a second.
 const every = 250 * time.Millisecond
 
-// sample is what one look saw.
+// sample is the result of one look at the cluster.
 type sample struct {
 	at        time.Duration
 	due       int
@@ -34,6 +31,9 @@ type sample struct {
 	// wanted is how many launchers there are to be.
 	wanted int
 	states map[string]int
+	// well is how many flow runs ended as they should, and badly a state of one that did not.
+	well  int
+	badly string
 }
 
 // mark is a moment of the show.
@@ -127,19 +127,17 @@ func (s sample) atZero(total int) (bool, error) {
 	if s.failed > 0 {
 		return false, errors.New("a flow run's Job failed")
 	}
-	for state := range s.states {
-		if prefect.StateType(state).IsFinished() && state != string(prefect.Success) {
-			return false, errors.New("a flow run is " + state)
-		}
+	if s.badly != "" {
+		return false, errors.New("a flow run is " + s.badly)
 	}
-	return s.states[string(prefect.Success)] == total && s.launchers+s.wanted+s.active == 0, nil
+	return s.well == total && s.launchers+s.wanted+s.active == 0, nil
 }
 
-// look asks the stand-in and Kubernetes once.
+// look asks Prefect and Kubernetes once.
 func (s *stage) look(ctx context.Context, began time.Time) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	runs, err := s.prefect.Runs(ctx)
+	runs, err := s.prefect.runs(ctx)
 	if err != nil {
 		return sample{}, err
 	}
@@ -147,12 +145,12 @@ func (s *stage) look(ctx context.Context, began time.Time) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	jobs, err := s.client.BatchV1().Jobs(product.Flows).List(ctx, metav1.ListOptions{LabelSelector: job.LabelFlowRunID})
+	jobs, err := s.client.BatchV1().Jobs(product.Flows).List(ctx, metav1.ListOptions{LabelSelector: s.prefect.runLabel()})
 	if err != nil {
 		return sample{}, err
 	}
 	look := sample{at: time.Since(began), launchers: int(d.Status.Replicas), wanted: int(*d.Spec.Replicas)}
-	look.due, look.states = waiting(runs, time.Now())
+	look.count(runs, time.Now())
 	for i := range jobs.Items {
 		switch status := jobs.Items[i].Status; {
 		case status.Succeeded > 0:
@@ -166,16 +164,20 @@ func (s *stage) look(ctx context.Context, began time.Time) (sample, error) {
 	return look, nil
 }
 
-// waiting counts the due runs and the runs in each state.
-func waiting(runs []prefecttest.Run, now time.Time) (due int, states map[string]int) {
-	states = map[string]int{}
+// count counts the due runs, those that have ended, and the runs in each state.
+func (s *sample) count(runs []flowRun, now time.Time) {
+	s.states = map[string]int{}
 	for _, r := range runs {
-		states[r.State]++
-		if prefect.StateType(r.State).IsScheduled() && !r.Due.After(now) {
-			due++
+		s.states[r.state]++
+		switch {
+		case r.waits && !r.due.After(now):
+			s.due++
+		case r.well:
+			s.well++
+		case r.ended:
+			s.badly = r.state
 		}
 	}
-	return due, states
 }
 
 // String is the line a person reads.

@@ -1,5 +1,4 @@
-// Package control works the levers of a stand-in API that runs elsewhere. It
-// knows nothing of where that is.
+// Package control works the levers of a stand-in API anywhere else.
 package control
 
 import (

@@ -1,0 +1,5 @@
+//go:build !race
+
+package kubernetesrun
+
+const raceCost = 1

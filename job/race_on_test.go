@@ -1,7 +1,0 @@
-//go:build race
-
-package job
-
-// raceCost is how much more the race detector allocates for the same work: it
-// keeps a shadow of it.
-const raceCost = 8

@@ -1,0 +1,60 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/prefect"
+)
+
+// keeping is a backend that keeps what it was told of Jobs.
+type keeping struct {
+	*meanwhile
+	told []string
+	err  error
+}
+
+func (k *keeping) Launched(_ context.Context, run prefect.FlowRun, claim prefect.Claim) error {
+	if len(k.store.jobs) == 0 {
+		return errors.New("it has no Job")
+	}
+	k.told = append(k.told, run.ID+" "+string(claim.Attempt))
+	return k.err
+}
+
+// The backend is told once of each run that has its Job, created or adopted, and a
+// backend that cannot be told does no harm to the run.
+func TestBackendIsToldThatTheJobExists(t *testing.T) {
+	for name, tc := range map[string]struct {
+		run  *runBuilder
+		act  Action
+		jobs bool // the run has one
+		err  error
+		want string
+	}{
+		"created":           {run("r"), Action{Kind: Launch}, false, nil, done},
+		"created, not told": {run("r"), Action{Kind: Launch}, false, errors.New("503"), done},
+		"adopted":           {run("r"), Action{Kind: Adopt, Job: "job-r"}, true, nil, adopted},
+		"repaired":          {submitted(2, ours("v1")), Action{Kind: Repair}, false, nil, done},
+		"before its claim":  {run("r").version(3).retrying("t", 4, time.Time{}), Action{Kind: Relaunch}, false, nil, done},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				_, world := alone(newMemory(tc.run))
+				k := &keeping{meanwhile: world, err: tc.err}
+				if tc.jobs {
+					_ = world.store.create(jobOfRun("r"))
+				}
+				tc.act.Run = world.memory.get("r")
+				tc.act.Run.ReadAt = time.Now()
+				l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), k, template{}, world)
+				if o := carriedOut(t, l, tc.act); o.result != tc.want || len(k.told) != 1 {
+					t.Errorf("%s (%v), told %q; want %s and told once", o.result, o.err, k.told, tc.want)
+				}
+			})
+		})
+	}
+}
