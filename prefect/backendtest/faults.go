@@ -40,7 +40,7 @@ func tooLate(s *suite) {
 	run := s.read(id)
 	late := prefect.WithSendBy(s.Context(), time.Now().Add(-time.Second))
 	if r, err := s.backend.Claim(late, run, noteOf("a", run)); err != nil || r.Answer != prefect.NotNow {
-		s.Errorf("the claim is answered %s, %v", r.Answer, err)
+		s.Errorf("the claim is answered %s (%s), %v", r.Answer, r.Reason, err)
 	}
 	if err := s.backend.Fail(late, run, prefect.Failure{Kind: prefect.ByAuthor, Message: "no"}); err == nil {
 		s.Error("the run was failed")

@@ -3,6 +3,7 @@
 package standin
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,16 +30,16 @@ func Transport(api http.Handler) http.RoundTripper { return transport{api} }
 
 type transport struct{ api http.Handler }
 
-// RoundTrip implements http.RoundTripper. A client that gives up does not keep the
-// request from being served.
+// RoundTrip implements http.RoundTripper. A request whose body cannot be read has not left.
+// One that has left is served, even if its client gives up.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil {
-		r.Body = http.NoBody
+	r, err := sent(r)
+	if err != nil {
+		return nil, err
 	}
 	answered := make(chan *http.Response, 1)
 	go func() {
 		defer close(answered)
-		defer r.Body.Close()
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic's value, compared as net/http does
 				panic(p)
@@ -57,4 +58,20 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return resp, nil
 	}
+}
+
+// sent is the request as the API gets it, with its whole body.
+func sent(r *http.Request) (*http.Request, error) {
+	r = r.Clone(r.Context())
+	if r.Body == nil {
+		r.Body = http.NoBody
+		return r, nil
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r, nil
 }
