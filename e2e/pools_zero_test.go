@@ -78,6 +78,8 @@ func TestJobsOfAWorkPoolFromZeroAreOnTime(t *testing.T) {
 		run := e.CreateRuns(1, deployment, prefectapi.Order{})[0]
 		delays = append(delays, e.WaitForJob(run, time.Minute).At.Sub(began))
 		e.AssertPushedSince(edges)
+		// The scaler reads only now and then that a claimed run has got its Job.
+		e.WaitForNoDemand(time.Minute)
 		e.TakeDown(product.Launcher)
 	}
 	slices.Sort(delays)
@@ -95,6 +97,7 @@ func TestJobsOfAWorkPoolFromZeroAreOnTime(t *testing.T) {
 			t.Errorf("the Job was created %s after its run was due", late)
 		}
 		worst = max(worst, late)
+		e.WaitForNoDemand(time.Minute)
 		e.TakeDown(product.Launcher)
 	}
 	assertOnTime(e.ScheduledFor(first), first)

@@ -69,6 +69,22 @@ func (e *Env) AssertPushedSince(edges int) {
 	}
 }
 
+// WaitForNoDemand waits until no ScaledObject is told to be active, so that the next run is
+// news.
+func (e *Env) WaitForNoDemand(within time.Duration) {
+	e.t.Helper()
+	e.Eventually(within, "the scaler sees no demand", func(ctx context.Context) (string, bool) {
+		all, err := e.scalerMetrics(ctx)
+		known, active := 0, 0.0
+		for series, n := range all {
+			if strings.HasPrefix(series, "prefect_keda_scaler_active{") {
+				known, active = known+1, active+n
+			}
+		}
+		return fmt.Sprintf("%.0f of %d are active, %v", active, known, err), known > 0 && active == 0
+	})
+}
+
 // WaitForStream waits until KEDA listens to the scaler. Now and then KEDA tries for ever to
 // listen through a connection that it has closed ("no pooled connection for scaler address …,
 // the scaler is closed"); a changed ScaledObject makes it open a new one.

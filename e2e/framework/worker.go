@@ -38,7 +38,7 @@ func (e *PoolEnv) StartWorker(pool string) {
 		e.t.Fatal(err)
 	}
 	e.waitForDeployment(Worker)
-	e.WaitForLog(Worker, "started!", 2*time.Minute)
+	e.WaitForLog(Worker, "started!", 5*time.Minute) // it imports for half a minute of a core that others want too
 }
 
 func (e *PoolEnv) worker(pool string) *appsv1.Deployment {
