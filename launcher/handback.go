@@ -96,6 +96,8 @@ func (l *launch) stillOurs(ctx context.Context) error {
 	switch {
 	case l.claims().IsLate(h, l.claim.Attempt):
 		return l.claims().Undo(ctx, h, at)
+	case run.HasJob:
+		// A launcher beside us has created it. It may be gone again.
 	case l.claims().IsOurs(run, l.claim.Attempt):
 		l.run, l.claim, l.rivals = attempting(run, l.claim.Attempt), *run.Claim, areRivals(h.Claims)
 		return nil

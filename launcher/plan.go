@@ -111,6 +111,7 @@ const reviewFor = 10 * time.Minute
 //	run claimed from here      | a Job, of any attempt, that can take it    | Heartbeat, when the next one is due
 //	                           | no such Job, a pod that lives              | nothing yet
 //	                           | a Job of the claim's attempt               | Review; else nothing: its pod ended without the run
+//	                           | neither, but Prefect knows of its Job      | nothing: that Job was deleted
 //	                           | neither, claim older than grace or our own | Repair
 //	                           | neither, younger claim                     | nothing: its launcher creates it
 //	run claimed from elsewhere |                                            | nothing: another namespace or cluster
@@ -240,6 +241,8 @@ func claimedAction(o Options, w World, run prefect.FlowRun) Kind {
 		if age := w.Now.Sub(run.StateAt); age >= o.ClaimGrace && age < reviewFor {
 			return Review
 		}
+	case run.HasJob:
+		// It was deleted, which package trouble sees.
 	case run.Claim.Launcher == o.Name, w.Now.Sub(run.StateAt) >= o.ClaimGrace:
 		// Our own claim that is not in flight is from before a restart.
 		return Repair

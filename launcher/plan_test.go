@@ -96,6 +96,7 @@ func TestPlan(t *testing.T) {
 		{name: "retry is due, the run's pod is gone", due: run("r").retrying("t", 4, noon), jobs: []jobs.Job{ended("j1", "v1")}, want: []string{"relaunch r"}},
 
 		{name: "claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(10*time.Second)), want: []string{"repair r"}},
+		{name: "claim without a Job, of which Prefect knows", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Hour)).known()},
 		{name: "young claim without a Job", claimed: run("r").version(2).claimedBy("other", "v1", "j", ago(9*time.Second))},
 		{name: "young claim of our own that is not in hand", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Second)), want: []string{"repair r"}},
 		{name: "claim of our own in hand", claimed: run("r").version(2).claimedBy("me", "v1", "j", ago(time.Hour)), world: func(w *World) { w.Busy = map[string]bool{"r": true} }},

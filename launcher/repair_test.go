@@ -49,6 +49,7 @@ func TestRepairLooksAtEachTry(t *testing.T) {
 			later,
 		},
 		{"its Job came and went with the run's end", func(m *memory, _ *store) { m.set(submitted(4, nil).in("Success")) }, overtaken},
+		{"its Job came and went, and Prefect knows of it", func(m *memory, _ *store) { m.set(submitted(2, ours("v1")).known()) }, overtaken},
 		{"it was handed back", func(m *memory, _ *store) { m.set(run("r").version(3)) }, overtaken},
 	} {
 		t.Run("at first: "+tc.name, func(t *testing.T) {

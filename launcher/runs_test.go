@@ -131,6 +131,9 @@ func (b *runBuilder) claimedBy(launcher string, attempt prefect.Attempt, jobName
 	return b
 }
 
+// known has Prefect know of the Job of the claim.
+func (b *runBuilder) known() *runBuilder { b.HasJob = true; return b }
+
 // beaten gives the run a heartbeat.
 func (b *runBuilder) beaten(at time.Time) *runBuilder {
 	b.Heartbeat = at

@@ -33,6 +33,9 @@ type FlowRun struct {
 	Claim *Claim
 	// LastClaim is the last claim of a JobFirst run; nil if none of our launchers made it.
 	LastClaim *Claim
+	// HasJob is set if Prefect knows of the Job of Claim. If it is not in Kubernetes, it was
+	// deleted, and the run gets no other.
+	HasJob bool
 	// HandedBack is how often a Claimed run was handed back because its pods never began.
 	HandedBack int
 	// StateAt is when the present state was written; zero if unknown.

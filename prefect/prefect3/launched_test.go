@@ -114,8 +114,8 @@ func TestLaunchedRunsAreSilentWithoutTheirJob(t *testing.T) {
 				if err != nil || len(got.Silent) != 1 || got.Silent[0].Claim != claim || got.Silent[0].NeverBegan != (name == "cancelling") {
 					t.Errorf("without its Job: %+v, %v", got.Silent, err)
 				}
-				if now := readRun(t, c, id); now.State.Phase == prefect.Claimed && (now.Claim == nil || *now.Claim != claim || now.Attempt != claim.Attempt) {
-					t.Errorf("read alone it is claimed by %+v, attempt %s", now.Claim, now.Attempt)
+				if now := readRun(t, c, id); now.State.Phase == prefect.Claimed && (now.Claim == nil || *now.Claim != claim || now.Attempt != claim.Attempt || !now.HasJob) {
+					t.Errorf("read alone it is claimed by %+v, attempt %s, and it has a Job: %v", now.Claim, now.Attempt, now.HasJob)
 				}
 				got, err = c.Supervise(t.Context(), nil, []string{id})
 				if err != nil || len(got.Silent) > 0 {

@@ -178,7 +178,7 @@ func (r *runRow) run() prefect.FlowRun {
 		out.State.StartTime = out.Due
 	case prefect.Claimed:
 		if out.Claim, out.HandedBack = r.claim(); out.Claim != nil {
-			out.Attempt, out.KeepBy = out.Claim.Attempt, r.keepBy()
+			out.Attempt, out.KeepBy, out.HasJob = out.Claim.Attempt, r.keepBy(), isJob(r.PID, *out.Claim)
 		}
 	}
 	return out
