@@ -66,7 +66,7 @@ func poolIntentions() []poolIntention {
 		taken("a sidecar may stand before the flow's container", `ValidationError: 1 .*\n.*/spec/template/spec/containers/0/name must have`),
 		taken("the settings of a worker that watched Jobs are not looked at", `ValidationError: 1 .*\n(job_watch_timeout_seconds|pod_watch_timeout_seconds|stream_output)\n`),
 		taken("a list is a command, too", `ValidationError: 1 .*\ncommand\n`),
-		taken("null is unset", `(ValidationError: 1 .*\n(job_variables|labels|annotations|namespace)(\.\w+)?\n.*input_value=None|AttributeError: 'NoneType'|TypeError: ('NoneType'|argument of type 'NoneType'))`),
+		taken("null is unset", `(ValidationError: 1 .*\n(job_variables|labels|annotations|namespace)(\.\w+)?\n.*input_value=None|ValidationError: 1 .*\n.*/metadata/(labels|annotations) must have value \{\}|AttributeError: 'NoneType'|TypeError: ('NoneType'|argument of type 'NoneType'))`),
 		taken("a pool without a template, or a part of it, has the default's", `KeyError: `),
 		{"in a list of variables, too, a value that is no text becomes one", func(r *poolJob) bool {
 			if r.ours == nil || !strings.Contains(r.unfit, "env.value of type string") {

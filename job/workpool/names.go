@@ -59,9 +59,11 @@ func (r *rendering) name(j *batchv1.Job) {
 	case j.Name != "":
 		prefix, from = j.Name, r.from.Of("metadata.name")
 	case prefix == "", j.GenerateName == "None-", strings.Contains(prefix, "{{"):
-		prefix, from = r.config.name, "the flow run's name"
+		prefix, from = nameSlug(r.config.name), "the flow run's name"
 	}
-	prefix = nameSlug(prefix)
+	if len(prefix) > maxName || len(validation.IsDNS1123Label(prefix)) > 0 {
+		prefix = nameSlug(prefix)
+	}
 	if prefix == "" {
 		prefix = job.DefaultPrefix
 	}

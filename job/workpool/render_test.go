@@ -490,6 +490,7 @@ func TestNames(t *testing.T) {
 		"null":                     {asked{run: `{"name": null}`}, "sturdy-viper"},
 		"in the context":           {asked{run: `{"name": "{{ ctx.flow.name }}-{{ ctx.flow_run.name }}-{{ ctx.flow.tags[0] }}{{ ctx.nope }}"}`}, "my-flow-sturdy-viper-a"},
 		"generateName":             {asked{edit: map[string]string{name + "generateName": `"Fixed Name-"`}}, "fixed-name"},
+		"generateName that fits":   {asked{edit: map[string]string{name + "generateName": `"a--b-"`}}, "a--b"},
 		"generateName of nothing":  {asked{edit: map[string]string{name + "generateName": `"{{ x }}-"`}}, "sturdy-viper"},
 		"name over generateName":   {asked{edit: map[string]string{name + "name": `"This"`}}, "this"},
 		"neither":                  {asked{edit: map[string]string{name + "generateName": ""}}, "sturdy-viper"},
