@@ -187,26 +187,37 @@ func intentions() []intention[rendered] {
 	}
 }
 
-// TestRenderingIsTheAgents has the real agent and us render the same corpus, most
-// of it the same each time, some of it new, and compares the Jobs. To search
-// longer, PREFECT_KEDA_CORPUS=40000 tries that many new ones.
-func TestRenderingIsTheAgents(t *testing.T) {
-	const fixed = 3000
-	fresh := 1000
-	if more := os.Getenv("PREFECT_KEDA_CORPUS"); more != "" {
-		var err error
-		if fresh, err = strconv.Atoi(more); err != nil {
-			t.Fatalf("PREFECT_KEDA_CORPUS is the number of fresh cases: %v", err)
-		}
-	}
-	seed := rand.Uint64N(1<<32) + fixed
-	t.Logf("fresh seeds from %d", seed)
-	cases := make([]rendering, 0, fixed+fresh)
+// seeds of generated cases: the first ones, which are the same each time, so that nobody's
+// change fails for another's fault, and as many new ones as PREFECT_KEDA_CORPUS says. The
+// new ones are for a search: PREFECT_KEDA_CORPUS=40000 make conformance.
+func seeds(t *testing.T, fixed int) (all []uint64) {
+	t.Helper()
 	for i := range fixed {
-		cases = append(cases, newRendering(uint64(i)))
+		all = append(all, uint64(i))
 	}
+	more := os.Getenv("PREFECT_KEDA_CORPUS")
+	if more == "" {
+		return all
+	}
+	fresh, err := strconv.Atoi(more)
+	if err != nil {
+		t.Fatalf("PREFECT_KEDA_CORPUS is the number of fresh cases: %v", err)
+	}
+	first := rand.Uint64N(1<<32) + uint64(fixed)
+	t.Logf("fresh seeds from %d", first)
 	for i := range fresh {
-		cases = append(cases, newRendering(seed+uint64(i)))
+		all = append(all, first+uint64(i))
+	}
+	return all
+}
+
+// TestRenderingIsTheAgents has the real agent and us render the same corpus, and compares
+// the Jobs.
+func TestRenderingIsTheAgents(t *testing.T) {
+	const fixed = 4000
+	var cases []rendering
+	for _, seed := range seeds(t, fixed) {
+		cases = append(cases, newRendering(seed))
 	}
 
 	seen, counts, shown := map[string]int{}, map[string]int{}, 0
