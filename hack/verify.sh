@@ -43,13 +43,12 @@ tidy() {
   for folder in . hack/tools hack/tools/actionlint job/kubernetesrun/source/servers; do (cd "$folder" && go mod tidy -diff) || return; done
 }
 
-echo "==> checks: vet, format, generated, tidy, workflows, lint (with nothing cached the linter alone takes minutes)"
-check vet go vet -tags e2e,conformance,pools,numbers ./...
+echo "==> checks: format, generated, tidy, workflows, lint (with nothing cached the linter alone takes minutes)"
 check format formatted
 check generated generated
 check tidy tidy
 check workflows go tool -modfile=hack/tools/actionlint/go.mod actionlint
-check lint go tool -modfile=hack/tools/go.mod golangci-lint run --build-tags e2e,conformance ./...
+check lint go tool -modfile=hack/tools/go.mod golangci-lint run ./...
 
 if [ ${#failed[@]} -gt 0 ]; then
   echo "checks failed: ${failed[*]}"

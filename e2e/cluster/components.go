@@ -37,6 +37,13 @@ func kindCommand() component {
 	return component{name: "kind", dir: "e2e/cluster/modules/kind", pkg: "sigs.k8s.io/kind"}
 }
 
+// Flags of the compiler that make it faster. lean leaves out what the linker strips anyway;
+// quick also saves a quarter of the time, for a program that is a little slower.
+const (
+	lean  = "-gcflags=all=-dwarf=false"
+	quick = "-gcflags=all=-dwarf=false -l"
+)
+
 // build returns the path of the component's static binary.
 func (e *env) build(ctx context.Context, c component) (string, error) {
 	dir := filepath.Join(e.root, c.dir)
@@ -55,7 +62,7 @@ func (e *env) build(ctx context.Context, c component) (string, error) {
 	return e.artifact("build "+c.name+" from Go modules", c.name, inputs, func(path string) error {
 		_, err := run(ctx, command{
 			name: "go", dir: dir, env: []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly"},
-			args: []string{"build", "-trimpath", "-ldflags", "-s -w " + c.ldflags, "-o", path, c.pkg},
+			args: []string{"build", "-trimpath", lean, "-ldflags", "-s -w " + c.ldflags, "-o", path, c.pkg},
 		})
 		return err
 	})

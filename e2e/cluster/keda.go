@@ -80,7 +80,7 @@ func (c *Cluster) buildKEDA(ctx context.Context, source string) error {
 			_, err := run(ctx, command{
 				name: "go", env: []string{"CGO_ENABLED=0", "GOFLAGS="},
 				args: []string{
-					"build", "-C", source, "-mod=readonly", "-trimpath",
+					"build", "-C", source, "-mod=readonly", "-trimpath", quick,
 					"-ldflags", "-s -w -X github.com/kedacore/keda/v2/version.Version=" + kedaVersion, "-o", path, image.pkg,
 				},
 			})
