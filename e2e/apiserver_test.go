@@ -54,27 +54,37 @@ func (p *page) Read(context.Context, string) ([]byte, error) { return []byte(*p.
 func newBench(t *testing.T) *bench {
 	t.Parallel()
 	e := suite.Bare(t)
-	e.InstallOnly("ServiceAccount", "Role", "RoleBinding")
 	api := prefecttest.New(prefecttest.Options{})
-	cfg := rest.CopyConfig(suite.Config)
-	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + product.Launcher
-	b := &bench{Env: e, t: t, prefect: api, url: api.Start(t), config: cfg}
-	b.waitForRole()
-	return b
+	return &bench{Env: e, t: t, prefect: api, url: api.Start(t), config: asLauncher(t, e)}
 }
 
-// waitForRole waits until the API server knows a Role, which it learns through a watch of its
-// own. A launcher without its Role does not start.
-func (b *bench) waitForRole() {
-	b.t.Helper()
-	client, err := kube.NewClient(b.config)
+// asLauncher is the ServiceAccount of the manifests with their Role. It waits until the API
+// server knows the Role, which it learns through a watch of its own: a launcher without its
+// Role does not start.
+func asLauncher(t *testing.T, e *framework.Env) *rest.Config {
+	t.Helper()
+	e.InstallOnly("ServiceAccount", "Role", "RoleBinding")
+	cfg := rest.CopyConfig(suite.Config)
+	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + product.Launcher
+	client, err := kube.NewClient(cfg)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	b.Eventually(30*time.Second, "the API server heeds the Role", func(ctx context.Context) (string, bool) {
-		_, err := client.NamespaceUID(ctx, b.Flows)
+	e.Eventually(30*time.Second, "the API server heeds the Role", func(ctx context.Context) (string, bool) {
+		_, err := client.NamespaceUID(ctx, e.Flows)
 		return fmt.Sprint(err), err == nil
 	})
+	return cfg
+}
+
+// buildBinary builds prefect-keda for this machine; the image has one for Linux.
+func buildBinary(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "prefect-keda")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
 }
 
 func (b *bench) settings() kubernetesrun.Settings {
@@ -202,12 +212,7 @@ func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
 func TestCheckCommand(t *testing.T) {
 	b := newBench(t)
 	due := b.runs(prefecttest.Order{Count: 2, Labels: []string{"gpu"}})
-	// A binary for this machine; the image has one for Linux.
-	binary := filepath.Join(t.TempDir(), "prefect-keda")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), binary, "check", "-o", "json",
+	cmd := exec.CommandContext(t.Context(), buildBinary(t), "check", "-o", "json",
 		"--kubeconfig", suite.Cluster.Kubeconfig, "--as", b.config.Impersonate.UserName, "--install-namespace", b.Namespace,
 		"--backend", "server", "--api", b.url, "--label", "gpu",
 		"--namespace", b.Flows)

@@ -4,22 +4,33 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
 	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/job/workpool"
+	"github.com/prefect-keda/prefect-keda/prefect/prefect3/fake"
 )
 
 // TestNumbers measures us beside the real worker, with the real server on PostgreSQL, and prints
 // a table. `make numbers` runs it.
 func TestNumbers(t *testing.T) {
 	n := &numbers{t: t}
+	t.Run("burst at the stand-in", n.burstAtTheStandIn)
 	t.Run("from zero", n.fromZero)
 	t.Run("the real worker, one by one", n.worker)
 	t.Run("bare claims", n.bareClaims)
@@ -57,10 +68,12 @@ func (n *numbers) fromZero(t *testing.T) {
 		began := time.Now()
 		run := e.CreateRuns(1, deployment, prefectapi.Order{})[0]
 		adHoc = append(adHoc, e.WaitForJob(run, time.Minute).At.Sub(began))
+		e.WaitForNoDemand(time.Minute)
 		e.TakeDown(product.Launcher)
 		due := time.Now().Add(13 * time.Second)
 		run = e.CreateRuns(1, deployment, prefectapi.Order{At: due})[0]
 		late = append(late, e.WaitForJob(run, time.Minute).At.Sub(due))
+		e.WaitForNoDemand(time.Minute)
 		e.TakeDown(product.Launcher)
 	}
 	n.row("ad hoc, due → Job, from zero (the worker: always on)", spread(adHoc), "see below", "p50 ≤ 2 s")
@@ -149,6 +162,74 @@ func (n *numbers) workerBurst(t *testing.T) {
 	n.row("burst, the worker: requests a run", "", fmt.Sprintf("%.1f", float64(e.Requests()[pod.Status.PodIP])/ofBurst), "")
 	n.row("burst, the worker: CPU a run, its start included", "", fmt.Sprintf("%.0f ms", float64(cpu.Milliseconds())/ofBurst), "")
 	n.row("burst, the worker: memory at its peak", "", fmt.Sprintf("%d MiB", peak>>20), "")
+}
+
+// burstAtTheStandIn compares a launcher with a bare loop, both outside the cluster, at a server
+// that costs little. The loop does the least that has to be done: it sends the claim and creates
+// the same Job, as many at once as the launcher.
+func (n *numbers) burstAtTheStandIn(t *testing.T) {
+	const runs, atOnce = 600, 16
+	e := suite.BareForPools(t)
+	api := fake.New(fake.Options{})
+	url := api.Start(t)
+	api.CreatePool(fake.Pool{Name: "k8s", Template: prefectapi.Template(map[string]any{"namespace": e.Flows, "image": "localhost:1/none:1"})})
+	deployment := api.CreateDeployment(fake.Deployment{Pool: "k8s", JobVariables: framework.Suspended()})
+	ours := api.CreateRuns(fake.Order{Deployment: deployment, Count: runs, At: time.Now()})
+	before := api.Counts()
+	launcher := exec.CommandContext(t.Context(), buildBinary(t), "launcher", "--kubeconfig", suite.Cluster.Kubeconfig,
+		"--api", url, "--pool", "k8s", "--namespace", e.Flows, "--idle-timeout", "5s", "--ops-listen", "127.0.0.1:0")
+	launcher.Env = []string{"HOME=" + t.TempDir()}
+	out, err := launcher.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	first, last := e.JobsBetween(ours)
+	if made := e.JobCount(); made != runs {
+		t.Fatalf("%d Jobs for %d runs", made, runs)
+	}
+	use, after := launcher.ProcessState, api.Counts()
+	const claims = "POST /flow_runs/{id}/set_state"
+	beside := after["requests"] - before["requests"] - (after[claims] - before[claims])
+
+	// The same Job, by another name for another run.
+	like, err := e.Client.BatchV1().Jobs(e.Flows).Get(t.Context(), e.JobsOf(ours[0])[0].Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	like.ObjectMeta = metav1.ObjectMeta{GenerateName: "bare-", Labels: like.Labels, Annotations: like.Annotations}
+	like.Spec.Selector, like.Spec.Template.Labels = nil, maps.Clone(like.Labels)
+	cfg := rest.CopyConfig(suite.Config)
+	cfg.QPS = -1
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := prefectapi.New(url, "", nil)
+	bare := api.CreateRuns(fake.Order{Deployment: deployment, Count: runs, At: time.Now()})
+	var loop errgroup.Group
+	loop.SetLimit(atOnce)
+	for _, id := range bare {
+		loop.Go(func() error {
+			if status, err := server.SetState(t.Context(), id, "PENDING", "Pending", false); err != nil || status != "ACCEPT" {
+				return fmt.Errorf("claim: %s, %w", status, err)
+			}
+			j := like.DeepCopy()
+			j.Labels[workpool.LabelFlowRunID] = id
+			_, err := client.BatchV1().Jobs(e.Flows).Create(t.Context(), j, metav1.CreateOptions{})
+			return err
+		})
+	}
+	if err := loop.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	e.WaitForJobs(bare, time.Minute)
+	bareFirst, bareLast := e.JobsBetween(bare)
+	rated := func(first, last time.Time) float64 { return (runs - 1) / last.Sub(first).Seconds() }
+	n.row(fmt.Sprintf("burst of %d at the stand-in: Jobs a second, of those of a bare loop", runs),
+		fmt.Sprintf("%.0f of %.0f, %.0f %%", rated(first, last), rated(bareFirst, bareLast), 100*rated(first, last)/rated(bareFirst, bareLast)), "–", "≥ 80 %")
+	n.row("burst at the stand-in: requests a run beyond the claim", fmt.Sprintf("%.2f", float64(beside)/runs), "–", "≤ 2.5")
+	n.row("burst at the stand-in: CPU a run", fmt.Sprintf("%.1f ms", float64((use.UserTime()+use.SystemTime()).Microseconds())/1000/runs), "–", "")
+	n.row("burst at the stand-in: memory at its peak", fmt.Sprintf("%d MiB", use.SysUsage().(*syscall.Rusage).Maxrss>>10), "–", "")
 }
 
 // standing measures what is there when nothing is due, for fifty pools.

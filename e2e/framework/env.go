@@ -15,6 +15,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
+	"github.com/prefect-keda/prefect-keda/job/workpool"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest/control"
 )
 
@@ -88,6 +89,14 @@ func (e *Env) awaitReady(objects []*unstructured.Unstructured) {
 func (s *Suite) Bare(t *testing.T) *Env {
 	t.Helper()
 	e := s.namespace(t, kubernetesrun.LabelFlowRunID)
+	e.createNamespaces()
+	return e
+}
+
+// BareForPools is the same for flow runs of work pools, without a server.
+func (s *Suite) BareForPools(t *testing.T) *Env {
+	t.Helper()
+	e := s.namespace(t, workpool.LabelFlowRunID)
 	e.createNamespaces()
 	return e
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/job/workpool"
 )
 
 // server is the real Prefect 3 server that all scenarios share. The first that needs it
@@ -138,7 +139,7 @@ func (s *Suite) PoolsOnly(t *testing.T) *PoolEnv {
 func (s *Suite) poolEnv(t *testing.T) *PoolEnv {
 	t.Helper()
 	r := s.prefect3(t)
-	e := &PoolEnv{Env: s.namespace(t, "prefect.io/flow-run-id"), Server: r.api, server: r}
+	e := &PoolEnv{Env: s.namespace(t, workpool.LabelFlowRunID), Server: r.api, server: r}
 	e.Pool = e.Namespace
 	e.flowRuns = e.knownRuns
 	return e
