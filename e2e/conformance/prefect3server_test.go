@@ -22,22 +22,21 @@ func prefect2Environment() pinned {
 	return pinned{what: "Prefect 2.20.26", requirements: "prefect2-constraints.txt", pythons: []string{"3.11"}}
 }
 
+// realServers are the servers that we test with, by version.
+func realServers() map[string]pinned {
+	return map[string]pinned{"3.9.1": prefect3Environment(), "2.20.26": prefect2Environment()}
+}
+
 // The real servers pass the tests that the stand-in passes in its own package.
 func TestRealServers(t *testing.T) {
-	for _, c := range []struct {
-		version string
-		of      pinned
-	}{
-		{"3.9.1", prefect3Environment()},
-		{"2.20.26", prefect2Environment()},
-	} {
-		t.Run(c.version, func(t *testing.T) {
+	for version, of := range realServers() {
+		t.Run(version, func(t *testing.T) {
 			t.Parallel() // much of the time is waiting
 			began := time.Now()
-			server := newServer(t, c.of)
+			server := newServer(t, of)
 			server.start()
 			t.Logf("started after %s", time.Since(began).Round(time.Second))
-			servertest.Run(t, servertest.Server{URL: server.url(), Version: c.version, Lease: lease, Wait: time.Sleep, Restart: server.restart})
+			servertest.Run(t, servertest.Server{URL: server.url(), Version: version, Lease: lease, Wait: time.Sleep, Restart: server.restart})
 			t.Logf("all in %s", time.Since(began).Round(time.Second))
 		})
 	}
