@@ -25,10 +25,15 @@ func TestRealWorkerBesideUsOnOnePool(t *testing.T) {
 	e.StartWorker(e.Pool)
 	suspended := e.Deploy(prefectapi.Deployment{JobVariables: framework.Suspended()})
 	failing := e.Deploy(prefectapi.Deployment{Name: "failing", JobVariables: map[string]any{"command": "sh -c 'exit 3'"}})
-	// The worker takes runs up to ten seconds before they are due, and we do not.
+	// The worker looks every ten seconds and takes runs up to ten seconds before they are due.
+	// We do not, and see at once what is due.
 	ahead := prefectapi.Order{At: time.Now().Add(25 * time.Second)}
 	fails := slices.Concat(e.CreateRuns(1, failing, prefectapi.Order{}), e.CreateRuns(1, failing, ahead))
-	runs := slices.Concat(e.CreateRuns(20, suspended, ahead), e.CreateRuns(20, suspended, prefectapi.Order{}))
+	runs := e.CreateRuns(20, suspended, ahead)
+	for range 20 {
+		runs = append(runs, e.CreateRuns(2, suspended, prefectapi.Order{})...)
+		time.Sleep(time.Second)
+	}
 	all := append(runs, fails...)
 	e.WaitForJobs(all, 3*time.Minute)
 	e.WaitForState(fails, 3*time.Minute, "Crashed")

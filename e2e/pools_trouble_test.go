@@ -13,9 +13,11 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
-// Trouble of a work pool's runs is seen to after their launcher has gone: one that runs out of
-// memory and one whose Job somebody deletes are Crashed, and so is one whose image cannot be pulled
-// for longer than the grace.
+// Trouble of a work pool's runs is seen to after their launcher has gone. Those are Crashed whose
+// image cannot be pulled for longer than the grace, whose container runs out of memory, and whose
+// Job and pod somebody removes by force. A flow that runs out of memory under Prefect's own runner
+// is Crashed by that. A Job that is deleted gently ends its pod by SIGTERM, and then the flow asks to
+// be run again, as with a worker.
 func TestTroubleInAWorkPoolIsSeenToFromZero(t *testing.T) {
 	t.Parallel()
 	e := suite.InstallForPools(t, nil, framework.Variable("PREFECT_KEDA_POD_GRACE", "20s", product.Launcher, product.Scaler))
@@ -26,23 +28,32 @@ func TestTroubleInAWorkPoolIsSeenToFromZero(t *testing.T) {
 	}
 	noImage := one("hello", map[string]any{"image": "localhost:1/there-is-none:1"}, nil)
 	greedy := one("greedy", map[string]any{"memory_limit": "256Mi"}, nil)
-	deleted := one("slow", nil, map[string]any{"seconds": 900})
-	all := []string{noImage, greedy, deleted}
+	greedyImage := one("hello", map[string]any{"memory_limit": "32Mi", "command": "python3 -c 'b\"x\" * 10**9'"}, nil)
+	forced := one("slow", nil, map[string]any{"seconds": 900})
+	gently := one("slow", nil, map[string]any{"seconds": 900})
+	all := []string{noImage, greedy, greedyImage, forced, gently}
 	e.WaitForJobs(all, time.Minute)
-	e.WaitForState([]string{noImage}, 2*time.Minute, "Crashed")
+	e.WaitForState([]string{noImage, greedyImage, greedy}, 4*time.Minute, "Crashed")
 	e.AssertMessage(noImage, "localhost:1/there-is-none:1")
+	e.AssertMessage(greedyImage, "OOMKilled")
 
-	e.WaitForState([]string{deleted}, 4*time.Minute, "Running")
-	e.WaitForZero(2 * time.Minute)
-	e.DeleteJob(e.JobsOf(deleted)[0].Name)
+	e.WaitForState([]string{forced, gently}, 4*time.Minute, "Running")
+	e.WaitForReplicas(product.Launcher, 0, 2*time.Minute)
+	name := e.JobsOf(forced)[0].Name
+	e.DeleteJob(e.JobsOf(gently)[0].Name)
+	e.DeleteJobByForce(name)
 	gone := time.Now()
-	e.WaitForState([]string{deleted}, 4*time.Minute, "Crashed")
-	t.Logf("measured: Job deleted → its run Crashed, from zero: %s", seconds(time.Since(gone)))
-	e.AssertMessage(deleted, e.JobsOf(deleted)[0].Name)
+	e.WaitForState([]string{forced}, 4*time.Minute, "Crashed")
+	t.Logf("measured: Job and pod removed by force → its run Crashed, from zero: %s", seconds(time.Since(gone)))
+	e.AssertMessage(forced, name)
+	e.AssertOneJobEach([]string{noImage, greedy, greedyImage, forced})
 
-	e.WaitForState([]string{greedy}, 4*time.Minute, "Crashed")
-	e.AssertMessage(greedy, "OOMKilled")
-	e.AssertOneJobEach(all)
+	e.Eventually(2*time.Minute, "the run whose Job was deleted has another one", func(context.Context) (string, bool) {
+		made := e.JobsOf(gently)
+		return fmt.Sprint(made), len(made) == 2
+	})
+	e.WaitForState([]string{gently}, 2*time.Minute, "Running")
+	e.AssertHistory(gently, "SCHEDULED", "PENDING", "RUNNING", "SCHEDULED", "PENDING", "RUNNING")
 	e.WaitForZero(2 * time.Minute)
 }
 

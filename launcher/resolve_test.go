@@ -36,7 +36,7 @@ func TestTroubleIsResolved(t *testing.T) {
 	deleting := func(o *Options) { o.DeleteFinished = true }
 	keeping := func(*Options) {}
 	failedWith := func(message string) string { return "Failed Kubernetes Error: " + message }
-	const podsFailed = "pods ['pod-r'] failed for this job"
+	const podsFailed = "pods ['pod-r'] failed for this job: OOMKilled"
 	for name, tc := range map[string]struct {
 		state   string
 		objects func() []any
@@ -523,7 +523,7 @@ func TestPodOfAnEarlierAttemptFailsNoRun(t *testing.T) {
 		}
 		add(t, b.client, failedSince)
 		time.Sleep(10 * time.Second)
-		if got := m.get("r").State; got.Name != "Failed" || got.Message != "Kubernetes Error: pods ['pod-r2'] failed for this job" {
+		if got := m.get("r").State; got.Name != "Failed" || got.Message != "Kubernetes Error: pods ['pod-r2'] failed for this job: OOMKilled" {
 			t.Errorf("the run is %s %s", got.Name, got.Message)
 		}
 		b.stop()

@@ -107,7 +107,7 @@ func TestDeleteIsRefused(t *testing.T) {
 // What cannot be read for good is said and stops nothing.
 func TestWhatCannotBeRead(t *testing.T) {
 	const (
-		podsFailed = "Kubernetes Error: pods ['pod-r'] failed for this job"
+		podsFailed = "Kubernetes Error: pods ['pod-r'] failed for this job: OOMKilled"
 		event      = "DEBUG Event: 'BackOff' on pod 'pod-r'\n\tMessage: boo"
 		lastLines  = "INFO The last lines of container 'flow' of pod pod-r:\nbye"
 	)
@@ -246,7 +246,7 @@ func TestStoriesOfManyPods(t *testing.T) {
 		if err := mustNew(t, options("me"), m, client).Run(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got, want := m.get("r").State.Message, "Kubernetes Error: pods ['pod-0', 'pod-1', 'pod-2', 'pod-3', 'pod-4'] failed for this job"; got != want {
+		if got, want := m.get("r").State.Message, "Kubernetes Error: pods ['pod-0', 'pod-1', 'pod-2', 'pod-3', 'pod-4'] failed for this job: OOMKilled"; got != want {
 			t.Errorf("the run failed with %q, want %q", got, want)
 		}
 		var told []string

@@ -54,7 +54,7 @@ func TestRunWhosePodsNeverBegin(t *testing.T) {
 		if d := cmp.Diff(want, m.writes); d != "" {
 			t.Errorf("writes (-want +got):\n%s\n%s", d, b.logs)
 		}
-		if got, want := m.get("r").State.Message, "Kubernetes Error: pods ['pod-4'] failed for this job; none began the flow, though the run was put back in the queue 3 times"; got != want {
+		if got, want := m.get("r").State.Message, "Kubernetes Error: pods ['pod-4'] failed for this job: NodeShutdown; none began the flow, though the run was put back in the queue 3 times"; got != want {
 			t.Errorf("the run failed with %q, want %q", got, want)
 		}
 		if n := len(slices.Compact(slices.Sorted(slices.Values(created)))); n != 4 || len(b.jobs()) != 0 {
@@ -89,7 +89,7 @@ func TestPodsThatNeverBegan(t *testing.T) {
 	active := func(failed int32) func(*batchv1.Job) {
 		return func(j *batchv1.Job) { j.Status = batchv1.JobStatus{Active: 1, Failed: failed} }
 	}
-	const podsFailed = "Failed Kubernetes Error: pods ['pod-r'] failed for this job"
+	const podsFailed = "Failed Kubernetes Error: pods ['pod-r'] failed for this job: "
 	for name, tc := range map[string]struct {
 		state   string
 		objects func() []any
@@ -128,14 +128,14 @@ func TestPodsThatNeverBegan(t *testing.T) {
 			"Scheduled No pod of Job job-r began the flow, so the run was put back in the queue (1 of at most 3 times): Kubernetes Error: Job job-r failed: BackoffLimitExceeded", "gone",
 		},
 		"of a run that is Running": {
-			"Running", func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} }, podsFailed, "gone",
+			"Running", func() []any { return []any{jobOfRun("r", active(1)), podOf("r", rejected())} }, podsFailed + "NodeShutdown", "gone",
 		},
 		"one that had begun": {
 			"Submitted", func() []any {
 				status := oomKilled()
 				status.Reason = "Evicted"
 				return []any{jobOfRun("r", active(1)), podOf("r", status)}
-			}, podsFailed, "gone",
+			}, podsFailed + "Evicted", "gone",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

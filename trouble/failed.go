@@ -16,6 +16,7 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 	verdict := condition(j, batchv1.JobFailed)
 	byPods := verdict != nil || !r.PodRetries
 	f := Finding{Kind: Failed, Final: true, Unbegun: true}
+	var why []string
 	for _, p := range pods {
 		from := Ended(p)
 		switch {
@@ -29,10 +30,16 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 			continue
 		}
 		f.Pods, f.From, f.Unbegun = append(f.Pods, p.Name), earlier(f.From, from), f.Unbegun && isUnbegun(p)
+		if reason := reasonOf(p); reason != "" && !slices.Contains(why, reason) {
+			why = append(why, reason)
+		}
 	}
 	switch {
 	case len(f.Pods) > 0:
 		f.Message = fmt.Sprintf("Kubernetes Error: pods ['%s'] failed for this job", strings.Join(f.Pods, "', '"))
+		if len(why) > 0 {
+			f.Message += ": " + strings.Join(why, ", ")
+		}
 	case verdict != nil:
 		// Kubernetes has deleted the pods, as after activeDeadlineSeconds.
 		f.From = verdict.LastTransitionTime.Time
@@ -45,6 +52,16 @@ func failed(j *batchv1.Job, pods []*corev1.Pod, note Note, r Rules) (Finding, bo
 		return Finding{}, false
 	}
 	return f, true
+}
+
+// reasonOf is the one word that Kubernetes has for a pod's end, as OOMKilled or Evicted; empty
+// if it says no more than that it ended.
+func reasonOf(p *corev1.Pod) string {
+	ended := flowOf(p).status.State.Terminated
+	if p.Status.Reason != "" || ended == nil || slices.Contains([]string{"Error", "Completed"}, ended.Reason) {
+		return p.Status.Reason
+	}
+	return ended.Reason
 }
 
 // terminating counts pods that still run although they are being deleted. Kubernetes

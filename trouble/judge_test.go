@@ -112,7 +112,7 @@ func TestJudge(t *testing.T) {
 		Kind: trouble.Unschedulable, From: at(61), Pods: []string{"p"},
 		Message: "Kubernetes Error: pod p cannot be scheduled: 0/3 nodes are available: 3 Insufficient cpu.",
 	}
-	oom := trouble.Finding{Kind: trouble.Failed, Final: true, From: at(180), Pods: []string{"p"}, Message: "Kubernetes Error: pods ['p'] failed for this job"}
+	oom := trouble.Finding{Kind: trouble.Failed, Final: true, From: at(180), Pods: []string{"p"}, Message: "Kubernetes Error: pods ['p'] failed for this job: OOMKilled"}
 	with := func(f trouble.Finding, change func(*trouble.Finding)) *trouble.Finding {
 		change(&f)
 		return &f
@@ -150,12 +150,14 @@ func TestJudge(t *testing.T) {
 		{name: "killed for its memory, and the Job's count is late", job: active, pods: pods{"p": oomKilled}, want: &oom},
 		{
 			name: "evicted", job: "status: {failed: 1}", pods: pods{"p": evicted},
-			want: with(oom, func(f *trouble.Finding) { f.From, f.Unbegun = noon, true }),
+			want: with(oom, func(f *trouble.Finding) {
+				f.From, f.Unbegun, f.Message = noon, true, "Kubernetes Error: pods ['p'] failed for this job: Evicted"
+			}),
 		},
 		{
 			name: "two pods failed", job: "status: {failed: 2}", pods: pods{"p": oomKilled, "q": oomKilled, "r": running},
 			want: with(oom, func(f *trouble.Finding) {
-				f.Pods, f.Message = []string{"p", "q"}, "Kubernetes Error: pods ['p', 'q'] failed for this job"
+				f.Pods, f.Message = []string{"p", "q"}, "Kubernetes Error: pods ['p', 'q'] failed for this job: OOMKilled"
 			}),
 		},
 		{name: "a pod failed that Kubernetes will replace", job: "status: {failed: 1, active: 1}", pods: pods{"p": oomKilled}, rules: func(r *trouble.Rules) { r.PodRetries = true }},
@@ -281,7 +283,7 @@ func TestJudge(t *testing.T) {
 		{
 			name: "another pod failed since", job: "status: {failed: 2}", note: `{"past":["uid of p"]}`, pods: pods{"p": oomKilled, "q": oomKilled},
 			want: with(oom, func(f *trouble.Finding) {
-				f.Pods, f.Message = []string{"q"}, "Kubernetes Error: pods ['q'] failed for this job"
+				f.Pods, f.Message = []string{"q"}, "Kubernetes Error: pods ['q'] failed for this job: OOMKilled"
 			}),
 		},
 		{name: "a note that cannot be read", job: active, note: `{{`, pods: pods{"p": oomKilled}, want: &oom},

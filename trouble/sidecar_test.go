@@ -166,7 +166,7 @@ func TestSidecarThatIsInNobodysWay(t *testing.T) {
 // With retries Kubernetes gets the time to report a failed pod by itself.
 func TestDeadFlowOfAPodThatLivesOn(t *testing.T) {
 	p := beside(t, "ordinary", endedBadly, up)
-	want := trouble.Finding{Kind: trouble.Failed, Final: true, From: at(180), Pods: []string{"p"}, Message: "Kubernetes Error: pods ['p'] failed for this job"}
+	want := trouble.Finding{Kind: trouble.Failed, Final: true, From: at(180), Pods: []string{"p"}, Message: "Kubernetes Error: pods ['p'] failed for this job: OOMKilled"}
 	if d := cmp.Diff(want, judgedAlike(t, aJob(t, active), p, rules())); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
