@@ -72,9 +72,9 @@ cluster: ## Bring the kind cluster with KEDA up (or reuse it)
 	@$(CLUSTER) up
 
 .PHONY: e2e
-e2e: ## Scenarios on kind with real KEDA
-	@echo "==> e2e: scenarios on kind with real KEDA"
-	@go test -tags e2e -count=1 -timeout 45m -v ./e2e
+e2e: ## Scenarios on kind with real KEDA and the real Prefect 3 server; ARGS='-run REGEXP' picks
+	@echo "==> e2e: scenarios on kind with real KEDA, and the real Prefect 3 server on PostgreSQL"
+	@go test -tags e2e -count=1 -timeout 45m -v $(ARGS) ./e2e
 
 ##@ On demand
 
@@ -102,12 +102,6 @@ mutate: ## Take each guard of hack/mutate/guards.diff away and run the test that
 mutate-all: ## Break the code in many places and list what no test notices (hours); ARGS='-sample 50 ./trouble' shortens
 	@echo "==> the code, broken in many places (ARGS=-h lists the flags)"
 	@nice -n 19 go run ./hack/mutate -sweep $(ARGS)
-
-# Not yet part of `make test`: not all of its scenarios are green.
-.PHONY: pools
-pools: ## Scenarios of Prefect 3 on kind with the real server; ARGS='-run REGEXP' picks
-	@echo "==> pools: work pools with the real Prefect 3 server on PostgreSQL"
-	@go test -tags e2e,pools -count=1 -timeout 45m -v $(or $(ARGS),-run 'Pool|Prefect3|Prefect.Holds|BetweenClaimAndJob') ./e2e
 
 .PHONY: numbers
 numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (half an hour); prints a table

@@ -1,4 +1,4 @@
-//go:build e2e && pools
+//go:build e2e
 
 package e2e
 
@@ -15,9 +15,9 @@ import (
 
 // Trouble of a work pool's runs is seen to after their launcher has gone. Those are Crashed whose
 // image cannot be pulled for longer than the grace, whose container runs out of memory, and whose
-// Job and pod somebody removes by force. A flow that runs out of memory under Prefect's own runner
-// is Crashed by that. A Job that is deleted gently ends its pod by SIGTERM, and then the flow asks to
-// be run again, as with a worker.
+// Job somebody deletes while SIGTERM means death to them. A flow that runs out of memory under
+// Prefect's own runner is Crashed by that. By default a flow whose Job is deleted asks to be run
+// again, as with a worker.
 func TestTroubleInAWorkPoolIsSeenToFromZero(t *testing.T) {
 	t.Parallel()
 	e := suite.InstallForPools(t, nil, framework.Variable("PREFECT_KEDA_POD_GRACE", "20s", product.Launcher, product.Scaler))
@@ -29,32 +29,35 @@ func TestTroubleInAWorkPoolIsSeenToFromZero(t *testing.T) {
 	noImage := one("hello", map[string]any{"image": "localhost:1/there-is-none:1"}, nil)
 	greedy := one("greedy", map[string]any{"memory_limit": "256Mi"}, nil)
 	greedyImage := one("hello", map[string]any{"memory_limit": "32Mi", "command": "python3 -c 'b\"x\" * 10**9'"}, nil)
-	forced := one("slow", nil, map[string]any{"seconds": 900})
-	gently := one("slow", nil, map[string]any{"seconds": 900})
-	all := []string{noImage, greedy, greedyImage, forced, gently}
+	mortal := one("slow", map[string]any{"env": map[string]any{"PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "die"}}, map[string]any{"seconds": 900})
+	moved := one("slow", nil, map[string]any{"seconds": 900})
+	all := []string{noImage, greedy, greedyImage, mortal, moved}
 	e.WaitForJobs(all, time.Minute)
 	e.WaitForState([]string{noImage, greedyImage, greedy}, 4*time.Minute, "Crashed")
 	e.AssertMessage(noImage, "localhost:1/there-is-none:1")
 	e.AssertMessage(greedyImage, "OOMKilled")
 
-	e.WaitForState([]string{forced, gently}, 4*time.Minute, "Running")
+	e.WaitForState([]string{mortal, moved}, 4*time.Minute, "Running")
 	e.WaitForReplicas(product.Launcher, 0, 2*time.Minute)
-	name := e.JobsOf(forced)[0].Name
-	e.DeleteJob(e.JobsOf(gently)[0].Name)
-	e.DeleteJobByForce(name)
+	name := e.JobsOf(mortal)[0].Name
+	e.DeleteJob(e.JobsOf(moved)[0].Name)
+	e.DeleteJob(name)
 	gone := time.Now()
-	e.WaitForState([]string{forced}, 4*time.Minute, "Crashed")
-	t.Logf("measured: Job and pod removed by force → its run Crashed, from zero: %s", seconds(time.Since(gone)))
-	e.AssertMessage(forced, name)
-	e.AssertOneJobEach([]string{noImage, greedy, greedyImage, forced})
-
+	e.WaitForState([]string{mortal}, 4*time.Minute, "Crashed")
+	t.Logf("measured: Job deleted → its run Crashed, from zero: %s", seconds(time.Since(gone)))
+	e.AssertMessage(mortal, name)
+	for _, run := range []string{noImage, greedy, greedyImage, mortal} {
+		if made := e.JobsOf(run); len(made) != 1 {
+			t.Errorf("flow run %s had the Jobs %v", run, made)
+		}
+	}
 	e.Eventually(2*time.Minute, "the run whose Job was deleted has another one", func(context.Context) (string, bool) {
-		made := e.JobsOf(gently)
+		made := e.JobsOf(moved)
 		return fmt.Sprint(made), len(made) == 2
 	})
-	e.WaitForState([]string{gently}, 2*time.Minute, "Running")
-	e.AssertHistory(gently, "SCHEDULED", "PENDING", "RUNNING", "SCHEDULED", "PENDING", "RUNNING")
-	e.WaitForZero(2 * time.Minute)
+	e.WaitForState([]string{moved}, 2*time.Minute, "Running")
+	e.AssertHistory(moved, "SCHEDULED", "PENDING", "RUNNING", "SCHEDULED", "PENDING", "RUNNING")
+	e.WaitForReplicas(product.Launcher, 0, 2*time.Minute)
 }
 
 // A run that is cancelled while its pod cannot start is Cancelled at once, from zero.

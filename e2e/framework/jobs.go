@@ -133,20 +133,6 @@ func (e *Env) DeleteJob(name string) {
 	}
 }
 
-// DeleteJobByForce deletes a Job, and its pod without a warning.
-func (e *Env) DeleteJobByForce(name string) {
-	e.t.Helper()
-	orphan := metav1.DeletePropagationOrphan
-	if err := e.Client.BatchV1().Jobs(e.Flows).Delete(e.t.Context(), name, metav1.DeleteOptions{PropagationPolicy: &orphan}); err != nil {
-		e.t.Fatal(err)
-	}
-	err := e.Client.CoreV1().Pods(e.Flows).DeleteCollection(e.t.Context(), metav1.DeleteOptions{GracePeriodSeconds: new(int64)},
-		metav1.ListOptions{LabelSelector: "job-name=" + name})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-}
-
 // WaitForJobGone waits until a flow run has no Job any more, and no pod.
 func (e *Env) WaitForJobGone(run string, within time.Duration) {
 	e.t.Helper()
