@@ -72,9 +72,15 @@ cluster: ## Bring the kind cluster with KEDA up (or reuse it)
 	@$(CLUSTER) up
 
 .PHONY: e2e
-e2e: ## Scenarios on kind with real KEDA and the real Prefect 3 server; ARGS='-run REGEXP' picks
-	@echo "==> e2e: scenarios on kind with real KEDA, and the real Prefect 3 server on PostgreSQL"
+e2e: ## Scenarios on kind with real KEDA; ARGS='-run REGEXP' picks
+	@echo "==> e2e: scenarios on kind with real KEDA"
 	@go test -tags e2e -count=1 -timeout 45m -v $(ARGS) ./e2e
+
+# A part of its own: beside all others, these flows and servers are too much for two cores.
+.PHONY: pools
+pools: ## Scenarios of Prefect 3 on kind with the real server; ARGS='-run REGEXP' picks
+	@echo "==> pools: work pools with the real Prefect 3 server on PostgreSQL"
+	@go test -tags e2e,pools -count=1 -timeout 45m -v $(or $(ARGS),-run 'Pool|Prefect3|PrefectHolds|BetweenClaimAndJob') ./e2e
 
 ##@ On demand
 
