@@ -88,15 +88,18 @@ func (e *Env) awaitReady(objects []*unstructured.Unstructured) {
 // Bare is an environment with its namespaces and nothing in them.
 func (s *Suite) Bare(t *testing.T) *Env {
 	t.Helper()
-	e := s.namespace(t, kubernetesrun.LabelFlowRunID)
-	e.createNamespaces()
-	return e
+	return s.bare(t, kubernetesrun.LabelFlowRunID)
 }
 
 // BareForPools is the same for flow runs of work pools, without a server.
 func (s *Suite) BareForPools(t *testing.T) *Env {
 	t.Helper()
-	e := s.namespace(t, workpool.LabelFlowRunID)
+	return s.bare(t, workpool.LabelFlowRunID)
+}
+
+func (s *Suite) bare(t *testing.T, runLabel string) *Env {
+	t.Helper()
+	e := s.namespace(t, runLabel)
 	e.createNamespaces()
 	return e
 }

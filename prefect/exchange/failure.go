@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Kind is why there is no answer.
@@ -41,4 +42,11 @@ func NoAnswer(ctx context.Context, err error) *Failure {
 		f.Kind = Cancelled
 	}
 	return f
+}
+
+// Explain puts a method's purpose in front of its error.
+func Explain(err *error, what string, args ...any) {
+	if *err != nil {
+		*err = fmt.Errorf("%s: %w", fmt.Sprintf(what, args...), *err)
+	}
 }

@@ -64,7 +64,7 @@ func submittedState(message string, from prefect.State, claim prefect.Claim) (js
 // request takes. The Answer tells the outcome; an error means that the API refused the
 // request itself (key, tenant, a fault of ours) and would refuse it again.
 func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (result prefect.ClaimResult, err error) {
-	defer explain(&err, "claim flow run %s", run.ID)
+	defer exchange.Explain(&err, "claim flow run %s", run.ID)
 	switch {
 	case run.State.Phase.IsWaiting():
 		err = c.claimRun(ctx, run, claim)
@@ -168,13 +168,13 @@ func (c *Client) Launched(context.Context, prefect.FlowRun, prefect.Claim) error
 // Fail sets the run Failed, the only state that Prefect 1.x has for failures, with a
 // message for its author, whatever its version (prefect1 §2.3).
 func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, f prefect.Failure) (err error) {
-	defer explain(&err, "fail flow run %s", run.ID)
+	defer exchange.Explain(&err, "fail flow run %s", run.ID)
 	return c.end(ctx, run, stateFailed, f.Message)
 }
 
 // Cancelled sets the run Cancelled with a message for its author.
 func (c *Client) Cancelled(ctx context.Context, run prefect.FlowRun, message string) (err error) {
-	defer explain(&err, "set flow run %s Cancelled", run.ID)
+	defer exchange.Explain(&err, "set flow run %s Cancelled", run.ID)
 	return c.end(ctx, run, stateCancelled, message)
 }
 
@@ -190,7 +190,7 @@ func (c *Client) end(ctx context.Context, run prefect.FlowRun, state, message st
 // it puts back the claimed tasks, which run must hold as they were before the claim. The
 // new state counts how often the run's pods never began.
 func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) (err error) {
-	defer explain(&err, "hand back flow run %s", run.ID)
+	defer exchange.Explain(&err, "hand back flow run %s", run.ID)
 	switch {
 	case run.State.Phase.IsFinished():
 		return fmt.Errorf("its state %s is final", run.State.Name)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 // have claimed and no pod has started, each run once. The parts of its one request may be
 // of different moments.
 func (c *Client) Observe(ctx context.Context, until time.Time) (o prefect.Observation, err error) {
-	defer explain(&err, "observe due flow runs")
+	defer exchange.Explain(&err, "observe due flow runs")
 	var rows *observeResponse
 	var limit int
 	err = c.inTenant(ctx, func(tenant string) (isEmpty bool, err error) {
@@ -105,7 +106,7 @@ func (c *Client) observeAtMost(ctx context.Context, tenant, until string, limit 
 // Due returns the runs a launcher could claim. On Cloud, its queue names them: only Cloud
 // knows its concurrency limits.
 func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.DueRuns, err error) {
-	defer explain(&err, "read due flow runs")
+	defer exchange.Explain(&err, "read due flow runs")
 	if _, err := c.TenantID(ctx); err != nil || q.Limit <= 0 {
 		return found, err
 	}
@@ -199,7 +200,7 @@ func firstOfEach(runs []prefect.FlowRun, limit int) []prefect.FlowRun {
 // Claimed returns the runs in the scope that carry our claim and that no pod has started,
 // oldest claim first, with only their id, place, state and claim.
 func (c *Client) Claimed(ctx context.Context, scope prefect.Scope) (runs []prefect.FlowRun, err error) {
-	defer explain(&err, "read claimed flow runs")
+	defer exchange.Explain(&err, "read claimed flow runs")
 	tenant, err := c.TenantID(ctx)
 	if err != nil {
 		return nil, err
@@ -220,7 +221,7 @@ func (c *Client) Claimed(ctx context.Context, scope prefect.Scope) (runs []prefe
 
 // FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
 func (c *Client) FlowRun(ctx context.Context, id string) (run prefect.FlowRun, err error) {
-	defer explain(&err, "read flow run %s", id)
+	defer exchange.Explain(&err, "read flow run %s", id)
 	tenant, err := c.tenantOfRun(ctx, id)
 	if err != nil {
 		return run, err

@@ -89,13 +89,6 @@ func (e *Error) Error() string {
 	return strings.TrimSuffix(b.String(), ": ")
 }
 
-// explain puts a method's purpose in front of its error.
-func explain(err *error, what string, args ...any) {
-	if *err != nil {
-		*err = fmt.Errorf("%s: %w", fmt.Sprintf(what, args...), *err)
-	}
-}
-
 // Unwrap is the cause below HTTP (a time-out, a refused connection), if any.
 func (e *Error) Unwrap() error { return e.cause }
 

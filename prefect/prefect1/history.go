@@ -18,7 +18,7 @@ const maxSubmissions = 50
 // prefect.ErrNotFound when there is no such run. A retry's attempt is no state of the
 // run, so it brings the run alone.
 func (c *Client) History(ctx context.Context, id string, attempt prefect.Attempt) (h prefect.History, err error) {
-	defer explain(&err, "read the history of flow run %s", id)
+	defer exchange.Explain(&err, "read the history of flow run %s", id)
 	tenant, err := c.tenantOfRun(ctx, id)
 	if err != nil {
 		return h, err
@@ -61,7 +61,7 @@ func (c *Client) History(ctx context.Context, id string, attempt prefect.Attempt
 // States returns the last states of a run, the newest first; prefect.ErrNotFound when
 // there is no such run.
 func (c *Client) States(ctx context.Context, id string, limit int) (all []prefect.PastState, err error) {
-	defer explain(&err, "read the states of flow run %s", id)
+	defer exchange.Explain(&err, "read the states of flow run %s", id)
 	tenant, err := c.tenantOfRun(ctx, id)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (c *Client) States(ctx context.Context, id string, limit int) (all []prefec
 
 // Restore gives a run an earlier state back, with to's start time if it has one.
 func (c *Client) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) (err error) {
-	defer explain(&err, "restore the state %s of flow run %s", to.Name, run.ID)
+	defer exchange.Explain(&err, "restore the state %s of flow run %s", to.Name, run.ID)
 	state, err := restorable(to)
 	if err != nil {
 		return err

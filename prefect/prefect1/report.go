@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 // names an unknown run, so Log sends such a batch again run by run and drops only the
 // unknown runs' lines.
 func (c *Client) Log(ctx context.Context, entries []prefect.LogEntry) (err error) {
-	defer explain(&err, "write flow run logs")
+	defer exchange.Explain(&err, "write flow run logs")
 	for len(entries) > 0 {
 		batch := entries[:fitting(entries)]
 		err := c.writeLogs(ctx, batch)
@@ -132,7 +133,7 @@ func keepBy(claimed, heartbeat time.Time) time.Time {
 // Announce makes the API show a live agent: it registers once and asks the agent's queue,
 // because the API goes by nothing else. It ignores the queue's answer.
 func (c *Client) Announce(ctx context.Context, scope prefect.Scope) (err error) {
-	defer explain(&err, "announce the agent")
+	defer exchange.Explain(&err, "announce the agent")
 	_, err = c.queue(ctx, scope.Labels, time.Now().Add(prefetch))
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 // silentFor spans several heartbeats: the pod of a Running run sends one every 30 s.
@@ -18,7 +19,7 @@ const silentFor = 2 * time.Minute
 // trouble, those with an active Job that should end, and those of ours that have fallen
 // silent. It leaves malformed ids out: anybody may have labelled a Job.
 func (c *Client) Supervise(ctx context.Context, troubled, active []string) (s prefect.Supervision, err error) {
-	defer explain(&err, "read the flow runs of Jobs")
+	defer exchange.Explain(&err, "read the flow runs of Jobs")
 	tenant, err := c.TenantID(ctx)
 	if err != nil {
 		return s, err

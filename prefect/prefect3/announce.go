@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 const (
@@ -33,7 +34,7 @@ type beats struct {
 // sends what is due, so that it may be called as often as one likes. A pool that is ready
 // already waits for its first heartbeat: somebody else has just sent one.
 func (c *Client) Announce(ctx context.Context, scope prefect.Scope) (err error) {
-	defer explain(&err, "announce the worker")
+	defer exchange.Explain(&err, "announce the worker")
 	now := time.Now()
 	if !c.beats.isDue(scope, now, c.announceEvery) {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 // restoreWithin bounds the undoing of a claim that revived a finished run.
@@ -35,7 +36,7 @@ func transitionID(namespaceUID, run, revision string) string {
 // claims have used up what was free when it last looked: the server does not count them
 // (prefect3 §1.5).
 func (c *Client) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (result prefect.ClaimResult, err error) {
-	defer explain(&err, "claim flow run %s", run.ID)
+	defer exchange.Explain(&err, "claim flow run %s", run.ID)
 	if !run.State.Phase.IsWaiting() {
 		return result, fmt.Errorf("its state %s cannot be claimed", run.State.Name)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 const (
@@ -43,7 +44,7 @@ func claimable(rows []*runRow, until time.Time, except []string) []*runRow {
 // Due returns the runs a launcher could claim, in the order in which the server would offer
 // them.
 func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.DueRuns, err error) {
-	defer explain(&err, "read due flow runs")
+	defer exchange.Explain(&err, "read due flow runs")
 	if q.Limit <= 0 {
 		return found, nil
 	}
@@ -86,7 +87,7 @@ func (c *Client) freeOf(ctx context.Context, rows []*runRow) ([]*runRow, error) 
 // claimed and no pod has started, and those that are being cancelled. The last two may be
 // some seconds older.
 func (c *Client) Observe(ctx context.Context, until time.Time) (o prefect.Observation, err error) {
-	defer explain(&err, "observe due flow runs")
+	defer exchange.Explain(&err, "observe due flow runs")
 	now := time.Now()
 	horizon := now.Add(until.Sub(now) / 2)
 	rows, more, err := c.list(ctx, "observe", waiting(prefect.Scope{}, until), maxPages, func(rows []*runRow) bool {
@@ -231,7 +232,7 @@ func wanting(rows []*runRow) (all []*runRow) {
 // oldest claim first. Those whose Job is known to Prefect are among them only while they
 // need a sign of life.
 func (c *Client) Claimed(ctx context.Context, scope prefect.Scope) (runs []prefect.FlowRun, err error) {
-	defer explain(&err, "read claimed flow runs")
+	defer exchange.Explain(&err, "read claimed flow runs")
 	rows, _, err := c.begun(ctx, scope, typePending)
 	for _, r := range wanting(rows) {
 		run := r.run()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 // readStates are all states of a run, the oldest first.
@@ -22,7 +23,7 @@ func (c *Client) readStates(ctx context.Context, id string) (all []state, err er
 
 // FlowRun reads one run as it is now; prefect.ErrNotFound when there is none.
 func (c *Client) FlowRun(ctx context.Context, id string) (run prefect.FlowRun, err error) {
-	defer explain(&err, "read flow run %s", id)
+	defer exchange.Explain(&err, "read flow run %s", id)
 	row, err := c.readRun(ctx, id)
 	if err != nil {
 		return run, err
@@ -48,7 +49,7 @@ func (c *Client) readRun(ctx context.Context, id string) (*runRow, error) {
 // History reads a run and the states written since an attempt was scheduled;
 // prefect.ErrNotFound when there is no such run.
 func (c *Client) History(ctx context.Context, id string, attempt prefect.Attempt) (h prefect.History, err error) {
-	defer explain(&err, "read the history of flow run %s", id)
+	defer exchange.Explain(&err, "read the history of flow run %s", id)
 	if h.Run, err = c.FlowRun(ctx, id); err != nil {
 		return h, err
 	}
@@ -92,7 +93,7 @@ func since(all []state, revision string) (claims []prefect.Claim, reached prefec
 // States returns the last states of a run, the newest first; prefect.ErrNotFound when
 // there is no such run.
 func (c *Client) States(ctx context.Context, id string, limit int) (past []prefect.PastState, err error) {
-	defer explain(&err, "read the states of flow run %s", id)
+	defer exchange.Explain(&err, "read the states of flow run %s", id)
 	all, err := c.readStates(ctx, id)
 	if err != nil {
 		return nil, err

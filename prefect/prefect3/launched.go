@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3/recipe"
 )
 
@@ -16,7 +17,7 @@ import (
 // be up to do so while the pod waits (prefect3 §2.4). Each part is tried, whatever came of
 // the others. The labels come last, and say that all is done.
 func (c *Client) Launched(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (err error) {
-	defer explain(&err, "tell of the Job of flow run %s", run.ID)
+	defer exchange.Explain(&err, "tell of the Job of flow run %s", run.ID)
 	err = c.tend(ctx, run, claim)
 	if gone.is(err) {
 		return nil // Keep finds the same, and then the pod may not have begun
@@ -96,7 +97,7 @@ func (c *Client) renew(ctx context.Context, lease string) error {
 // §2.4). So the run goes back in the queue, which frees its slot; the launcher that claims
 // it next adopts its Job.
 func (c *Client) Keep(ctx context.Context, run prefect.FlowRun) (next time.Time, err error) {
-	defer explain(&err, "renew the lease of flow run %s", run.ID)
+	defer exchange.Explain(&err, "renew the lease of flow run %s", run.ID)
 	next = time.Now().Add(keepFor)
 	if run.Claim == nil || c.leaseOf(run) == "" {
 		return next, nil

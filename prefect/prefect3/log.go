@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 const (
@@ -42,7 +43,7 @@ func levelOf(l prefect.LogLevel) int {
 // Log writes lines into the logs of flow runs. The server takes lines of unknown runs, and
 // nobody sees them.
 func (c *Client) Log(ctx context.Context, entries []prefect.LogEntry) (err error) {
-	defer explain(&err, "write flow run logs")
+	defer exchange.Explain(&err, "write flow run logs")
 	now := time.Now()
 	var batch []logLine
 	size := 0

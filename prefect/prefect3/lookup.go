@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3/recipe"
 )
 
@@ -26,7 +27,7 @@ const (
 // those that were made before it was read: a burst of one deployment's runs costs four
 // reads, and no run misses a change that was made before it.
 func (c *Client) Inputs(ctx context.Context, run prefect.FlowRun) (in recipe.Inputs, err error) {
-	defer explain(&err, "read what the Job of flow run %s is made of", run.ID)
+	defer exchange.Explain(&err, "read what the Job of flow run %s is made of", run.ID)
 	raw, ok := recipe.Of(run)
 	if !ok {
 		row, err := c.readRun(ctx, run.ID)
@@ -65,13 +66,13 @@ func (c *Client) Inputs(ctx context.Context, run prefect.FlowRun) (in recipe.Inp
 // Block is the data of a block document as JSON, whose objects keep their order;
 // prefect.ErrNotFound if there is none.
 func (c *Client) Block(ctx context.Context, slug, name string) (data any, err error) {
-	defer explain(&err, "read block %s/%s", slug, name)
+	defer exchange.Explain(&err, "read block %s/%s", slug, name)
 	return c.block(ctx, "/block_types/slug/"+url.PathEscape(slug)+"/block_documents/name/"+url.PathEscape(name))
 }
 
 // BlockByID is the same by the document's id.
 func (c *Client) BlockByID(ctx context.Context, id string) (data any, err error) {
-	defer explain(&err, "read block document %s", id)
+	defer exchange.Explain(&err, "read block document %s", id)
 	if !isUUID(id) {
 		return nil, prefect.ErrNotFound
 	}
@@ -95,7 +96,7 @@ func (c *Client) block(ctx context.Context, path string) (any, error) {
 
 // Variable is a variable's value as JSON; ok is false if there is none of that name.
 func (c *Client) Variable(ctx context.Context, name string) (value any, ok bool, err error) {
-	defer explain(&err, "read variable %s", name)
+	defer exchange.Explain(&err, "read variable %s", name)
 	raw, err := c.lookup(ctx, "variable", "/variables/name/"+url.PathEscape(name), time.Now())
 	if errors.Is(err, prefect.ErrNotFound) {
 		return nil, false, nil

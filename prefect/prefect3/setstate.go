@@ -102,20 +102,20 @@ func (c *Client) set(ctx context.Context, op, id string, p proposal, force bool)
 
 // Fail sets the run Crashed, with a message for its author.
 func (c *Client) Fail(ctx context.Context, run prefect.FlowRun, f prefect.Failure) (err error) {
-	defer explain(&err, "fail flow run %s", run.ID)
+	defer exchange.Explain(&err, "fail flow run %s", run.ID)
 	return c.set(ctx, "fail", run.ID, propose(typeCrashed, "Crashed", f.Message), false)
 }
 
 // Cancelled sets the run Cancelled with a message for its author.
 func (c *Client) Cancelled(ctx context.Context, run prefect.FlowRun, message string) (err error) {
-	defer explain(&err, "set flow run %s Cancelled", run.ID)
+	defer exchange.Explain(&err, "set flow run %s Cancelled", run.ID)
 	return c.set(ctx, "cancelled", run.ID, propose(typeCancelled, "Cancelled", message), false)
 }
 
 // HandBack puts a claimed run back in the queue, due at the given time, which also frees
 // its deployment's slot. The new state counts how often the run's pods never began.
 func (c *Client) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) (err error) {
-	defer explain(&err, "hand back flow run %s", run.ID)
+	defer exchange.Explain(&err, "hand back flow run %s", run.ID)
 	if run.State.Phase.IsFinished() {
 		return fmt.Errorf("its state %s is final", run.State.Name) // the server would start it again
 	}
@@ -142,7 +142,7 @@ func returnedBefore(run prefect.FlowRun) int {
 // name. The server takes it only for another name than the present one, so a second reason
 // goes by way of a third name. Older servers have no such names.
 func (c *Client) Pending(ctx context.Context, run prefect.FlowRun, why string) (err error) {
-	defer explain(&err, "set flow run %s %s", run.ID, nameInfraPending)
+	defer exchange.Explain(&err, "set flow run %s %s", run.ID, nameInfraPending)
 	if run.Claim == nil || !c.since(ctx, withNamedPending) {
 		return nil
 	}
@@ -166,7 +166,7 @@ func (c *Client) Pending(ctx context.Context, run prefect.FlowRun, why string) (
 
 // Restore gives a run an earlier state back, with to's start time if it has one.
 func (c *Client) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) (err error) {
-	defer explain(&err, "restore the state %s of flow run %s", to.Name, run.ID)
+	defer exchange.Explain(&err, "restore the state %s of flow run %s", to.Name, run.ID)
 	p, err := restorable(to)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 // maxAsked histories are read in one question about Jobs; the others wait for the next.
@@ -16,7 +17,7 @@ const maxAsked = 50
 // as Prefect knows, and has no active Job. Malformed ids are left out: anybody may have
 // labelled a Job.
 func (c *Client) Supervise(ctx context.Context, troubled, active []string) (s prefect.Supervision, err error) {
-	defer explain(&err, "read the flow runs of Jobs")
+	defer exchange.Explain(&err, "read the flow runs of Jobs")
 	q := supervising{Client: c, ended: map[string]bool{}}
 	troubled, active = wellFormed(troubled), wellFormed(active)
 	if s.Troubled, err = q.named(ctx, troubled, nil); err != nil {

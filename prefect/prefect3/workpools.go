@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+
+	"github.com/prefect-keda/prefect-keda/prefect/exchange"
 )
 
 // WorkPool is a work pool for people and for trials.
@@ -18,7 +20,7 @@ type WorkPool struct {
 // WorkPools are the pools with these names, whatever their type; without names, all of the
 // type that we serve. Names that nobody has given a pool are left out.
 func (c *Client) WorkPools(ctx context.Context, names ...string) (pools []WorkPool, err error) {
-	defer explain(&err, "read the work pools")
+	defer exchange.Explain(&err, "read the work pools")
 	of := map[string]any{"type": anyOf(workerType)}
 	if len(names) > 0 {
 		of = map[string]any{"name": anyOf(names...)}
