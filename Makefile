@@ -76,8 +76,7 @@ e2e: ## Scenarios on kind with real KEDA; ARGS='-run REGEXP' picks
 	@echo "==> e2e: scenarios on kind with real KEDA"
 	@go test -tags e2e -count=1 -timeout 45m -v $(ARGS) ./e2e
 
-# Not yet part of `make test`, which has an hour. Beside all other scenarios, these flows and
-# servers are too much for two cores.
+# Apart from the other scenarios: beside them, these flows and servers are too much for two cores.
 .PHONY: pools
 pools: ## Scenarios of Prefect 3 on kind with the real server; ARGS='-run REGEXP' picks
 	@echo "==> pools: work pools with the real Prefect 3 server on PostgreSQL"

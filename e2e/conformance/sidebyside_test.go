@@ -160,10 +160,18 @@ type difference struct {
 	// agent and launcher are the lines that only one of them writes; without any it
 	// is the run that only the launcher takes.
 	agent, launcher []string
+	// ending is what the message of the launcher's last state has after the agent's.
+	ending string
 }
 
-// level takes the lines out; false if they are not there.
+// level takes the lines and the ending out; false if they are not there.
 func (d difference) level(theirs, ours *left) bool {
+	if d.ending != "" {
+		end := len(ours.States) - 1
+		message, found := strings.CutSuffix(ours.States[end], d.ending)
+		ours.States[end] = message
+		return found
+	}
 	if d.agent == nil && d.launcher == nil {
 		taken := len(ours.States) == len(theirs.States)+1 && ours.Jobs == theirs.Jobs+1
 		*theirs = *ours
@@ -187,23 +195,27 @@ func (d difference) level(theirs, ours *left) bool {
 func differences() map[string]difference {
 	family := difference{why: "the server hands these out with the scheduled ones, and agent 1.4.1 drops them, so they wait for ever and fill its queue"}
 	const reason, over = "what fails a run is in its log as well as in its state", "a run that has ended is not told what its pods did after; the Job goes without a word"
+	const kubernetes = "Kubernetes' reason stands in the message, where the author looks first"
 	return map[string]difference{
-		"Paused": family, "Resume": family, "Queued": family, "Retrying": family,
-		"its image cannot be pulled":   {reason, nil, []string{`ERROR k8s-infra: Kubernetes Error: Back-off pulling image "nope"`}},
-		"its image fails to be pulled": {reason, nil, []string{"ERROR k8s-infra: Kubernetes Error: no such image"}},
+		"Running, its pod was killed": {why: kubernetes, ending: ": OOMKilled"},
+		"Submitted, its pod failed":   {why: kubernetes, ending: ": StartError"},
+		"Paused":                      family, "Resume": family, "Queued": family, "Retrying": family,
+		"its image cannot be pulled":   {why: reason, launcher: []string{`ERROR k8s-infra: Kubernetes Error: Back-off pulling image "nope"`}},
+		"its image fails to be pulled": {why: reason, launcher: []string{"ERROR k8s-infra: Kubernetes Error: no such image"}},
 		"no node takes its pod": {
-			"why a run waits is said in its log, once the grace is over", nil,
-			[]string{"WARNING k8s-infra: Kubernetes Error: pod node-x cannot be scheduled: 0/3 nodes are available. The run waits for that to change, for ever: PREFECT_KEDA_PENDING_TIMEOUT is not set"},
+			why:      "why a run waits is said in its log, once the grace is over",
+			launcher: []string{"WARNING k8s-infra: Kubernetes Error: pod node-x cannot be scheduled: 0/3 nodes are available. The run waits for that to change, for ever: PREFECT_KEDA_PENDING_TIMEOUT is not set"},
 		},
 		"Running, its pod ended in error": {
-			"a failed pod's events are told too", nil,
-			[]string{"DEBUG k8s-infra: Event: 'Pulled' on pod 'error-x'\n\tMessage: the image was there"},
+			why:      "a failed pod's events are told too",
+			launcher: []string{"DEBUG k8s-infra: Event: 'Pulled' on pod 'error-x'\n\tMessage: the image was there"},
 		},
 		"its pod is being made": {
-			"no trouble is nothing to tell", []string{"DEBUG k8s-infra: Event: 'Scheduled' on pod 'making-x'\n\tMessage: it has a node"}, nil,
+			why:   "no trouble is nothing to tell",
+			agent: []string{"DEBUG k8s-infra: Event: 'Scheduled' on pod 'making-x'\n\tMessage: it has a node"},
 		},
-		"Success, its pod failed after": {over, []string{"ERROR k8s-infra: Pod after-x failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 1\n\t\tReason: Error"}, nil},
-		"Cancelled, its pod failed":     {over, []string{"ERROR k8s-infra: Pod stopped-x failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 143\n\t\tReason: Error"}, nil},
+		"Success, its pod failed after": {why: over, agent: []string{"ERROR k8s-infra: Pod after-x failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 1\n\t\tReason: Error"}},
+		"Cancelled, its pod failed":     {why: over, agent: []string{"ERROR k8s-infra: Pod stopped-x failed.\n\tContainer 'flow' state: terminated\n\t\tExit Code:: 143\n\t\tReason: Error"}},
 	}
 }
 
