@@ -19,6 +19,9 @@ const (
 	// read could revive a cancelled or finished run: the server would accept it
 	// (prefect1-server §c).
 	MaxAge = time.Second
+	// arbitratedAge is the same where Prefect refuses the claim of a run that was claimed
+	// since. What is left is a run that has finished without being claimed.
+	arbitratedAge = 2500 * time.Millisecond
 	// SendWithin is the time from a read until a claim or another state must have been
 	// sent, so that a launcher that was stopped in between does not send it. It is
 	// shorter than any pod's life. If a slow server applies the claim even later, reading
@@ -40,6 +43,14 @@ const (
 	// applies the state all the same.
 	AnswerWithin = time.Minute
 )
+
+// MaxAgeOf is the maximum age of a read that the claim of a run rests on.
+func MaxAgeOf(run prefect.FlowRun) time.Duration {
+	if run.Arbitrated {
+		return arbitratedAge
+	}
+	return MaxAge
+}
 
 // Backend reads and restores runs, as in launcher.Backend.
 type Backend interface {

@@ -19,7 +19,7 @@ const maxBatches = 100
 // refresh reads the run again if it was read too long ago, or if its claim needs more than
 // the poll brought, and makes sure that it has not moved on.
 func (l *launch) refresh(ctx context.Context) error {
-	if !l.run.JobFirst && claims.Age(l.confirmed, time.Now()) <= claims.MaxAge {
+	if !l.run.JobFirst && claims.Age(l.confirmed, time.Now()) <= claims.MaxAgeOf(l.run) {
 		return nil
 	}
 	run, at, err := l.claims().Read(ctx, l.run.ID)

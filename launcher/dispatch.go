@@ -131,7 +131,8 @@ func (s *loop) nextPending(now time.Time) int {
 // pollsAgain reports whether to poll instead of reading the run alone: it was read too
 // long ago, others wait with it, and one poll refreshes all of them if it is quick.
 func (s *loop) pollsAgain(a Action, now time.Time) bool {
-	return claims.Age(a.Run.ReadAt, now) > claims.MaxAge && len(s.pending) > 1 && s.dueTook < dueInTime && !s.polledEnough()
+	most := claims.MaxAgeOf(a.Run)
+	return claims.Age(a.Run.ReadAt, now) > most && len(s.pending) > 1 && s.dueTook < most*inTime/100 && !s.polledEnough()
 }
 
 // inFlightNow counts the launches that wait for their next try, the repairs of other

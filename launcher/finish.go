@@ -53,17 +53,8 @@ func (l *launch) finish(ctx context.Context) outcome {
 	case err != nil:
 		return l.over("", "", err)
 	}
-	l.launched(ctx)
+	l.tidings.launched(ctx, l.run, l.claim)
 	return l.ended(l.result)
-}
-
-// launched tells the backend, best effort, that the claimed run has its Job.
-func (l *launch) launched(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, claims.CallTimeout)
-	defer cancel()
-	if err := l.backend.Launched(ctx, l.run, l.claim); err != nil {
-		l.log.WarnContext(ctx, "the backend could not be told that the Job exists", "flow_run", l.run.ID, "job", l.jobName, "err", err)
-	}
 }
 
 // handItBack hands the run back.

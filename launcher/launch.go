@@ -88,10 +88,10 @@ func (l *launch) begin(ctx context.Context) outcome {
 		return l.finish(ctx)
 	case l.kind == Adopt:
 		l.metrics.totals.adopted.Add(1)
-		l.launched(ctx)
+		l.tidings.launched(ctx, l.run, l.claim)
 		return l.ended(adopted)
 	case l.kind == Relaunch:
-		l.launched(ctx)
+		l.tidings.launched(ctx, l.run, l.claim)
 		return l.ended(done)
 	}
 	return l.finish(ctx)

@@ -3,6 +3,8 @@ package launcher
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -25,8 +27,8 @@ func (k *keeping) Launched(_ context.Context, run prefect.FlowRun, claim prefect
 	return k.err
 }
 
-// The backend is told once of each run that has its Job, created or adopted, and a
-// backend that cannot be told does no harm to the run.
+// The backend is told once of each run that has its Job, created or adopted, after the launch;
+// a backend that cannot be told does no harm to the run.
 func TestBackendIsToldThatTheJobExists(t *testing.T) {
 	for name, tc := range map[string]struct {
 		run  *runBuilder
@@ -51,10 +53,41 @@ func TestBackendIsToldThatTheJobExists(t *testing.T) {
 				tc.act.Run = world.memory.get("r")
 				tc.act.Run.ReadAt = time.Now()
 				l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), k, template{}, world)
-				if o := carriedOut(t, l, tc.act); o.result != tc.want || len(k.told) != 1 {
-					t.Errorf("%s (%v), told %q; want %s and told once", o.result, o.err, k.told, tc.want)
+				if o := carriedOut(t, l, tc.act); o.result != tc.want || len(k.told) > 0 {
+					t.Errorf("%s (%v), told %q; want %s before anything is told", o.result, o.err, k.told, tc.want)
+				}
+				l.tidings.write(t.Context(), over())
+				if len(k.told) != 1 {
+					t.Errorf("told %q; want it told once", k.told)
 				}
 			})
 		})
+	}
+}
+
+// over is closed.
+func over() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// In a burst without end launches tell by themselves, so that no more wait than the first ones.
+func TestTidingsOfALongBurst(t *testing.T) {
+	k := &keeping{meanwhile: &meanwhile{eyes: &eyes{store: storeWith(run("r"))}}}
+	_ = k.store.create(jobOfRun("r"))
+	l := newTidings(k, slog.New(slog.DiscardHandler))
+	for i := range tidingsWaiting + 10 {
+		l.launched(t.Context(), prefect.FlowRun{ID: strconv.Itoa(i), Recipe: "large"}, prefect.Claim{})
+	}
+	if len(k.told) != 10 || len(l.waiting) != tidingsWaiting {
+		t.Errorf("%d are told and %d wait", len(k.told), len(l.waiting))
+	}
+	if next := <-l.waiting; next.run.Recipe != nil {
+		t.Error("a waiting one holds its run's recipe")
+	}
+	l.write(t.Context(), over())
+	if want := tidingsWaiting + 9; len(k.told) != want {
+		t.Errorf("at the end %d are told, want %d", len(k.told), want)
 	}
 }

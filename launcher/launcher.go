@@ -37,8 +37,9 @@ type Backend interface {
 	// be refused again; a *prefect.AuthorError, that what the run carries is too large to
 	// go into it.
 	Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error)
-	// Launched says that the Job of a claimed run exists. It may be said more than once,
-	// and a run whose Job exists is never failed or handed back because it could not be.
+	// Launched says that the Job of a claimed run exists. It may be said more than once, and
+	// some time after, without the run's recipe. A run whose Job exists is never failed or
+	// handed back because it could not be said.
 	Launched(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) error
 	// Pending tells people why the pod of a claimed run does not start yet. The run keeps
 	// its claim.
@@ -57,7 +58,7 @@ type Backend interface {
 	// Log adds lines to flow runs' logs; lines of unknown runs are dropped.
 	Log(ctx context.Context, entries []prefect.LogEntry) error
 	// Keep gives the run a sign of life while its pod waits, and returns by when it needs
-	// the next one, by our own clock.
+	// the next one at the latest, by our own clock.
 	Keep(ctx context.Context, run prefect.FlowRun) (next time.Time, err error)
 	// Supervise asks which of the runs of active Jobs should end and which runs of
 	// ours have fallen silent; what it says of troubled ones is not used here.
@@ -105,6 +106,7 @@ type Launcher struct {
 	log      *slog.Logger
 	metrics  *metrics
 	lines    *flowLog
+	tidings  *tidings
 	poke     chan struct{}
 	// freed signals that a launch is past its claim or has a slot again.
 	freed chan struct{}
@@ -152,8 +154,9 @@ func newLauncher(o Options, backend Backend, renderer Renderer, j cluster) *Laun
 		Options: o, backend: backend, renderer: renderer, jobs: j, trial: admission.NewTrial(renderer, j, o.Marks),
 		accounts: admission.Accounts{Operators: o.ServiceAccountName},
 		log:      o.Logger, metrics: m,
-		lines: newFlowLog(backend, o.AgentName, o.Logger, m),
-		poke:  make(chan struct{}, 1), freed: make(chan struct{}, 1), announced: make(chan struct{}),
+		lines:   newFlowLog(backend, o.AgentName, o.Logger, m),
+		tidings: newTidings(backend, o.Logger),
+		poke:    make(chan struct{}, 1), freed: make(chan struct{}, 1), announced: make(chan struct{}),
 	}
 }
 

@@ -31,6 +31,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 	others.Go(func() error { l.jobs.Watch(beside); return nil })
 	others.Go(func() error { l.announce(beside); return nil })
 	others.Go(func() error { l.lines.write(telling, told); return nil })
+	others.Go(func() error { l.tidings.write(telling, told); return nil })
 
 	l.log.InfoContext(ctx, "launcher begins", "launcher", l.Name, "scope", l.Scope.String(), "idle_timeout", l.IdleTimeout, "stays", l.Stays)
 	s := newLoop(work, l, stopWork)

@@ -24,8 +24,9 @@ const (
 	superviseInterval = 30 * time.Second
 	// claimedShare: after such a poll that took t the next one waits this many t.
 	claimedShare = 10
-	// dueInTime is how long a poll may take for some of its runs to be claimed unread.
-	dueInTime = claims.MaxAge * 8 / 10
+	// inTime is how many per cent of the age at which its runs must be read again a poll may
+	// take, for some of them to be claimed unread.
+	inTime = 80
 	// duePerWorker runs per slot are polled at once: enough until the next poll, and not
 	// so many that they grow stale before they are claimed.
 	duePerWorker = 16
@@ -62,6 +63,9 @@ func (s *loop) startPolls(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	var ask []question
+	if until := s.suppliedUntil(now); until.After(s.next[whatIsDue]) {
+		s.next[whatIsDue] = until
+	}
 	for q := range questions {
 		if !s.asking[q] && !now.Before(s.next[q]) {
 			ask = append(ask, q)
@@ -99,6 +103,19 @@ func (s *loop) startPolls(ctx context.Context, now time.Time) error {
 		})
 	}
 	return nil
+}
+
+// suppliedUntil is until when a burst needs no poll: enough runs are pending, and they may be
+// claimed as they were read. The server's time then goes into claims. Zero if there is none.
+func (s *loop) suppliedUntil(now time.Time) time.Time {
+	if len(s.pending) <= s.Concurrency {
+		return time.Time{}
+	}
+	last := s.pending[len(s.pending)-1]
+	if last.Kind != Launch || !last.Run.Arbitrated || last.Run.Due.After(now) {
+		return time.Time{}
+	}
+	return last.Run.ReadAt.Add(claims.MaxAgeOf(last.Run) - s.dueTook)
 }
 
 // dueLimit is how many due runs the next poll fetches: as many as can begin until the

@@ -22,6 +22,9 @@ type FlowRun struct {
 	// exists: the claim is for something inside the run. DueRuns has such a run without
 	// parts that its claim needs.
 	JobFirst bool
+	// Arbitrated is set if Prefect itself refuses the claim of a run that somebody has claimed
+	// since it was read.
+	Arbitrated bool
 	// Recipe is for the backend's claim and its renderer's Job. Nobody else opens it. It is
 	// nil in answers that bring only part of a run.
 	Recipe any

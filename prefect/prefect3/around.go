@@ -13,6 +13,9 @@ const (
 	// aheadFor is how old the pools and queues may be that decide about runs whose time has
 	// not come.
 	aheadFor = 15 * time.Second
+	// freeFor is the same for runs that are due, as long as nothing is paused or limited: in a
+	// burst a server has better things to do than to say so with each look.
+	freeFor = 3 * time.Second
 	// overdueAfter is how late a run is before we ask whether its deployment lets it go: of
 	// a deployment with a limit of 0 nothing else tells (prefect3 §1.7).
 	overdueAfter = 10 * time.Second
@@ -44,7 +47,7 @@ func (c *Client) surroundings(ctx context.Context, waiting []*runRow) (surroundi
 			deployments[r.Deployment] = true
 		}
 	}
-	if known, ok := c.looks.known(pools, queues, now); ok && !isDue {
+	if known, ok := c.looks.known(pools, queues, deployments, isDue, now); ok {
 		return known, nil
 	}
 	if err := c.readPools(ctx, s, slices.Collect(maps.Keys(pools))); err != nil {
@@ -68,10 +71,11 @@ func (c *Client) surroundings(ctx context.Context, waiting []*runRow) (surroundi
 	return s, nil
 }
 
-func (l *looks) known(pools map[string]bool, queues map[string]string, now time.Time) (surroundings, bool) {
+// known are the surroundings of the last look, if they will do.
+func (l *looks) known(pools map[string]bool, queues map[string]string, deployments map[string]bool, isDue bool, now time.Time) (surroundings, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.read) > aheadFor {
+	if age := now.Sub(l.read); age > aheadFor || isDue && (age > freeFor || l.around.mayHold()) {
 		return surroundings{}, false
 	}
 	for name := range pools {
@@ -81,6 +85,11 @@ func (l *looks) known(pools map[string]bool, queues map[string]string, now time.
 	}
 	for key := range queues {
 		if _, ok := l.around.queues[key]; !ok {
+			return surroundings{}, false
+		}
+	}
+	for id := range deployments {
+		if _, ok := l.around.deployments[id]; !ok && isDue {
 			return surroundings{}, false
 		}
 	}

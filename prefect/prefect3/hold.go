@@ -50,6 +50,26 @@ type surroundings struct {
 	deployments map[string]deploymentRow
 }
 
+// mayHold reports whether anything is paused or limited.
+func (s surroundings) mayHold() bool {
+	for _, p := range s.pools {
+		if p.Paused || p.Limit != nil {
+			return true
+		}
+	}
+	for _, q := range s.queues {
+		if q.Paused || q.Limit != nil {
+			return true
+		}
+	}
+	for _, d := range s.deployments {
+		if d.Global != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (s surroundings) priority(r *runRow) int { return s.queues[queueKey(r.place())].Priority }
 
 // inOrder compares by the server's order: first the priority of the queue, then the time.

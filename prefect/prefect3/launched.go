@@ -9,7 +9,6 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/exchange"
-	"github.com/prefect-keda/prefect-keda/prefect/prefect3/recipe"
 )
 
 // Launched tells Prefect, as a worker does, where the run's infrastructure is and who
@@ -36,11 +35,13 @@ func (c *Client) tend(ctx context.Context, run prefect.FlowRun, claim prefect.Cl
 	labels := map[string]any{
 		labelWorker: c.workerName, "prefect.worker.type": workerType, labelClaim: noteOf(claim, run.HandedBack),
 	}
-	if run.Place.Pool != "" {
-		labels["prefect.work-pool.name"] = run.Place.Pool
-	}
-	if id := poolIDOf(run); id != "" {
-		labels["prefect.work-pool.id"] = id
+	if pool := run.Place.Pool; pool != "" {
+		labels["prefect.work-pool.name"] = pool
+		id, err := c.poolID(ctx, pool)
+		if err == nil {
+			labels["prefect.work-pool.id"] = id
+		}
+		failed = append(failed, err)
 	}
 	if lease := c.leaseOf(run); lease != "" {
 		began := time.Now()
@@ -59,16 +60,17 @@ func (c *Client) tend(ctx context.Context, run prefect.FlowRun, claim prefect.Cl
 	return errors.Join(failed...)
 }
 
-// poolIDOf is the id of a run's work pool, if the run was read with it.
-func poolIDOf(run prefect.FlowRun) string {
-	raw, ok := recipe.Of(run)
+// poolID is the id of a work pool, which the last look has brought.
+func (c *Client) poolID(ctx context.Context, name string) (string, error) {
+	raw, err := c.lookup(ctx, "pool", poolPath(name), time.Time{})
+	if err != nil {
+		return "", err
+	}
 	var row struct {
-		PoolID string `json:"work_pool_id"`
+		ID string `json:"id"`
 	}
-	if !ok || json.Unmarshal(raw, &row) != nil {
-		return ""
-	}
-	return row.PoolID
+	err = json.Unmarshal(raw, &row)
+	return row.ID, err
 }
 
 // leaseOf is the lease of a claimed run: as it was read, or as this client won it.
@@ -99,7 +101,7 @@ func (c *Client) renew(ctx context.Context, lease string) error {
 func (c *Client) Keep(ctx context.Context, run prefect.FlowRun) (next time.Time, err error) {
 	defer exchange.Explain(&err, "renew the lease of flow run %s", run.ID)
 	next = time.Now().Add(keepFor)
-	if run.Claim == nil || c.leaseOf(run) == "" {
+	if run.Claim == nil || run.HasJob && c.leaseOf(run) == "" {
 		return next, nil
 	}
 	err = c.tend(ctx, run, *run.Claim)

@@ -26,7 +26,7 @@ func TestLaunched(t *testing.T) {
 		if err := c.Launched(t.Context(), run, claim); err != nil {
 			t.Fatal(err)
 		}
-		if n := api.Counts()["requests"] - asked; n > 4 { // one is for the server's version
+		if n := api.Counts()["requests"] - asked; n > 5 { // one is for the server's version, one for the pool, which a launcher knows
 			t.Errorf("it took %d requests", n)
 		}
 		now := api.Runs(id)[0]
@@ -153,6 +153,26 @@ func TestOthersRunsAreNotSilent(t *testing.T) {
 		}
 		if rows, err := c.Claimed(t.Context(), prefect.Scope{}); err != nil || len(rows) > 0 {
 			t.Errorf("claims: %+v, %v", rows, err)
+		}
+	})
+}
+
+// What a launcher that died did not tell of its Jobs the next one tells, once.
+func TestKeepTellsOfTheJob(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		api := fake.New(fake.Options{})
+		c := clientOf(t, api, prefect3.Options{})
+		id := api.CreateRuns(fake.Order{Pool: "k8s", At: time.Now()})[0]
+		_, claim := win(t, c, id)
+		run := readRun(t, c, id)
+		if wait := time.Until(run.KeepBy); wait <= 0 || wait > time.Minute {
+			t.Errorf("Prefect is to be told in %s", wait)
+		}
+		if _, err := c.Keep(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+		if now := readRun(t, c, id); !now.KeepBy.IsZero() || !now.HasJob || api.Runs(id)[0].PID != "flows:"+claim.Job {
+			t.Errorf("told, it is %+v, pid %s", now, api.Runs(id)[0].PID)
 		}
 	})
 }

@@ -147,11 +147,13 @@ func isJob(pid string, c prefect.Claim) bool {
 	return c.Job != "" && (pid == pidOf(c) || strings.HasSuffix(pid, ":"+pidOf(c)))
 }
 
-// keepBy is when the run's lease must be renewed; zero if it has none or somebody else
-// looks after it.
+// keepBy is when the run's lease must be renewed, or Prefect told of its Job, should its
+// launcher have died before; zero if neither is to be done or somebody else looks after it.
 func (r *runRow) keepBy() time.Time {
+	claim, _ := r.claim()
 	lease := r.State.Details.Lease
-	if lease == "" || r.StateType != typePending {
+	isUntold := claim != nil && !isJob(r.PID, *claim)
+	if r.StateType != typePending || lease == "" && !isUntold {
 		return time.Time{}
 	}
 	kept, _ := r.Labels[labelLease].(string)
@@ -170,7 +172,7 @@ func keptUntil(lease string, now time.Time) string {
 func (r *runRow) run() prefect.FlowRun {
 	out := prefect.FlowRun{
 		ID: r.ID, Name: r.Name, Revision: r.StateID, Attempt: prefect.Attempt("s" + r.StateID), Fresh: r.isFresh(),
-		State: r.State.domain(), Place: r.place(), StateAt: r.State.Timestamp.Time, ReadAt: r.at, Recipe: recipe.Run(r.raw),
+		State: r.State.domain(), Place: r.place(), Arbitrated: true, StateAt: r.State.Timestamp.Time, ReadAt: r.at, Recipe: recipe.Run(r.raw),
 	}
 	switch out.State.Phase {
 	case prefect.Waiting:

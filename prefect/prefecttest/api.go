@@ -57,7 +57,7 @@ type API struct {
 	options Options
 	store   *store
 	schema  *graphql.Schema
-	counter *counter
+	counter standin.Counter
 
 	mu        sync.Mutex
 	counts    map[string]int
@@ -70,7 +70,7 @@ func New(o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &API{options: o, store: newStore(o.Now, o.Replicas), counter: newCounter(o.OneAtATime), counts: map[string]int{}}
+	a := &API{options: o, store: newStore(o.Now, o.Replicas), counter: standin.NewCounter(), counts: map[string]int{}}
 	a.schema = graphql.MustParseSchema(schemaText, &resolver{a}, graphql.UseFieldResolvers(), graphql.MaxDepth(depth))
 	return a
 }

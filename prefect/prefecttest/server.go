@@ -68,7 +68,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	operations := request.rootFields()
 	a.count(operations)
-	defer a.counter.serve()()
+	defer a.counter.Serve(a.options.OneAtATime)()
 	fault := a.fault(operations)
 	if fault != nil {
 		fault.wait(r.Context())

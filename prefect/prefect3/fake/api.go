@@ -32,8 +32,9 @@ type Options struct {
 	CSRF bool
 	// Lease is how long a claim holds a deployment's slot; zero for 5 minutes.
 	Lease time.Duration
-	// OneAtATime makes a slow server: it serves one request at a time, each for so long.
-	OneAtATime time.Duration
+	// Work makes a slow server: it serves one request after another, each for as long as
+	// Work says of its route, as in Counts.
+	Work func(route string) time.Duration
 }
 
 // API is a Prefect 3 API: an http.Handler, and levers for tests.
@@ -42,7 +43,7 @@ type API struct {
 	version version
 	store   *store
 	mux     *http.ServeMux
-	slow    sync.Mutex
+	counter standin.Counter
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -56,7 +57,7 @@ func New(o Options) *API {
 	}
 	o.Version = cmp.Or(o.Version, Newest)
 	o.Lease = cmp.Or(o.Lease, 5*time.Minute)
-	a := &API{options: o, version: parseVersion(o.Version), mux: http.NewServeMux(), counts: map[string]int{}}
+	a := &API{options: o, version: parseVersion(o.Version), mux: http.NewServeMux(), counter: standin.NewCounter(), counts: map[string]int{}}
 	a.store = newStore(o, a.version)
 	a.route()
 	return a

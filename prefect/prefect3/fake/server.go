@@ -42,10 +42,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, route string, h hand
 		send(w, http.StatusRequestEntityTooLarge, refusal{Detail: "Request body too large"})
 		return
 	}
-	if a.options.OneAtATime > 0 {
-		a.slow.Lock()
-		defer a.slow.Unlock()
-		time.Sleep(a.options.OneAtATime)
+	if a.options.Work != nil {
+		defer a.counter.Serve(a.options.Work(name))()
 	}
 	fault := a.fault(name)
 	if fault != nil {
