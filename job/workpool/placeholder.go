@@ -141,7 +141,7 @@ func (f filler) take(size int) error {
 
 // at is the value at a path such as a.b[0].c; nil if there is none.
 func at(v *value, path string) *value {
-	for key := range strings.SplitSeq(strings.NewReplacer("[", ".", "]", "").Replace(path), ".") {
+	for key := range strings.SplitSeq(strings.ReplaceAll(strings.ReplaceAll(path, "[", "."), "]", ""), ".") {
 		if v == nil {
 			return nil
 		}

@@ -36,7 +36,7 @@ type asked struct {
 
 const manifest, pod, flowContainer = "job_configuration.job_manifest.", manifest + "spec.template.spec.", pod + "containers.0."
 
-func (a asked) bundle(t *testing.T) recipe.Bundle {
+func (a asked) bundle(t testing.TB) recipe.Bundle {
 	t.Helper()
 	var template any
 	raw, err := os.ReadFile("default-template.json")
@@ -81,7 +81,7 @@ func or(text, otherwise string) string {
 	return text
 }
 
-func edited(t *testing.T, in any, path []string, text string) any {
+func edited(t testing.TB, in any, path []string, text string) any {
 	t.Helper()
 	if len(path) == 0 {
 		var v any

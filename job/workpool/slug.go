@@ -22,7 +22,6 @@ var (
 	decimal     = regexp.MustCompile(`&#([0-9]+);`)
 	hexadecimal = regexp.MustCompile(`&#x([0-9a-fA-F]+);`)
 	thousands   = regexp.MustCompile(`([0-9]),([0-9])`)
-	dashes      = regexp.MustCompile(`-{2,}`)
 
 	notInName   = regexp.MustCompile(`[^a-zA-Z0-9-]+`)
 	notInValue  = regexp.MustCompile(`[^a-zA-Z0-9-_.]+`)
@@ -60,11 +59,15 @@ func keySlug(text string) string {
 }
 
 func slug(text string, not *regexp.Regexp, most int) string {
-	text = quotes.ReplaceAllString(text, "")
-	for before := ""; before != text; { // a digit may stand between two commas
+	text = strings.ReplaceAll(text, "'", "")
+	for before := ""; before != text && strings.Contains(text, ","); { // a digit may stand between two commas
 		before, text = text, thousands.ReplaceAllString(text, "$1$2")
 	}
-	text = strings.Trim(dashes.ReplaceAllString(not.ReplaceAllString(text, "-"), "-"), "-")
+	text = not.ReplaceAllString(text, "-")
+	for strings.Contains(text, "--") {
+		text = strings.ReplaceAll(text, "--", "-")
+	}
+	text = strings.Trim(text, "-")
 	if len(text) > most {
 		text = strings.Trim(text[:most], "-")
 	}
@@ -76,6 +79,9 @@ func ascii(text string) string {
 	if len(text) > maxSlugged {
 		text = strings.ToValidUTF8(text[:maxSlugged], "")
 	}
+	if isPlain(text) {
+		return text
+	}
 	text = quotes.ReplaceAllString(text, "-")
 	var b strings.Builder
 	for _, r := range norm.NFKD.String(text) {
@@ -85,6 +91,12 @@ func ascii(text string) string {
 	text = decimal.ReplaceAllStringFunc(text, func(e string) string { return numbered(e, e[2:len(e)-1], 10) })
 	text = hexadecimal.ReplaceAllStringFunc(text, func(e string) string { return numbered(e, e[3:len(e)-1], 16) })
 	return norm.NFKD.String(text)
+}
+
+// isPlain reports whether a text is printable ASCII without quotes and entities, as nearly all
+// are. It is in ASCII already.
+func isPlain(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || r == '\'' || r == '&' })
 }
 
 // numbered is the character of an entity; the entity itself if there is none.
