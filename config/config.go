@@ -37,6 +37,17 @@ type Scaler struct {
 
 	// Named are the further connections that PREFECT_KEDA_CONNECTIONS lists.
 	Named []Connection
+	// others is Trouble with the defaults of the other kind of Prefect.
+	others Trouble
+}
+
+// TroubleOf says when something is wrong with the Jobs of a kind of Prefect. The scaler may
+// serve both kinds, and their launchers differ in what they do by default.
+func (s Scaler) TroubleOf(kind Kind) Trouble {
+	if kind == s.Kind {
+		return s.Trouble
+	}
+	return s.others
 }
 
 // Prefect says which API to use, and with which key.

@@ -64,6 +64,11 @@ func LoadScaler(ctx context.Context, env envconfig.Lookuper) (Scaler, error) {
 	problems := []error{undecided, load(ctx, &s, env, "", kind)}
 	s.Kind = kind
 	s.AuthString = cmp.Or(s.SecretAuth, s.AuthString)
+	other := Prefect3
+	if kind == Prefect3 {
+		other = Prefect1
+	}
+	_ = load(ctx, &s.others, env, "", other) // its problems are those of s.Trouble
 	for _, name := range s.Connections {
 		c := Connection{Name: name}
 		problems = append(problems, load(ctx, &c, env, connectionPrefix(name), kind))

@@ -68,6 +68,9 @@ type Connection struct {
 	JobNamespaces []string
 	// Marks are the labels by which its Jobs are known.
 	Marks job.Marks
+	// Rules define trouble of its Jobs; nil for those of Options, whose Grace also
+	// counts for a zero one. Connections with the same Marks need the same.
+	Rules *trouble.Rules
 	// Allowed are the namespaces whose ScaledObjects may ask about it; empty, or
 	// AnyNamespace among them, means all. The caller states its namespace, so this
 	// separates only callers that come through KEDA.

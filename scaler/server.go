@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/jobs/informer"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 const (
@@ -77,12 +79,18 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	namespaces := map[job.Marks][]string{}
+	namespaces, rules := map[job.Marks][]string{}, map[job.Marks]trouble.Rules{}
 	for _, c := range o.Connections {
 		namespaces[c.Marks] = append(namespaces[c.Marks], c.JobNamespaces...)
+		rules[c.Marks] = o.Rules
+		if c.Rules != nil {
+			own := *c.Rules
+			own.Grace = cmp.Or(own.Grace, o.Rules.Grace)
+			rules[c.Marks] = own
+		}
 	}
 	for marks, of := range namespaces {
-		s.watches[marks] = newWatch(o.Kubernetes, marks, of, o.Rules, o.Logger)
+		s.watches[marks] = newWatch(o.Kubernetes, marks, of, rules[marks], o.Logger)
 	}
 	m := newMetrics()
 	s.service = &service{pollers: map[string]*poller{}, registry: newRegistry(o), metrics: m, log: o.Logger, operator: o.Operator}

@@ -205,12 +205,20 @@ func TestBackOffIsRespected(t *testing.T) {
 // run's, and those of the others as far as they were given one.
 func TestJobThatShouldEndIsDemandAfterTheGrace(t *testing.T) {
 	for state, grace := range map[prefect.Phase]time.Duration{prefect.Cancelled: time.Minute, prefect.Cancelling: 10 * time.Minute, prefect.Finished: 20 * time.Minute} {
-		for _, given := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, given a grace %v", state, given), func(t *testing.T) {
+		for name, give := range map[string]func(*Options, trouble.Rules){
+			"no grace": nil,
+			"a grace":  func(o *Options, r trouble.Rules) { o.Rules = r },
+			"a connection's own": func(o *Options, r trouble.Rules) {
+				c := o.Connections["default"]
+				c.Rules = &r
+				o.Connections["default"] = c
+			},
+		} {
+			t.Run(fmt.Sprintf("%s, %s", state, name), func(t *testing.T) {
 				f, kube := &fakeSource{}, fakeKube()
 				o := withJobs(f, kube)
-				if given {
-					o.Rules.CancelGrace, o.Rules.FinishedGrace = 10*time.Minute, 20*time.Minute
+				if give != nil {
+					give(&o, trouble.Rules{CancelGrace: 10 * time.Minute, FinishedGrace: 20 * time.Minute})
 				}
 				inBubble(t, o, func(t *testing.T, s *Server) {
 					put(t, kube, kubeJob("job-1", "r1", "v1"))
@@ -219,7 +227,7 @@ func TestJobThatShouldEndIsDemandAfterTheGrace(t *testing.T) {
 					pass(grace - time.Second)
 					wantActive(t, s, false, "labels=etl")
 					pass(2 * time.Second)
-					wantActive(t, s, given || state == prefect.Cancelled, "labels=etl")
+					wantActive(t, s, give != nil || state == prefect.Cancelled, "labels=etl")
 					if err := kube.Tracker().Delete(jobsResource, "flows", "job-1"); err != nil {
 						t.Fatal(err)
 					}

@@ -16,6 +16,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/kube"
 	"github.com/prefect-keda/prefect-keda/ops"
 	"github.com/prefect-keda/prefect-keda/scaler"
+	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
 func newScaler(io streams, env environment) *cobra.Command {
@@ -133,6 +134,7 @@ type connection struct {
 	allowed    []string
 	home       string              // of the scaler
 	variable   func(string) string // has one of its settings
+	trouble    *trouble.Rules      // nil for those of all
 }
 
 func connections(s config.Scaler) []connection {
@@ -148,6 +150,9 @@ func connections(s config.Scaler) []connection {
 	}
 	for i := range all {
 		all[i].home = home(s.Kubernetes, kube.PodNamespace())
+		if kind := all[i].prefect.Kind; kind != s.Kind {
+			all[i].trouble = new(rules(s.TroubleOf(kind)))
+		}
 	}
 	return all
 }
@@ -185,7 +190,7 @@ func connected(all []connection, events bool, log *slog.Logger, registry prometh
 		}
 		clients[c.name] = scaler.Connection{
 			Source: sourceOf(b, c.prefect, events), Places: placesOf(c.prefect), Announce: c.prefect.Kind == config.Prefect3, JobNamespaces: c.namespaces, Marks: b.marks(), Credentials: c.credentials(),
-			Allowed: c.allowed, AllowedSetting: c.variable("ALLOWED_NAMESPACES"),
+			Allowed: c.allowed, AllowedSetting: c.variable("ALLOWED_NAMESPACES"), Rules: c.trouble,
 		}
 	}
 	return clients, nil

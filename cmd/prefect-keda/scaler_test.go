@@ -60,6 +60,33 @@ func TestScalerSettingsArrive(t *testing.T) {
 	}
 }
 
+// A scaler of both Prefects wakes each one's launchers by the rules that they act by.
+func TestConnectionsHaveTheRulesOfTheirPrefect(t *testing.T) {
+	const three = "PREFECT_KEDA_CONNECTION_THREE_"
+	for set, want := range map[string][2]time.Duration{
+		"PREFECT_KEDA_PENDING_TIMEOUT=8m": {10 * time.Minute, 2 * time.Minute},
+		"PREFECT_KEDA_CANCEL_GRACE=9m":    {9 * time.Minute, 9 * time.Minute},
+	} {
+		s, err := config.LoadScaler(t.Context(), parseEnviron([]string{
+			"PREFECT__BACKEND=server", "PREFECT_KEDA_CONNECTIONS=three", three + "API_URL=http://three/api", set,
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients, err := connected(connections(s), true, slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := clients["three"].Rules
+		if own == nil || clients["default"].Rules != nil {
+			t.Fatalf("rules: %v, default %v", own, clients["default"].Rules)
+		}
+		if got := [2]time.Duration{scalerOptions(s, clients).Rules.CancelGrace, own.CancelGrace}; got != want || own.PendingFor != s.PendingTimeout {
+			t.Errorf("with %s cancelled flows may go on for %s, want %s; pods may wait for %s", set, got, want, own.PendingFor)
+		}
+	}
+}
+
 // What opens one Prefect API is not shown to another.
 func TestConnectionsHaveTheirOwnHeaders(t *testing.T) {
 	s, err := config.LoadScaler(t.Context(), parseEnviron([]string{
