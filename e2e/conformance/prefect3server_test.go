@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,9 +23,18 @@ func prefect2Environment() pinned {
 	return pinned{what: "Prefect 2.20.26", requirements: "prefect2-constraints.txt", pythons: []string{"3.11"}}
 }
 
-// realServers are the servers that we test with, by version.
+// realServers are the servers that we test with, by version: the newest and the oldest, or on
+// demand those of PREFECT_KEDA_SERVERS, whose packages have no fixed versions.
 func realServers() map[string]pinned {
-	return map[string]pinned{"3.9.1": prefect3Environment(), "2.20.26": prefect2Environment()}
+	versions := strings.FieldsFunc(os.Getenv("PREFECT_KEDA_SERVERS"), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(versions) == 0 {
+		return map[string]pinned{"3.9.1": prefect3Environment(), "2.20.26": prefect2Environment()}
+	}
+	all := map[string]pinned{}
+	for _, v := range versions {
+		all[v] = pinned{what: "Prefect " + v, packages: []string{"prefect==" + v}, pythons: []string{"3.11"}}
+	}
+	return all
 }
 
 // The real servers pass the tests that the stand-in passes in its own package.

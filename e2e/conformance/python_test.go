@@ -21,8 +21,9 @@ import (
 // pinned is a Python environment whose packages have fixed versions.
 type pinned struct {
 	what string
-	// requirements is a file in e2e/python.
+	// requirements is a file in e2e/python; without one, packages are installed.
 	requirements string
+	packages     []string
 	// pythons are the versions of Python that the packages work with.
 	pythons []string
 }
@@ -39,10 +40,14 @@ func prefect3Environment() pinned {
 // in the cache.
 func (p pinned) interpreter(t *testing.T) string {
 	t.Helper()
-	requirements := filepath.Join("../python", p.requirements)
-	pins, err := os.ReadFile(requirements)
-	if err != nil {
-		t.Fatal(err)
+	pins, install := []byte(strings.Join(p.packages, " ")), p.packages
+	if p.requirements != "" {
+		requirements := filepath.Join("../python", p.requirements)
+		var err error
+		if pins, err = os.ReadFile(requirements); err != nil {
+			t.Fatal(err)
+		}
+		install = []string{"-r", requirements}
 	}
 	base, version := p.findPython(t)
 	sum := sha256.Sum256(append(pins, version...))
@@ -74,7 +79,7 @@ func (p pinned) interpreter(t *testing.T) string {
 			t.Fatalf("python3 -m venv: %v\n%s", err, out)
 		}
 	}
-	if out, err := exec.CommandContext(t.Context(), python, "-m", "pip", "install", "--quiet", "-r", requirements).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), python, append([]string{"-m", "pip", "install", "--quiet"}, install...)...).CombinedOutput(); err != nil {
 		t.Fatalf("pip install: %v\n%s", err, out)
 	}
 	if err := os.WriteFile(complete, nil, 0o600); err != nil {
