@@ -63,7 +63,7 @@ func (c *Cluster) troubledAt(s *space, r trouble.Rules, ending []prefect.JobRun)
 		pods := s.informer.PodsOf(c.marks.RunOf(j))
 		f, found := trouble.Judge(j, pods, r)
 		if !found {
-			f, found = trouble.Chore(j, pods)
+			f, found = trouble.Chore(j, pods, r)
 		}
 		add(j, f, found)
 	}

@@ -109,3 +109,28 @@ func TestRunWhoseJobIsGoneIsReadRightBeforeItIsFailed(t *testing.T) {
 		})
 	}
 }
+
+// A run whose pod never began it is failed too if Prefect knows of the Job that is gone. If it
+// does not, the run still gets its Job.
+func TestClaimedRunWhoseJobIsGone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		run  func() *runBuilder
+		want string
+	}{
+		"its Job is known":     {func() *runBuilder { return submitted(2, ours("v1")).known() }, "Failed Kubernetes Error: Job job-r was deleted while its run was Submitted"},
+		"its Job is not known": {func() *runBuilder { return submitted(2, ours("v1")) }, "Submitted "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(tc.run())
+				l := newLauncher(options("me").withDefaults(), m, template{}, &eyes{memory: m, store: emptyStore()})
+				carriedOut(t, l, Action{
+					Kind: Resolve, Run: prefect.FlowRun{ID: "r"}, Job: "job-r", Finding: trouble.Finding{Kind: trouble.JobGone, Final: true},
+				})
+				if got := fmt.Sprintf("%s %s", m.get("r").State.Name, m.get("r").State.Message); got != tc.want {
+					t.Errorf("the run is %q, want %q", got, tc.want)
+				}
+			})
+		})
+	}
+}

@@ -20,9 +20,9 @@ func (k Kind) IsChore() bool { return k == Over || k == Lasting }
 
 // Chore finds a chore for a Job without trouble, given its run's pods. A Job that was
 // resolved and kept needs none.
-func Chore(j *batchv1.Job, pods []*corev1.Pod) (Finding, bool) {
+func Chore(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	note := NoteOf(j)
-	if j.DeletionTimestamp != nil || note.Done || note.Spent {
+	if !r.judges(j) || note.Done || note.Spent {
 		return Finding{}, false
 	}
 	if note.Told != "" && note.Told != Sidecar { // nobody is told that a sidecar's trouble is over

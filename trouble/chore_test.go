@@ -47,12 +47,12 @@ func TestChore(t *testing.T) {
 				job  *batchv1.Job
 				pods []*corev1.Pod
 			}{{j, pods}, {trouble.SlimJob(j, kubernetesrun.Marks()), slimmed}} {
-				got, found := trouble.Chore(judged.job, judged.pods)
+				got, found := trouble.Chore(judged.job, judged.pods, trouble.Rules{})
 				if d := cmp.Diff(tc.want, got); d != "" || found != (got.Kind != "") || found && !got.Kind.IsChore() {
 					t.Errorf("found %v (-want +got):\n%s", found, d)
 				}
 			}
-			if _, found := trouble.Chore(withDeletion(j), pods); found {
+			if _, found := trouble.Chore(withDeletion(j), pods, trouble.Rules{}); found {
 				t.Error("a Job that is being deleted is a chore")
 			}
 		})

@@ -7,6 +7,8 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/prefect-keda/prefect-keda/job"
 )
 
 // Kind of trouble, as metrics, logs and notes spell it.
@@ -65,6 +67,14 @@ type Rules struct {
 	// PodRetries leaves failed pods to Kubernetes until it gives the Job up (backoffLimit).
 	// The agent did not wait: a retried pod finds its run Running and does nothing.
 	PodRetries bool
+	// OwnJobs leaves all other Jobs alone: a worker beside us looks after those that it made.
+	// An agent's are ours, because it is gone.
+	OwnJobs bool
+}
+
+// judges reports whether a Job is judged at all.
+func (r Rules) judges(j *batchv1.Job) bool {
+	return j.DeletionTimestamp == nil && (!r.OwnJobs || j.Labels[job.LabelAttempt] != "")
 }
 
 // Finding is one judgement of a Job.
@@ -89,7 +99,7 @@ type Finding struct {
 // none, or if it was resolved.
 func Judge(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Finding, bool) {
 	note := NoteOf(j)
-	if j.DeletionTimestamp != nil || note.Done {
+	if !r.judges(j) || note.Done {
 		return Finding{}, false
 	}
 	if note.Spent {

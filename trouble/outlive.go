@@ -14,7 +14,7 @@ import (
 // pod that has begun the flow gets a grace to end by itself.
 func JudgeEnding(j *batchv1.Job, run prefect.JobRun, r Rules) (Finding, bool) {
 	note := NoteOf(j)
-	if j.DeletionTimestamp != nil || note.Done || note.Spent || Finished(j) {
+	if !r.judges(j) || note.Done || note.Spent || Finished(j) {
 		return Finding{}, false
 	}
 	f, grace := Finding{Final: true, Unbegun: run.NeverBegan}, time.Duration(0)

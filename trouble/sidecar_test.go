@@ -136,7 +136,7 @@ func TestSidecarsTroubleIsToldOnce(t *testing.T) {
 		if f := judgedAlike(t, j, p, rules()); f.Kind != "" {
 			t.Errorf("found %+v once it was told", f)
 		}
-		if f, found := trouble.Chore(j, []*corev1.Pod{p}); found {
+		if f, found := trouble.Chore(j, []*corev1.Pod{p}, trouble.Rules{}); found {
 			t.Errorf("told that it is over: %+v", f)
 		}
 	}

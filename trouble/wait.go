@@ -27,7 +27,7 @@ func (k Kind) MayPass() bool { return k == Unstarted || k == Unschedulable || k 
 // people want to know. Most new Jobs wait a moment, so the caller adds the grace.
 func Waits(j *batchv1.Job, pods []*corev1.Pod, r Rules) (Wait, bool) {
 	note := NoteOf(j)
-	if j.DeletionTimestamp != nil || note.Done || note.Spent || Finished(j) || j.Spec.Suspend != nil && *j.Spec.Suspend {
+	if !r.judges(j) || note.Done || note.Spent || Finished(j) || j.Spec.Suspend != nil && *j.Spec.Suspend {
 		return Wait{}, false
 	}
 	own := PodsOf(j, pods)

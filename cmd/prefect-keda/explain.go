@@ -114,7 +114,7 @@ func factsOf(ctx context.Context, log *slog.Logger, s config.Scaler, l config.La
 				}
 				return client.Read(ctx, "/apis/keda.sh/v1alpha1/namespaces/"+namespace+"/scaledobjects/"+name, into)
 			},
-			HeldBack: heldBack(b, c.prefect), Scope: scopeOf(l), Rules: rules(s.TroubleOf(c.prefect.Kind)), ClaimGrace: l.ClaimGrace, Timeout: timeout,
+			HeldBack: heldBack(b, c.prefect), Scope: scopeOf(l), Rules: rules(s.TroubleOf(c.prefect.Kind), ""), ClaimGrace: l.ClaimGrace, Timeout: timeout,
 		}, run)
 		if err == nil {
 			return facts, secrets, nil

@@ -199,15 +199,16 @@ func launcherOptions(s config.Launcher, name string, log *slog.Logger, registry 
 		Name: name, AgentName: s.Agent.Name, Namespace: s.Namespace, JobNamespaces: s.Namespaces()[1:], ServiceAccountName: s.ServiceAccountName, Scope: scopeOf(s),
 		Credentials: credentials(s.Prefect, s.APIKeySecret, home(s.Kubernetes, kube.PodNamespace()), ofDefault(s.Kind)),
 		IdleTimeout: s.IdleTimeout, Stays: s.IdleTimeout == 0, PollInterval: s.PollInterval, Lookahead: s.Lookahead,
-		Rules: rules(s.Trouble), DeleteFinished: bool(s.DeleteFinishedJobs), JobTTL: s.JobTTL, KeepFailed: s.KeepFailedJobs, LogLines: s.LogLines,
+		Rules: rules(s.Trouble, s.Kind), DeleteFinished: bool(s.DeleteFinishedJobs), JobTTL: s.JobTTL, KeepFailed: s.KeepFailedJobs, LogLines: s.LogLines,
 		DrainTimeout: s.DrainTimeout, ClaimGrace: s.ClaimGrace, Concurrency: s.Concurrency, MaxPolls: s.MaxPolls,
 		Logger: log, Registerer: registry,
 	}
 }
 
-func rules(t config.Trouble) trouble.Rules {
+func rules(t config.Trouble, of config.Kind) trouble.Rules {
 	return trouble.Rules{
 		Grace: t.PodGrace, PendingFor: t.PendingTimeout, CancelGrace: t.CancelGrace, FinishedGrace: t.FinishedGrace, PodRetries: t.PodRetries,
+		OwnJobs: of == config.Prefect3,
 	}
 }
 

@@ -118,7 +118,7 @@ func scalerOptions(s config.Scaler, clients map[string]scaler.Connection) scaler
 	options := scaler.Options{
 		Listen: string(s.Listen), Connections: clients,
 		PollInterval: s.PollInterval, PollTimeout: s.RequestTimeout.Duration(), MaxStaleness: s.MaxStaleness, WarmUpLead: s.WarmUpLead,
-		Rules: rules(s.Trouble), Reflection: s.Reflection,
+		Rules: rules(s.Trouble, s.Kind), Reflection: s.Reflection,
 	}
 	if s.TLSCertFile != "" {
 		options.TLS = &scaler.TLS{CertFile: s.TLSCertFile, KeyFile: s.TLSKeyFile, ClientCAFile: s.TLSClientCAFile, ClientNames: s.TLSClientNames}
@@ -151,7 +151,7 @@ func connections(s config.Scaler) []connection {
 	for i := range all {
 		all[i].home = home(s.Kubernetes, kube.PodNamespace())
 		if kind := all[i].prefect.Kind; kind != s.Kind {
-			all[i].trouble = new(rules(s.TroubleOf(kind)))
+			all[i].trouble = new(rules(s.TroubleOf(kind), kind))
 		}
 	}
 	return all

@@ -23,16 +23,23 @@ func prefect2Environment() pinned {
 	return pinned{what: "Prefect 2.20.26", requirements: "prefect2-constraints.txt", pythons: []string{"3.11"}}
 }
 
-// realServers are the servers that we test with, by version: the newest and the oldest, or on
-// demand those of PREFECT_KEDA_SERVERS, whose packages have no fixed versions.
+// realServers are the servers that we test with, by version: the newest and the oldest.
 func realServers() map[string]pinned {
+	return map[string]pinned{"3.9.1": prefect3Environment(), "2.20.26": prefect2Environment()}
+}
+
+// clientsServers are the same, or on demand those of PREFECT_KEDA_SERVERS, whose packages have
+// no fixed versions.
+func clientsServers() map[string]pinned {
 	versions := strings.FieldsFunc(os.Getenv("PREFECT_KEDA_SERVERS"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(versions) == 0 {
-		return map[string]pinned{"3.9.1": prefect3Environment(), "2.20.26": prefect2Environment()}
+		return realServers()
 	}
+	// Servers of before 3.8 do not work with newer ones of these, which they allow.
+	of := []string{"fastapi<0.119", "importlib_metadata<9", "pydantic<2.12", "starlette<0.49", "typer<0.20"}
 	all := map[string]pinned{}
 	for _, v := range versions {
-		all[v] = pinned{what: "Prefect " + v, packages: []string{"prefect==" + v}, pythons: []string{"3.11"}}
+		all[v] = pinned{what: "Prefect " + v, packages: append([]string{"prefect==" + v}, of...), pythons: []string{"3.11"}}
 	}
 	return all
 }

@@ -26,7 +26,7 @@ func (r *Resolver) limit(ctx context.Context, p *patient) Result {
 		return err
 	})
 	if err == nil {
-		if f, found := trouble.Chore(j, nil); !found || f.Kind != trouble.Lasting {
+		if f, found := trouble.Chore(j, nil, r.Rules); !found || f.Kind != trouble.Lasting {
 			return p.over(Overtaken, judgeAgain)
 		}
 		seconds := max(int32(r.JobTTL/time.Second), job.MinTTLSeconds)

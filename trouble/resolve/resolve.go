@@ -245,7 +245,7 @@ func (r *Resolver) examine(ctx context.Context, p *patient) (found bool, err err
 		p.finding, found = trouble.Judge(p.job, p.pods, r.Rules)
 	}
 	if !found {
-		p.finding, found = trouble.Chore(p.job, p.pods)
+		p.finding, found = trouble.Chore(p.job, p.pods, r.Rules)
 	}
 	if !found || p.finding.From.After(now) || p.finding.Kind == trouble.Lasting {
 		return false, nil
@@ -408,7 +408,8 @@ func jobGone(p *patient, jobs []*batchv1.Job, pods []*corev1.Pod, r trouble.Rule
 // note to take the case by, so launchers come at different times (see plan).
 func (r *Resolver) tellJobGone(ctx context.Context, p *patient) Result {
 	const pause = time.Minute // by then Prefect has been asked again
-	if !p.run.State.Phase.IsRunning() {
+	// A claimed run without a Job gets one, unless Prefect knows of the one that it had.
+	if !p.run.State.Phase.IsRunning() && !(p.run.State.Phase == prefect.Claimed && p.run.HasJob) {
 		return p.over(Overtaken, pause)
 	}
 	// The lists may have taken longer than the time allowed between reading and failing.
