@@ -34,9 +34,9 @@ type RefusedError struct{ Err error }
 
 // Error says what to fix.
 func (e *RefusedError) Error() string {
-	what := "fix the Job template (JOB_TEMPLATE, --job-template) or the setting behind the named field"
+	what := "fix the setting behind the named field, or with Prefect 1 the Job template (JOB_TEMPLATE, --job-template)"
 	if isDenial(e.Err) {
-		what = "an admission webhook or policy wants other Jobs: have the Job template (JOB_TEMPLATE, --job-template) meet it, or exempt the namespace"
+		what = "an admission webhook or policy wants other Jobs: have the settings, or with Prefect 1 the Job template (JOB_TEMPLATE, --job-template), meet it, or exempt the namespace"
 	}
 	return fmt.Sprintf("Kubernetes refuses the Job of any run that brings nothing of its own: %s: %s; runs it refuses wait", jobs.WordsOf(e.Err), what)
 }

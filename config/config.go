@@ -37,8 +37,8 @@ type Scaler struct {
 
 	// Named are the further connections that PREFECT_KEDA_CONNECTIONS lists.
 	Named []Connection
-	// others is Trouble with the defaults of the other kind of Prefect.
-	others Trouble
+	// Others is Trouble with the defaults of the other kind of Prefect.
+	Others Trouble
 }
 
 // TroubleOf says when something is wrong with the Jobs of a kind of Prefect. The scaler may
@@ -47,7 +47,7 @@ func (s Scaler) TroubleOf(kind Kind) Trouble {
 	if kind == s.Kind {
 		return s.Trouble
 	}
-	return s.others
+	return s.Others
 }
 
 // Prefect says which API to use, and with which key.

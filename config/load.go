@@ -68,7 +68,7 @@ func LoadScaler(ctx context.Context, env envconfig.Lookuper) (Scaler, error) {
 	if kind == Prefect3 {
 		other = Prefect1
 	}
-	_ = load(ctx, &s.others, env, "", other) // its problems are those of s.Trouble
+	_ = load(ctx, &s.Others, env, "", other) // its problems are those of s.Trouble
 	for _, name := range s.Connections {
 		c := Connection{Name: name}
 		problems = append(problems, load(ctx, &c, env, connectionPrefix(name), kind))

@@ -272,8 +272,8 @@ func TestTrialAtStart(t *testing.T) {
 	}{
 		{"taken", nil, false, false, ""},
 		{"there already", apierrors.NewAlreadyExists(jobsResource, "j"), false, false, ""},
-		{"invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil), true, true, `Kubernetes refuses the Job of any run that brings nothing of its own: Job.batch "j" is invalid: fix the Job template (JOB_TEMPLATE, --job-template) or the setting behind the named field; runs it refuses wait`},
-		{"denied", denied("no"), true, false, `Kubernetes refuses the Job of any run that brings nothing of its own: jobs.batch "j" is forbidden: admission webhook "policy" denied the request: no: an admission webhook or policy wants other Jobs: have the Job template (JOB_TEMPLATE, --job-template) meet it, or exempt the namespace; runs it refuses wait`},
+		{"invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", nil), true, true, `Kubernetes refuses the Job of any run that brings nothing of its own: Job.batch "j" is invalid: fix the setting behind the named field, or with Prefect 1 the Job template (JOB_TEMPLATE, --job-template); runs it refuses wait`},
+		{"denied", denied("no"), true, false, `Kubernetes refuses the Job of any run that brings nothing of its own: jobs.batch "j" is forbidden: admission webhook "policy" denied the request: no: an admission webhook or policy wants other Jobs: have the settings, or with Prefect 1 the Job template (JOB_TEMPLATE, --job-template), meet it, or exempt the namespace; runs it refuses wait`},
 		{"denied as invalid", apierrors.NewInvalid(schema.GroupKind{Group: "batch", Kind: "Job"}, "j", field.ErrorList{field.Forbidden(field.NewPath("x"), "denied request: no")}), true, false, ""},
 		{"bad", apierrors.NewBadRequest("no"), true, false, ""},
 		{"quota", quota(), false, false, "create Job"},

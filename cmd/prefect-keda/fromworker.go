@@ -77,6 +77,9 @@ func (r *takeover) workersEnvironment() error {
 	var problems []error
 	var dead, ours []string
 	for _, n := range config.Notices(envconfig.MapLookuper(set)) {
+		if len(config.PassedOn(envconfig.MapLookuper(set), []string{n.Variable})) > 0 {
+			continue // flows' pods get it
+		}
 		dead = append(dead, n.Variable)
 		r.leftOut("env", n.Variable, n.Why)
 	}

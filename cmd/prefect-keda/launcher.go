@@ -67,6 +67,7 @@ func workersFlags() config.Group {
 	fs.String("install-policy", "", "without effect: there is nothing to install")
 	fs.String("base-job-template", "", "without effect: launchers do not write work pools. Use prefect work-pool update")
 	fs.Bool("create-pool-if-not-found", false, "without effect: launchers do not write work pools. Use prefect work-pool create")
+	fs.Bool("no-create-pool-if-not-found", false, "without effect: launchers do not write work pools")
 	return config.Group{Title: "As prefect worker start has them", Flags: fs}
 }
 

@@ -347,7 +347,7 @@ func TestJobThatKubernetesDoesNotTake(t *testing.T) {
 		want    int
 		words   string
 	}{
-		{"invalid", http.StatusUnprocessableEntity, "spec.template.spec.restartPolicy: Unsupported value", exitMisconfigured, "Kubernetes refuses the Job of any run that brings nothing of its own: spec.template.spec.restartPolicy: Unsupported value: fix the Job template (JOB_TEMPLATE, --job-template)"},
+		{"invalid", http.StatusUnprocessableEntity, "spec.template.spec.restartPolicy: Unsupported value", exitMisconfigured, "Kubernetes refuses the Job of any run that brings nothing of its own: spec.template.spec.restartPolicy: Unsupported value: fix the setting behind the named field, or with Prefect 1 the Job template (JOB_TEMPLATE, --job-template)"},
 		{"denied", http.StatusForbidden, `admission webhook "policy" denied the request: not now`, exitOK, `"level":"ERROR","msg":"upstream is failing, retrying","upstream":"job_template"`},
 		{"denied as invalid", http.StatusUnprocessableEntity, "denied request: not now", exitOK, `"level":"ERROR","msg":"upstream is failing, retrying","upstream":"job_template"`},
 		{"away", http.StatusInternalServerError, "no", exitOK, "cannot try a Job in Kubernetes; going on without the trial"},

@@ -36,7 +36,9 @@ func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (job.Renderin
 		return job.Rendering{}, run.Fault
 	}
 	if of, ok := run.Recipe.(neutral); ok {
-		return Render(ctx, run, of.inputs(run), r.Settings, FromBundle(recipe.Bundle{}))
+		s := r.Settings
+		s.PodSecurity = "" // it is for what authors wrote
+		return Render(ctx, run, of.inputs(run), s, FromBundle(recipe.Bundle{}))
 	}
 	in, err := r.Source.Inputs(ctx, run)
 	if err != nil {

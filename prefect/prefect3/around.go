@@ -96,6 +96,13 @@ func (l *looks) known(pools map[string]bool, queues map[string]string, deploymen
 	return l.around, true
 }
 
+// stir has the next look read which runs are being cancelled.
+func (l *looks) stir() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.begun.next, l.begun.rest = time.Time{}, time.Time{}
+}
+
 func (l *looks) keep(s surroundings, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

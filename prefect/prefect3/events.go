@@ -218,6 +218,9 @@ func (c *Client) readEvents(ctx context.Context, conn *websocket.Conn, events ch
 		if isKnown(seen[:], frame.Event.ID) || freesSlot(frame.Event.Event) && !c.holds.Load() {
 			continue
 		}
+		if frame.Event.Event == ofRun+"Cancelling" {
+			c.looks.stir()
+		}
 		seen[n%len(seen)] = frame.Event.ID
 		n++
 		select {
