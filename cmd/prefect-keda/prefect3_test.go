@@ -343,7 +343,7 @@ func TestExplainOfPrefect3(t *testing.T) {
 func TestWorkersCommandLine(t *testing.T) {
 	w, api := newWorld3(t, "")
 	api.CreatePool(fake.Pool{Name: "etl"})
-	code, out := w.run(t, "launcher", "--pool", "etl", "--type", "kubernetes", "--with-healthcheck", "--run-once", "--limit", "3", "--work-queue", "default")
+	code, out := w.run(t, "launcher", "--pool", "etl", "--type", "kubernetes", "--with-healthcheck", "--no-create-pool-if-not-found", "--run-once", "--limit", "3", "--work-queue", "default")
 	if code != exitOK {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}

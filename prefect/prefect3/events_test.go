@@ -111,6 +111,26 @@ func TestNotify(t *testing.T) {
 	l.four("a run has ended")
 }
 
+// A run that is being cancelled is in the first look after the event, however new the last one
+// is: nobody else may end it.
+func TestEventOfACancelledRunIsLookedAt(t *testing.T) {
+	api := fake.New(fake.Options{})
+	l := listen(t, api, prefect3.Options{})
+	l.four("connecting")
+	l.connected(api)
+	id := api.CreateRuns(fake.Order{Pool: "k8s", At: time.Now()})[0]
+	l.four("a run was created")
+	win(t, l.Client, id)
+	if o := observe(t, l.Client); len(o.Ending) > 0 {
+		t.Fatalf("ending: %+v", o.Ending)
+	}
+	api.Cancel(id)
+	l.next("a run is being cancelled")
+	if o := observe(t, l.Client); len(o.Ending) != 1 {
+		t.Errorf("ending: %+v", o.Ending)
+	}
+}
+
 // A stream that breaks is opened again, and what happened meanwhile is told.
 func TestNotifyReconnects(t *testing.T) {
 	api := fake.New(fake.Options{})
