@@ -25,9 +25,11 @@ func (f Facts) submitted() string {
 	case j != nil:
 		return f.withJob(by, j)
 	case c == nil:
-		return by + " by somebody else, an agent perhaps, and has no Job here: only who submitted it goes on with it, or Prefect puts it back after ten minutes."
+		return by + " by somebody else, " + f.another() + " perhaps, and has no Job here: only who submitted it goes on with it" + f.lazarus()
 	case !f.looked(c.Namespace):
 		return fmt.Sprintf("%s, and whether its Job %s is in namespace %s could not be read.", by, c.Job, c.Namespace)
+	case f.Run.HasJob:
+		return fmt.Sprintf("%s; its Job %s was deleted: a launcher ends the run within minutes.", by, c.Job)
 	case len(f.Pods) > 0:
 		return fmt.Sprintf("%s; its Job %s was deleted, and is created again once its pod %s has ended.", by, c.Job, f.Pods[len(f.Pods)-1].Name)
 	case f.At.Sub(f.Run.StateAt) < f.ClaimGrace:
@@ -38,6 +40,22 @@ func (f Facts) submitted() string {
 		why = " unless a quota of Jobs or a permission is in the way, which its log and the run's say"
 	}
 	return fmt.Sprintf("%s, and its Job %s is not there: the next launcher creates it%s. %s", by, c.Job, why, f.starts(f.Run.StateAt))
+}
+
+// another is what else launches runs of that Prefect.
+func (f Facts) another() string {
+	if f.Run.Place.Pool != "" {
+		return "a worker"
+	}
+	return "an agent"
+}
+
+// lazarus is what Prefect itself does with runs that nobody goes on with.
+func (f Facts) lazarus() string {
+	if f.Run.Place.Pool != "" {
+		return "; nobody else does."
+	}
+	return ", or Prefect puts it back after ten minutes."
 }
 
 func (f Facts) withJob(by string, j *batchv1.Job) string {

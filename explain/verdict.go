@@ -236,5 +236,9 @@ func (f Facts) runs() string {
 	if !f.Run.Heartbeat.IsZero() {
 		sign = fmt.Sprintf(" (the last one was at %s)", f.clock(f.Run.Heartbeat))
 	}
-	return fmt.Sprintf("%s as far as Prefect knows, but its Job %s does not exist: after two minutes without a sign of life%s a launcher fails it.", said, c.Job, sign)
+	after := "after two minutes without a sign of life" + sign
+	if f.Run.Place.Pool != "" {
+		after = "within minutes" // runs of Prefect 3 give no sign of life
+	}
+	return fmt.Sprintf("%s as far as Prefect knows, but its Job %s does not exist: %s a launcher fails it.", said, c.Job, after)
 }

@@ -420,6 +420,18 @@ func TestVerdictOfWorkPools(t *testing.T) {
 			"It is due since 13:59:00 (1m). It is unknown which ScaledObjects serve work pool etl, queue high. A launcher with these settings serves all work pools and would take it.",
 			facts("Scheduled", time.Minute, inPool, due(ago(time.Minute)), func(f *explain.Facts) { f.Asked = false }),
 		},
+		{
+			"It was submitted at 13:55:00 (5m ago) by somebody else, a worker perhaps, and has no Job here: only who submitted it goes on with it; nobody else does.",
+			facts("Submitted", 5*time.Minute, inPool, func(f *explain.Facts) { f.Run.Claim = nil }),
+		},
+		{
+			"It was launched at 13:55:00 (5m ago) by launcher-abc; its Job prefect-job-1 was deleted: a launcher ends the run within minutes.",
+			facts("Submitted", 5*time.Minute, inPool, func(f *explain.Facts) { f.Run.HasJob = true }),
+		},
+		{
+			"It is Running since 13:59:00 (1m) as far as Prefect knows, but its Job prefect-job-1 does not exist: within minutes a launcher fails it.",
+			facts("Running", time.Minute, claimed, inPool),
+		},
 	} {
 		if d := cmp.Diff(tc.want, tc.f.Verdict()); d != "" {
 			t.Errorf("-want +got:\n%s", d)
