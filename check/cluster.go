@@ -27,6 +27,7 @@ const (
 	authorsChoice  = "authors' accounts"
 	pullSecrets    = "image pull secrets"
 	keySecret      = "API key Secret"
+	authSecret     = "auth string Secret"
 	trialJob       = "trial Job"
 	poolJobs       = "work pools' Jobs"
 	kedaAPI        = "KEDA"
@@ -92,6 +93,8 @@ type LaunchingOptions struct {
 	TemplateOrigin string
 	// KeySecret holds the API key for pods; nil if they get it as text.
 	KeySecret *corev1.SecretKeySelector
+	// AuthSecret holds the auth string for pods; nil if they get it as text.
+	AuthSecret *corev1.SecretKeySelector
 	// OfPools makes a Job of each work pool that is served; nil where there are none.
 	OfPools func(ctx context.Context) ([]PoolJob, error)
 }

@@ -192,6 +192,36 @@ func TestClusterIsWell(t *testing.T) {
 	}
 }
 
+// Pods read the credentials in their own namespace, wherever that is.
+func TestSecretsOfPods(t *testing.T) {
+	const has = `{"type": "Opaque", "data": {"key": "c2VjcmV0"}}`
+	for name, tc := range map[string]struct {
+		in   []string // the namespaces with the Secret of the auth string
+		want check.Result
+	}{
+		"in both": {[]string{"flows", "team"}, check.Result{Check: "auth string Secret", Status: check.OK, Detail: "auth/key"}},
+		"not in another": {[]string{"flows"}, check.Result{
+			Check: "auth string Secret", Status: check.Fail, Detail: "there is no Secret auth with the key key in team, and pods do not start without it",
+			Advice: "kubectl -n team create secret generic auth --from-literal=key=..., or set PREFECT_KEDA_API_AUTH_STRING_SECRET (--auth-string-secret)",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.objects["/api/v1/namespaces/team"] = c.objects["/api/v1/namespaces/flows"]
+			for _, in := range tc.in {
+				c.objects["/api/v1/namespaces/"+in+"/secrets/auth"] = has
+			}
+			o := c.options()
+			o.Namespaces = append(o.Namespaces, "team")
+			o.Launching.AuthSecret = &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "auth"}, Key: "key"}
+			got, _ := results(t, check.OfCluster(o))
+			if i := slices.IndexFunc(got, func(r check.Result) bool { return r.Check == tc.want.Check }); i < 0 || cmp.Diff(tc.want, got[i]) != "" {
+				t.Errorf("%+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
 // What authors may choose is no matter of being well.
 func TestAuthorsAccounts(t *testing.T) {
 	c := newCluster(t)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/prefect-keda/prefect-keda/kube"
@@ -28,6 +29,9 @@ func (c *jobChecks) all() []Check {
 		{pullSecrets, []string{namespace, jobTemplate}, c.pullSecrets},
 		{keySecret, []string{namespace}, c.keySecret},
 		{trialJob, []string{permissions, namespace, jobTemplate}, c.tryJob},
+	}
+	if c.AuthSecret != nil {
+		checks = append(checks, Check{authSecret, []string{namespace}, c.authSecret})
 	}
 	if c.OfPools != nil {
 		checks = append(checks, Check{poolJobs, []string{permissions, namespace, credentials}, c.tryPools})
@@ -111,11 +115,25 @@ func (c *jobChecks) keySecret(ctx context.Context) (string, error) {
 	if c.KeySecret == nil {
 		return "", skipped("not set: pods get the key, if there is one, as text")
 	}
-	var found secret
-	err := c.read(ctx, c.inNamespace("secrets", c.KeySecret.Name), &found)
-	if _, has := found.Data[c.KeySecret.Key]; apierrors.IsNotFound(err) || err == nil && !has {
-		return "", failed(fmt.Errorf("there is no Secret %s with the key %s in %s, and pods do not start without it", c.KeySecret.Name, c.KeySecret.Key, c.namespace),
-			"kubectl -n %s create secret generic %s --from-literal=%s=..., or set PREFECT_KEDA_API_KEY_SECRET (--api-key-secret)", c.namespace, c.KeySecret.Name, c.KeySecret.Key)
+	return c.podsSecret(ctx, *c.KeySecret, "PREFECT_KEDA_API_KEY_SECRET (--api-key-secret)")
+}
+
+func (c *jobChecks) authSecret(ctx context.Context) (string, error) {
+	return c.podsSecret(ctx, *c.AuthSecret, "PREFECT_KEDA_API_AUTH_STRING_SECRET (--auth-string-secret)")
+}
+
+// podsSecret looks for a Secret in each namespace of the Jobs, where pods read it.
+func (c *jobChecks) podsSecret(ctx context.Context, of corev1.SecretKeySelector, setting string) (string, error) {
+	for _, in := range c.Namespaces {
+		var found secret
+		err := c.read(ctx, "/api/v1/namespaces/"+in+"/secrets/"+of.Name, &found)
+		if _, has := found.Data[of.Key]; apierrors.IsNotFound(err) || err == nil && !has {
+			return "", failed(fmt.Errorf("there is no Secret %s with the key %s in %s, and pods do not start without it", of.Name, of.Key, in),
+				"kubectl -n %s create secret generic %s --from-literal=%s=..., or set %s", in, of.Name, of.Key, setting)
+		}
+		if err != nil {
+			return of.Name + "/" + of.Key, unexpected(err)
+		}
 	}
-	return c.KeySecret.Name + "/" + c.KeySecret.Key, unexpected(err)
+	return of.Name + "/" + of.Key, nil
 }

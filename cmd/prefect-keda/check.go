@@ -106,7 +106,7 @@ func launcherChecks(c *cobra.Command, env environment, o checkOptions, io stream
 		Namespaces: s.Namespaces(), Home: home(s.Kubernetes, kube.PodNamespace()), Metadata: scaler.CheckMetadata,
 		Role: "prefect-keda-launcher", Permissions: kube.LauncherPermissions(),
 		Launching: &check.LaunchingOptions{
-			Renderer: b.renderer(s, false), TemplateOrigin: s.JobTemplate.String(), KeySecret: keySecret(s), OfPools: ofPools(b, s),
+			Renderer: b.renderer(s, false), TemplateOrigin: s.JobTemplate.String(), KeySecret: keySecret(s), AuthSecret: selector(s.AuthStringFrom()), OfPools: ofPools(b, s),
 		},
 	})
 	return append(b.checks(asked{scope: scopeOf(s), variable: ofDefault(s.Kind)}), cluster...), []string{s.APIKey().Reveal(), s.AuthString.Reveal()}, nil

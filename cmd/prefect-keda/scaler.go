@@ -24,7 +24,8 @@ func newScaler(io streams, env environment) *cobra.Command {
 		Use:   "scaler [flags]",
 		Short: "Tell KEDA how many launchers are wanted",
 		Long: `The scaler is KEDA's external scaler: a gRPC server that counts the flow runs that are due. It costs one request to
-the Prefect API per interval and one about Jobs every 30 s, for any number of ScaledObjects.
+the Prefect API per interval (with Prefect 3 up to four while runs wait) and one about Jobs every 30 s, for any number
+of ScaledObjects.
 
 It goes on while the API is away or refuses the key: when the last answer is too old, KEDA gets errors and scales
 nothing until Prefect answers again. It is not ready while it lacks permissions in all namespaces of its Jobs, or
