@@ -26,14 +26,17 @@ func TestBurstIsSharedByTwoLaunchers(t *testing.T) {
 	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 200})
 	e.WaitForReplicas(product.Launcher, 2, time.Minute)
 	t.Logf("measured: second launcher ready after %s, %d Jobs by then", seconds(time.Since(began)), e.JobCount())
+	// Once claims are quick, the first launcher may need no help any more.
+	for ready := time.Now(); len(e.Claimants(runs)) < 2; time.Sleep(time.Second) {
+		if time.Since(ready) > time.Minute {
+			t.Fatalf("only %v claimed runs, want both launchers", e.Claimants(runs))
+		}
+	}
 	e.Mend()
 	e.WaitForJobs(runs, time.Minute)
 	e.WaitForState(runs, "Submitted", time.Minute)
 	e.WaitForZero(90 * time.Second)
 	e.AssertOneJobEach(runs)
-	if by := e.Claimants(runs); len(by) < 2 {
-		t.Errorf("only %v claimed runs, want both launchers", by)
-	}
 }
 
 // This measures how long one launcher takes for 200 runs, with an API that answers at once.
