@@ -54,6 +54,7 @@ func (s *loop) dispatch(now time.Time) {
 		s.pending = slices.Concat(s.ahead[:due], s.pending)
 		s.ahead = s.ahead[due:]
 	}
+	defer func() { s.tidings.setBurst(len(s.pending) > 0) }()
 	for s.slots.TryAcquire(1) {
 		a, ok := s.nextAction(now)
 		if !ok {

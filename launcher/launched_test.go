@@ -17,6 +17,7 @@ type keeping struct {
 	*meanwhile
 	told []string
 	err  error
+	then func() // after each; may be nil
 }
 
 func (k *keeping) Launched(_ context.Context, run prefect.FlowRun, claim prefect.Claim) error {
@@ -24,6 +25,9 @@ func (k *keeping) Launched(_ context.Context, run prefect.FlowRun, claim prefect
 		return errors.New("it has no Job")
 	}
 	k.told = append(k.told, run.ID+" "+string(claim.Attempt))
+	if k.then != nil {
+		k.then()
+	}
 	return k.err
 }
 
@@ -70,6 +74,29 @@ func over() chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
+}
+
+// While runs wait to be claimed nothing is told, but for some seconds only.
+func TestTidingsWaitForTheEndOfABurst(t *testing.T) {
+	for name, ends := range map[string]time.Duration{"it ends": 4 * time.Second, "it goes on": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				k := &keeping{meanwhile: &meanwhile{eyes: &eyes{store: storeWith(run("r"))}}}
+				_ = k.store.create(jobOfRun("r"))
+				l, stop := newTidings(k, slog.New(slog.DiscardHandler)), make(chan struct{})
+				l.setBurst(true)
+				began, ended := time.Now(), make(chan time.Duration, 1)
+				k.then = func() { ended <- time.Since(began) }
+				l.launched(t.Context(), prefect.FlowRun{ID: "r"}, prefect.Claim{})
+				go l.write(t.Context(), stop)
+				time.AfterFunc(ends, func() { l.setBurst(false) })
+				if got, want := <-ended, min(ends, tidingsWait); got != want {
+					t.Errorf("told after %s, want %s", got, want)
+				}
+				close(stop)
+			})
+		})
+	}
 }
 
 // In a burst without end launches tell by themselves, so that no more wait than the first ones.

@@ -3,13 +3,20 @@ package launcher
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
+	"time"
 
 	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// tidingsWaiting may pile up during a burst.
-const tidingsWaiting = 256
+const (
+	// tidingsWaiting may pile up during a burst.
+	tidingsWaiting = 256
+	// tidingsWait is how long one waits for the burst to end: less than a lease of a claim,
+	// which it may renew, is good for.
+	tidingsWait = 10 * time.Second
+)
 
 // tidings tell the backend, best effort and one after the other, which claimed runs have their
 // Jobs. That may cost a server as much as a claim, and in a burst claims and Jobs come first.
@@ -18,25 +25,37 @@ type tidings struct {
 	backend Backend
 	log     *slog.Logger
 	waiting chan tiding
+	// burst is set while runs wait to be claimed, and over signals that none do.
+	burst atomic.Bool
+	over  chan struct{}
 }
 
-// tiding says that a run has the Job of its claim.
+// tiding says that a run has the Job of its claim, since when.
 type tiding struct {
 	run   prefect.FlowRun
 	claim prefect.Claim
+	since time.Time
 }
 
 func newTidings(b Backend, log *slog.Logger) *tidings {
-	return &tidings{backend: b, log: log, waiting: make(chan tiding, tidingsWaiting)}
+	return &tidings{backend: b, log: log, waiting: make(chan tiding, tidingsWaiting), over: make(chan struct{}, 1)}
 }
 
 // launched has the backend told that the Job of a claimed run exists.
 func (t *tidings) launched(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) {
 	run.Recipe = nil // it may be large, and has become a Job
+	d := tiding{run, claim, time.Now()}
 	select {
-	case t.waiting <- tiding{run, claim}:
+	case t.waiting <- d:
 	default:
-		t.tell(ctx, tiding{run, claim})
+		t.tell(ctx, d)
+	}
+}
+
+// setBurst says whether runs wait to be claimed.
+func (t *tidings) setBurst(is bool) {
+	if t.burst.Swap(is) && !is {
+		signal(t.over)
 	}
 }
 
@@ -45,11 +64,26 @@ func (t *tidings) write(ctx context.Context, stop <-chan struct{}) {
 	for {
 		select {
 		case next := <-t.waiting:
+			t.await(next.since.Add(tidingsWait), stop)
 			t.tell(ctx, next)
 		case <-stop:
 			for len(t.waiting) > 0 {
 				t.tell(ctx, <-t.waiting)
 			}
+			return
+		}
+	}
+}
+
+// await waits for the end of a burst, but not beyond a time.
+func (t *tidings) await(until time.Time, stop <-chan struct{}) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	for t.burst.Load() && time.Now().Before(until) {
+		select {
+		case <-t.over:
+		case <-timer.C:
+		case <-stop:
 			return
 		}
 	}

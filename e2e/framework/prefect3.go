@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -209,8 +210,9 @@ func (e *PoolEnv) WaitForServer() {
 	})
 }
 
-// Requests counts the requests that the server has answered to pods, by their addresses.
-func (e *PoolEnv) Requests() map[string]int {
+// Requests counts the requests that the server has answered to pods, by their addresses and by
+// route, as in "POST /flow_runs/filter".
+func (e *PoolEnv) Requests() map[string]Routes {
 	e.t.Helper()
 	pods, err := e.Client.CoreV1().Pods(e.server.namespace).List(e.t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + product.Server})
 	if err != nil || len(pods.Items) != 1 {
@@ -220,15 +222,34 @@ func (e *PoolEnv) Requests() map[string]int {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	counts := map[string]int{}
+	counts := map[string]Routes{}
 	for line := range strings.Lines(string(text)) {
 		// INFO:     10.244.0.7:41822 - "POST /api/flow_runs/filter HTTP/1.1" 200 OK
-		if before, _, found := strings.Cut(line, ` - "`); found {
+		if before, after, found := strings.Cut(line, ` - "`); found {
 			fields := strings.Fields(before)
-			if host, _, err := net.SplitHostPort(fields[len(fields)-1]); err == nil {
-				counts[host]++
+			host, _, err := net.SplitHostPort(fields[len(fields)-1])
+			if err != nil {
+				continue
 			}
+			if counts[host] == nil {
+				counts[host] = Routes{}
+			}
+			route, _, _ := strings.Cut(after, " HTTP/")
+			counts[host][ids.ReplaceAllString(strings.Replace(route, " /api", " ", 1), "{id}")]++
 		}
 	}
 	return counts
+}
+
+var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`) //nolint:gochecknoglobals // compiled once
+
+// Routes counts requests by route.
+type Routes map[string]int
+
+// Total is how many there are in all.
+func (r Routes) Total() (n int) {
+	for _, of := range r {
+		n += of
+	}
+	return n
 }
