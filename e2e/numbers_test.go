@@ -9,12 +9,13 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -49,14 +50,14 @@ func (n *numbers) row(what, ours, worker, goal string) {
 	n.rows = append(n.rows, fmt.Sprintf("| %s | %s | %s | %s |", what, ours, worker, goal))
 }
 
-// spread are the median and the worst, and the mean.
+// spread are the median, 95 %, the worst and the mean.
 func spread(delays []time.Duration) string {
 	slices.Sort(delays)
 	var sum time.Duration
 	for _, d := range delays {
 		sum += d
 	}
-	return fmt.Sprintf("p50 %s, mean %s, worst %s (n=%d)", seconds(delays[len(delays)/2]), seconds(sum/time.Duration(len(delays))), seconds(delays[len(delays)-1]), len(delays))
+	return fmt.Sprintf("p50 %s, p95 %s, worst %s, mean %s (n=%d)", seconds(delays[len(delays)/2]), seconds(delays[(len(delays)*95-1)/100]), seconds(delays[len(delays)-1]), seconds(sum/time.Duration(len(delays))), len(delays))
 }
 
 func (n *numbers) fromZero(t *testing.T) {
@@ -64,7 +65,7 @@ func (n *numbers) fromZero(t *testing.T) {
 	e.WaitForStream()
 	deployment := e.Deploy(prefectapi.Deployment{JobVariables: framework.Suspended()})
 	var adHoc, late []time.Duration
-	for range 10 {
+	for range 20 {
 		began := time.Now()
 		run := e.CreateRuns(1, deployment, prefectapi.Order{})[0]
 		adHoc = append(adHoc, e.WaitForJob(run, time.Minute).At.Sub(began))
@@ -99,28 +100,59 @@ func (n *numbers) worker(t *testing.T) {
 // ofBurst is how many runs a burst has.
 const ofBurst = 150
 
-// bareClaims are what the server can do: claims one after the other by four at once, and no Job.
+// bareClaims are what the server can do: claims by four at once, and no Job; then claims with a
+// bare Job for each, by as many at once as a launcher's.
 func (n *numbers) bareClaims(t *testing.T) {
 	e := suite.PoolsOnly(t)
-	runs := e.CreateRuns(ofBurst, e.Deploy(prefectapi.Deployment{JobVariables: framework.Suspended()}), prefectapi.Order{})
-	began := time.Now()
-	next := make(chan string)
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			for run := range next {
+	deployment := e.Deploy(prefectapi.Deployment{JobVariables: framework.Suspended()})
+	claimAll := func(atOnce int, then func(run string) error) time.Duration {
+		runs := e.CreateRuns(ofBurst, deployment, prefectapi.Order{})
+		began := time.Now()
+		var loop errgroup.Group
+		loop.SetLimit(atOnce)
+		for _, run := range runs {
+			loop.Go(func() error {
 				if status, err := e.Server.SetState(t.Context(), run, "PENDING", "Pending", false); err != nil || status != "ACCEPT" {
-					t.Errorf("claim of %s: %s, %v", run, status, err)
+					return fmt.Errorf("claim of %s: %s, %w", run, status, err)
 				}
-			}
-		})
+				return then(run)
+			})
+		}
+		if err := loop.Wait(); err != nil {
+			t.Error(err)
+		}
+		return time.Since(began)
 	}
-	for _, run := range runs {
-		next <- run
+	n.row("claims a second of a bare loop, four at once", rate(ofBurst, claimAll(4, func(string) error { return nil })), "", "")
+	cfg := rest.CopyConfig(suite.Config)
+	cfg.QPS = -1
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
-	close(next)
-	all.Wait()
-	n.row("claims a second of a bare loop, four at once", rate(ofBurst, time.Since(began)), "", "")
+	n.row("claims and Jobs a second of a bare loop, sixteen at once", rate(ofBurst, claimAll(16, func(run string) error {
+		_, err := client.BatchV1().Jobs(e.Flows).Create(t.Context(), bareJob(run), metav1.CreateOptions{})
+		return err
+	})), "", "")
+}
+
+// bareJob is about as large as a flow run's.
+func bareJob(run string) *batchv1.Job {
+	container := corev1.Container{Name: "prefect-job", Image: "localhost:1/none:1", Args: []string{"prefect", "flow-run", "execute"}}
+	for i := range 12 {
+		container.Env = append(container.Env, corev1.EnvVar{Name: fmt.Sprint("VARIABLE_", i), Value: run})
+	}
+	labels := map[string]string{}
+	for i := range 10 {
+		labels[fmt.Sprint("prefect.io/label-", i)] = run
+	}
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: "bare-" + run, Labels: labels},
+		Spec: batchv1.JobSpec{
+			Suspend: new(true), BackoffLimit: new(int32),
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{container}}},
+		},
+	}
 }
 
 func (n *numbers) burst(t *testing.T) {

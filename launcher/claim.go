@@ -130,7 +130,7 @@ func (l *launch) sendClaim(ctx context.Context) error {
 	switch r.Answer {
 	case prefect.Won:
 		log.DebugContext(ctx, "claimed", "job", l.claim.Job)
-		l.claimed, l.sole, l.confirmed = true, r.Sole, began
+		l.claimed, l.sole, l.hasSlot, l.confirmed = true, r.Sole, r.HasSlot, began
 		return nil
 	case prefect.Lost:
 		log.DebugContext(ctx, "not claimed")

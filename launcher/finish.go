@@ -53,8 +53,18 @@ func (l *launch) finish(ctx context.Context) outcome {
 	case err != nil:
 		return l.over("", "", err)
 	}
-	l.tidings.launched(ctx, l.run, l.claim)
+	l.tell(ctx)
 	return l.ended(l.result)
+}
+
+// tell has the backend told that the Job of the claimed run exists.
+func (l *launch) tell(ctx context.Context) {
+	d := tiding{l.run, l.claim, time.Now()}
+	if l.hasSlot || !l.run.KeepBy.IsZero() {
+		l.tidings.tell(ctx, d)
+		return
+	}
+	l.tidings.add(ctx, d)
 }
 
 // handItBack hands the run back.

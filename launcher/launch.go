@@ -31,6 +31,8 @@ type launch struct {
 	claimed bool
 	// sole is set if no other claim of the attempt can have been won.
 	sole bool
+	// hasSlot is set if Prefect must be told of the Job soon.
+	hasSlot bool
 	// confirmed is the start of the last request that showed the run in the expected
 	// state; zero when it must be read again.
 	confirmed time.Time
@@ -88,10 +90,10 @@ func (l *launch) begin(ctx context.Context) outcome {
 		return l.finish(ctx)
 	case l.kind == Adopt:
 		l.metrics.totals.adopted.Add(1)
-		l.tidings.launched(ctx, l.run, l.claim)
+		l.tell(ctx)
 		return l.ended(adopted)
 	case l.kind == Relaunch:
-		l.tidings.launched(ctx, l.run, l.claim)
+		l.tell(ctx)
 		return l.ended(done)
 	}
 	return l.finish(ctx)

@@ -18,6 +18,13 @@ type keeping struct {
 	told []string
 	err  error
 	then func() // after each; may be nil
+	slot bool   // claims hold one
+}
+
+func (k *keeping) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error) {
+	r, err := k.meanwhile.Claim(ctx, run, claim)
+	r.HasSlot = k.slot
+	return r, err
 }
 
 func (k *keeping) Launched(_ context.Context, run prefect.FlowRun, claim prefect.Claim) error {
@@ -76,6 +83,21 @@ func over() chan struct{} {
 	return c
 }
 
+// A claim whose slot Prefect takes back is told of before anything else.
+func TestBackendIsToldAtOnceOfASlot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, world := alone(newMemory(run("r")))
+		k := &keeping{meanwhile: world, slot: true}
+		l := newLauncher(Options{Name: "me", Namespace: "flows", Marks: kubernetesrun.Marks()}.withDefaults(), k, template{}, world)
+		l.tidings.setBurst(true)
+		r := world.memory.get("r")
+		r.ReadAt = time.Now()
+		if o := carriedOut(t, l, Action{Kind: Launch, Run: r}); o.result != done || len(k.told) != 1 {
+			t.Errorf("%s (%v), told %q", o.result, o.err, k.told)
+		}
+	})
+}
+
 // While runs wait to be claimed nothing is told, but for some seconds only.
 func TestTidingsWaitForTheEndOfABurst(t *testing.T) {
 	for name, ends := range map[string]time.Duration{"it ends": 4 * time.Second, "it goes on": time.Hour} {
@@ -87,7 +109,7 @@ func TestTidingsWaitForTheEndOfABurst(t *testing.T) {
 				l.setBurst(true)
 				began, ended := time.Now(), make(chan time.Duration, 1)
 				k.then = func() { ended <- time.Since(began) }
-				l.launched(t.Context(), prefect.FlowRun{ID: "r"}, prefect.Claim{})
+				l.add(t.Context(), tiding{run: prefect.FlowRun{ID: "r"}, since: time.Now()})
 				go l.write(t.Context(), stop)
 				time.AfterFunc(ends, func() { l.setBurst(false) })
 				if got, want := <-ended, min(ends, tidingsWait); got != want {
@@ -105,7 +127,7 @@ func TestTidingsOfALongBurst(t *testing.T) {
 	_ = k.store.create(jobOfRun("r"))
 	l := newTidings(k, slog.New(slog.DiscardHandler))
 	for i := range tidingsWaiting + 10 {
-		l.launched(t.Context(), prefect.FlowRun{ID: strconv.Itoa(i), Recipe: "large"}, prefect.Claim{})
+		l.add(t.Context(), tiding{run: prefect.FlowRun{ID: strconv.Itoa(i), Recipe: "large"}})
 	}
 	if len(k.told) != 10 || len(l.waiting) != tidingsWaiting {
 		t.Errorf("%d are told and %d wait", len(k.told), len(l.waiting))

@@ -12,9 +12,8 @@ import (
 
 const (
 	// tidingsWaiting may pile up during a burst.
-	tidingsWaiting = 256
-	// tidingsWait is how long one waits for the burst to end: less than a lease of a claim,
-	// which it may renew, is good for.
+	tidingsWaiting = 1024
+	// tidingsWait is how long one waits for the burst to end.
 	tidingsWait = 10 * time.Second
 )
 
@@ -41,10 +40,9 @@ func newTidings(b Backend, log *slog.Logger) *tidings {
 	return &tidings{backend: b, log: log, waiting: make(chan tiding, tidingsWaiting), over: make(chan struct{}, 1)}
 }
 
-// launched has the backend told that the Job of a claimed run exists.
-func (t *tidings) launched(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) {
-	run.Recipe = nil // it may be large, and has become a Job
-	d := tiding{run, claim, time.Now()}
+// add has the backend told that the Job of a claimed run exists.
+func (t *tidings) add(ctx context.Context, d tiding) {
+	d.run.Recipe = nil // it may be large, and has become a Job
 	select {
 	case t.waiting <- d:
 	default:

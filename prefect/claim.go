@@ -61,6 +61,9 @@ type ClaimResult struct {
 	// Sole is set for a Won claim beside which the backend lets no other claim of the
 	// attempt win, so that only this one names the run's Job.
 	Sole bool
+	// HasSlot is set if the claim holds a slot that Prefect takes back unless it is told of the
+	// Job soon.
+	HasSlot bool
 	// RetryAfter is as in the function of this name.
 	RetryAfter time.Duration
 	// Reason is the backend's own wording, for logs; may be empty.

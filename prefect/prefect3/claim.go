@@ -71,7 +71,7 @@ func (c *Client) answerOf(ctx context.Context, run prefect.FlowRun, claim prefec
 		c.putBack(ctx, run, a.State.ID)
 	case isOurs && (a.Status == accepted || a.Status == rejects):
 		c.slots.hold(run.ID, a.State.Details.Lease, time.Now())
-		r.Answer, r.Sole = prefect.Won, true
+		r.Answer, r.Sole, r.HasSlot = prefect.Won, true, a.State.Details.Lease != ""
 	case a.Status == rejects && a.State.Name == nameAwaitsSlot,
 		a.Status == aborted && strings.Contains(a.Details.Reason, "limit is 0"):
 		r.Answer = prefect.NotNow

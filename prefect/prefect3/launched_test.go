@@ -50,6 +50,22 @@ func TestLaunched(t *testing.T) {
 	})
 }
 
+// Only the claim of a run with a limited deployment holds a slot that is lost in time.
+func TestClaimsThatHoldASlot(t *testing.T) {
+	for name, limit := range map[string]*int{"limited": new(1), "free": nil} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				api := fake.New(fake.Options{})
+				c := clientOf(t, api, prefect3.Options{})
+				run := readRun(t, c, api.CreateRuns(fake.Order{Deployment: api.CreateDeployment(fake.Deployment{Pool: "k8s", Limit: limit}), At: time.Now()})[0])
+				if r, err := c.Claim(t.Context(), run, claimOf("a", run)); err != nil || r.Answer != prefect.Won || r.HasSlot != (limit != nil) {
+					t.Errorf("%+v, %v", r, err)
+				}
+			})
+		})
+	}
+}
+
 // A part that cannot be told does not keep the others from being told.
 func TestLaunchedPartByPart(t *testing.T) {
 	for name, tc := range map[string]struct {
