@@ -9,6 +9,7 @@ MAKEFLAGS    += --no-print-directory
 TOOL    := go tool -modfile=hack/tools/go.mod
 CLUSTER := go run ./e2e/cluster/cmd/cluster
 GOTEST  := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --
+comma   := ,
 export GOFLAGS ?= -mod=readonly
 
 ##@ Everyday
@@ -20,9 +21,9 @@ help: ## List the targets
 		/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: unit
-unit: ## Unit, protocol and race tests (seconds on a warm cache)
-	@echo "==> unit tests, with the race detector, in random order (with nothing cached it compiles for minutes first)"
-	@$(GOTEST) -race -shuffle=on -vet=off -timeout 25m ./... # verify vets
+unit: ## Unit, protocol and race tests (seconds on a warm cache; SHUFFLE=on: all, in random order)
+	@echo "==> unit tests, with the race detector$(if $(SHUFFLE),$(comma) in random order) (with nothing cached it compiles for minutes first)"
+	@$(GOTEST) -race $(if $(SHUFFLE),-shuffle=$(SHUFFLE)) -vet=off -timeout 25m ./... # verify vets
 
 .PHONY: build
 build: ## Build the static binaries into bin/

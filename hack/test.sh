@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
+export SHUFFLE=on # all of them, though their results may be cached
 part() {
   local began=$SECONDS
   "$@"
