@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -108,32 +109,44 @@ func (n *numbers) bareClaims(t *testing.T) {
 	claimAll := func(atOnce int, then func(run string) error) time.Duration {
 		runs := e.CreateRuns(ofBurst, deployment, prefectapi.Order{})
 		began := time.Now()
-		var loop errgroup.Group
-		loop.SetLimit(atOnce)
-		for _, run := range runs {
-			loop.Go(func() error {
-				if status, err := e.Server.SetState(t.Context(), run, "PENDING", "Pending", false); err != nil || status != "ACCEPT" {
-					return fmt.Errorf("claim of %s: %s, %w", run, status, err)
-				}
-				return then(run)
-			})
-		}
-		if err := loop.Wait(); err != nil {
+		if err := claimEach(t.Context(), e.Server, runs, atOnce, then); err != nil {
 			t.Error(err)
 		}
 		return time.Since(began)
 	}
 	n.row("claims a second of a bare loop, four at once", rate(ofBurst, claimAll(4, func(string) error { return nil })), "", "")
+	client := unlimited(t)
+	n.row("claims and Jobs a second of a bare loop, sixteen at once", rate(ofBurst, claimAll(16, func(run string) error {
+		_, err := client.BatchV1().Jobs(e.Flows).Create(t.Context(), bareJob(run), metav1.CreateOptions{})
+		return err
+	})), "", "")
+}
+
+// claimEach claims the runs, so many at once, and does then what follows each.
+func claimEach(ctx context.Context, server *prefectapi.Client, runs []string, atOnce int, then func(run string) error) error {
+	var loop errgroup.Group
+	loop.SetLimit(atOnce)
+	for _, run := range runs {
+		loop.Go(func() error {
+			if status, err := server.SetState(ctx, run, "PENDING", "Pending", false); err != nil || status != "ACCEPT" {
+				return fmt.Errorf("claim of %s: %s, %w", run, status, err)
+			}
+			return then(run)
+		})
+	}
+	return loop.Wait()
+}
+
+// unlimited is a client of the cluster that sends as much as it is asked to.
+func unlimited(t *testing.T) kubernetes.Interface {
+	t.Helper()
 	cfg := rest.CopyConfig(suite.Config)
 	cfg.QPS = -1
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.row("claims and Jobs a second of a bare loop, sixteen at once", rate(ofBurst, claimAll(16, func(run string) error {
-		_, err := client.BatchV1().Jobs(e.Flows).Create(t.Context(), bareJob(run), metav1.CreateOptions{})
-		return err
-	})), "", "")
+	return client
 }
 
 // bareJob is about as large as a flow run's.
@@ -241,28 +254,16 @@ func (n *numbers) burstAtTheStandIn(t *testing.T) {
 	}
 	like.ObjectMeta = metav1.ObjectMeta{GenerateName: "bare-", Labels: like.Labels, Annotations: like.Annotations}
 	like.Spec.Selector, like.Spec.Template.Labels = nil, maps.Clone(like.Labels)
-	cfg := rest.CopyConfig(suite.Config)
-	cfg.QPS = -1
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := unlimited(t)
 	server := prefectapi.New(url, "", nil)
 	bare := api.CreateRuns(fake.Order{Deployment: deployment, Count: runs, At: time.Now()})
-	var loop errgroup.Group
-	loop.SetLimit(atOnce)
-	for _, id := range bare {
-		loop.Go(func() error {
-			if status, err := server.SetState(t.Context(), id, "PENDING", "Pending", false); err != nil || status != "ACCEPT" {
-				return fmt.Errorf("claim: %s, %w", status, err)
-			}
-			j := like.DeepCopy()
-			j.Labels[workpool.LabelFlowRunID] = id
-			_, err := client.BatchV1().Jobs(e.Flows).Create(t.Context(), j, metav1.CreateOptions{})
-			return err
-		})
-	}
-	if err := loop.Wait(); err != nil {
+	err = claimEach(t.Context(), server, bare, atOnce, func(id string) error {
+		j := like.DeepCopy()
+		j.Labels[workpool.LabelFlowRunID] = id
+		_, err := client.BatchV1().Jobs(e.Flows).Create(t.Context(), j, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	e.WaitForJobs(bare, time.Minute)

@@ -30,7 +30,7 @@ type slow struct {
 	backend func() (Backend, error)
 	runs    []string
 	counts  func() map[string]int
-	states  func() any
+	states  func() map[string]int
 }
 
 // slowOne is a Prefect 1, which takes so long for each request.
@@ -40,7 +40,7 @@ func slowOne(runs int, each time.Duration) slow {
 		func() (Backend, error) {
 			return prefect1.New(prefect1.Options{API: "http://prefect", Backend: prefect1.Server, HTTPTransport: api.Transport()})
 		},
-		api.CreateRuns(prefecttest.Order{Count: runs}), api.Counts, func() any { return api.States() },
+		api.CreateRuns(prefecttest.Order{Count: runs}), api.Counts, api.States,
 	}
 }
 
@@ -52,7 +52,7 @@ func slowThree(runs int, work func(route string) time.Duration) slow {
 		func() (Backend, error) {
 			return prefect3.New(prefect3.Options{API: "http://prefect/api", HTTPTransport: api.Transport()})
 		},
-		api.CreateRuns(prefect3fake.Order{Deployment: deployment, Count: runs, At: time.Now()}), api.Counts, func() any { return api.States() },
+		api.CreateRuns(prefect3fake.Order{Deployment: deployment, Count: runs, At: time.Now()}), api.Counts, api.States,
 	}
 }
 

@@ -15,42 +15,37 @@ import (
 // The Jobs of a worker beside us are its own business, whatever is wrong with them.
 func TestJobsOfOthersAreNotJudged(t *testing.T) {
 	cancelled := prefect.JobRun{Phase: prefect.Cancelled, StateAt: noon}
-	for name, found := range map[string]func(r trouble.Rules, mark func(*batchv1.Job)) bool{
-		"failed": func(r trouble.Rules, mark func(*batchv1.Job)) bool {
-			j := aJob(t, active)
-			mark(j)
+	for name, tc := range map[string]struct {
+		job   string
+		found func(r trouble.Rules, j *batchv1.Job) bool
+	}{
+		"failed": {active, func(r trouble.Rules, j *batchv1.Job) bool {
 			_, found := trouble.Judge(j, []*corev1.Pod{aPod(t, "p", oomKilled)}, r)
 			return found
-		},
-		"cancelled": func(r trouble.Rules, mark func(*batchv1.Job)) bool {
-			j := aJob(t, active)
-			mark(j)
+		}},
+		"cancelled": {active, func(r trouble.Rules, j *batchv1.Job) bool {
 			_, found := trouble.JudgeEnding(j, cancelled, r)
 			return found
-		},
-		"waits": func(r trouble.Rules, mark func(*batchv1.Job)) bool {
-			j := aJob(t, active)
-			mark(j)
+		}},
+		"waits": {active, func(r trouble.Rules, j *batchv1.Job) bool {
 			_, found := trouble.Waits(j, []*corev1.Pod{aPod(t, "p", unschedulable)}, r)
 			return found
-		},
-		"has no time to live": func(r trouble.Rules, mark func(*batchv1.Job)) bool {
-			j := aJob(t, `status: {succeeded: 1, conditions: [{type: Complete, status: "True"}]}`)
-			mark(j)
+		}},
+		"has no time to live": {`status: {succeeded: 1, conditions: [{type: Complete, status: "True"}]}`, func(r trouble.Rules, j *batchv1.Job) bool {
 			_, found := trouble.Chore(j, nil, r)
 			return found
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, is := range []struct {
 				own, ours, want bool
 			}{{false, false, true}, {true, true, true}, {true, false, false}} {
-				got := found(trouble.Rules{Grace: time.Minute, OwnJobs: is.own}, func(j *batchv1.Job) {
-					delete(j.Labels, job.LabelAttempt)
-					if is.ours {
-						j.Labels[job.LabelAttempt] = "s1"
-					}
-				})
+				j := aJob(t, tc.job)
+				delete(j.Labels, job.LabelAttempt)
+				if is.ours {
+					j.Labels[job.LabelAttempt] = "s1"
+				}
+				got := tc.found(trouble.Rules{Grace: time.Minute, OwnJobs: is.own}, j)
 				if got != is.want {
 					t.Errorf("judging only own Jobs %v, of a launcher %v: found %v", is.own, is.ours, got)
 				}

@@ -103,6 +103,8 @@ func factsOf(ctx context.Context, log *slog.Logger, s config.Scaler, l config.La
 		if err != nil {
 			return explain.Facts{}, nil, misconfigured{err}
 		}
+		judging := rules(s.TroubleOf(c.prefect.Kind), c.prefect.Kind)
+		judging.OwnJobs = false // what is wrong with a worker's Job is worth telling too
 		facts, err := collect.Facts(ctx, collect.Options{
 			Prefect: b, Connection: c.name, Cloud: c.prefect.Kind == config.Prefect1 && c.prefect.OnCloud(),
 			Kubernetes: func(namespace string) (collect.Namespace, error) { return reader(client, namespace), unreachable },
@@ -114,7 +116,7 @@ func factsOf(ctx context.Context, log *slog.Logger, s config.Scaler, l config.La
 				}
 				return client.Read(ctx, "/apis/keda.sh/v1alpha1/namespaces/"+namespace+"/scaledobjects/"+name, into)
 			},
-			HeldBack: heldBack(b, c.prefect), Scope: scopeOf(l), Rules: rules(s.TroubleOf(c.prefect.Kind), ""), ClaimGrace: l.ClaimGrace, Timeout: timeout,
+			HeldBack: heldBack(b, c.prefect), Scope: scopeOf(l), Rules: judging, ClaimGrace: l.ClaimGrace, Timeout: timeout,
 		}, run)
 		if err == nil {
 			return facts, secrets, nil
