@@ -17,6 +17,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kjson "sigs.k8s.io/json"
@@ -241,6 +242,8 @@ func TestDecodes(t *testing.T) {
 					decode[rbacv1.RoleBinding](t, o)
 				case "networking.k8s.io/v1 NetworkPolicy":
 					decode[networkingv1.NetworkPolicy](t, o)
+				case "policy/v1 PodDisruptionBudget":
+					decode[policyv1.PodDisruptionBudget](t, o)
 				case "keda.sh/v1alpha1 ScaledObject", "keda.sh/v1alpha1 ScaledJob", "keda.sh/v1alpha1 TriggerAuthentication":
 					// TestKEDASchema
 				default:
