@@ -135,6 +135,14 @@ func (m *memory) setSilent(id string, claim prefect.Claim) {
 	m.set(run(id).in("Running").since(time.Now().Add(-silentFor)))
 }
 
+// setUntaken makes a run that was claimed long ago with a Job of which Prefect knows, and that
+// no pod has taken since.
+func (m *memory) setUntaken(id string, claim prefect.Claim) {
+	untaken := run(id).version(3).claimedBy(claim.Launcher, claim.Attempt, claim.Job, time.Now().Add(-time.Hour)).known()
+	untaken.Claim = &claim
+	m.set(untaken)
+}
+
 // put keeps a run as it is now. The caller holds the lock.
 func (m *memory) put(r prefect.FlowRun) {
 	if r.JobFirst && r.LastClaim == nil {
@@ -477,7 +485,7 @@ func (m *memory) Supervise(ctx context.Context, troubled, active []string) (pref
 		if slices.Contains(troubled, id) {
 			s.Troubled = append(s.Troubled, row)
 		}
-		if claim := m.lastClaim(id); claim != nil && r.State.Phase.IsRunning() && len(tasksOf(r)) == 0 && (row.NeverBegan || time.Since(r.StateAt) >= silentFor && time.Since(r.Heartbeat) >= silentFor) {
+		if claim := m.lastClaim(id); claim != nil && (r.State.Phase.IsRunning() || r.State.Phase == prefect.Claimed && r.HasJob) && len(tasksOf(r)) == 0 && (row.NeverBegan || time.Since(r.StateAt) >= silentFor && time.Since(r.Heartbeat) >= silentFor) {
 			row.Claim = *claim
 			s.Silent = append(s.Silent, row)
 		}

@@ -189,3 +189,41 @@ func TestPodThatIsMadeMeanwhileKeepsTheRun(t *testing.T) {
 		b.stop()
 	})
 }
+
+// A run that was started again and claimed with its Job of before, which has ended since
+// instead of taking it, is launched all the same.
+func TestRunWhoseAdoptedJobEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ending  func(*batchv1.Job)
+		pod     corev1.PodStatus
+		attempt prefect.Attempt
+		want    []string
+	}{
+		"it failed":                {givenUp, oomKilled(), "v3", []string{"hand back r Scheduled", "claim r Submitted"}},
+		"it succeeded":             {completed, corev1.PodStatus{Phase: corev1.PodSucceeded}, "v3", []string{"hand back r Scheduled", "claim r Submitted"}},
+		"it is of this attempt":    {givenUp, oomKilled(), "v1", []string{"fail r Failed"}},
+		"it is, and has succeeded": {completed, corev1.PodStatus{Phase: corev1.PodSucceeded}, "v1", []string{"fail r Failed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory()
+				m.setUntaken("r", prefect.Claim{Namespace: "flows", Job: "job-r", Attempt: tc.attempt})
+				client := fake.NewClientset()
+				add(t, client, jobOfRun("r", tc.ending), podOf("r", tc.pod))
+				b := startWith(t, m, client, func(o *Options, _ *fake.Clientset) { o.IdleTimeout, o.DeleteFinished = time.Hour, true })
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				if d := cmp.Diff(tc.want, m.writes); d != "" {
+					t.Errorf("writes (-want +got):\n%s\n%s", d, b.logs)
+				}
+				if len(tc.want) == 2 {
+					told := strings.Join(m.infraLines("r"), "\n")
+					if !strings.Contains(told, "WARNING Job job-r, which the run had from its last start, ended before it could take the run again, so the run was put back in the queue (1 of at most 3 times)") {
+						t.Errorf("told: %s", told)
+					}
+				}
+				b.stop()
+			})
+		})
+	}
+}

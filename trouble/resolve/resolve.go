@@ -232,7 +232,11 @@ func (r *Resolver) examine(ctx context.Context, p *patient) (found bool, err err
 	}
 	if p.finding.Kind == trouble.JobGone {
 		p.finding = jobGone(p, jobs, pods, r.Rules)
-		return false, nil
+		if i < 0 || p.finding.Kind == "" || !endedAdopted(jobs[i], p.run) {
+			return false, nil
+		}
+		p.job, p.pods = jobs[i], trouble.PodsOf(jobs[i], pods)
+		return true, nil
 	}
 	if i < 0 {
 		return false, nil
@@ -297,7 +301,7 @@ func (r *Resolver) treat(ctx context.Context, p *patient) Result {
 		return r.released(ctx, p, Ignored, jobs.Ending{})
 	case p.finding.Kind == trouble.Cancelling:
 		return r.cancelNow(ctx, p)
-	case p.finding.Unbegun && phase == prefect.Claimed && p.run.HandedBack < maxHandBacks:
+	case (p.finding.Unbegun && phase == prefect.Claimed || endedAdopted(p.job, p.run)) && p.run.HandedBack < maxHandBacks:
 		return r.handBackUnbegun(ctx, p)
 	case p.finding.Unbegun && phase == prefect.Claimed:
 		p.finding.Message += fmt.Sprintf("; none began the flow, though the run was put back in the queue %d times", p.run.HandedBack)

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/prefect-keda/prefect-keda/claims"
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
@@ -35,6 +37,16 @@ func (p *patient) isTakenByAnother() bool {
 			return p.run.State.Phase == prefect.Running && !began.IsZero() && p.run.StateAt.After(began)
 		}
 	})
+}
+
+// endedAdopted reports whether a run was claimed with a Job of an earlier attempt, which
+// ended instead of taking it: when it was claimed, the pod's end was not known yet, or the
+// Job controller had still to find that no other pod may follow. Nobody has begun this
+// attempt.
+func endedAdopted(j *batchv1.Job, run prefect.FlowRun) bool {
+	c := run.Claim
+	return c != nil && run.State.Phase == prefect.Claimed && trouble.Finished(j) &&
+		c.Job == j.Name && job.AttemptLabel(c.Attempt) != j.Labels[job.LabelAttempt]
 }
 
 // handBackUnbegun hands back a Claimed run without a pod that could begin it, and then
@@ -66,8 +78,11 @@ func (r *Resolver) handBackUnbegun(ctx context.Context, p *patient) Result {
 		return r.released(ctx, p.forgiving(time.Now()), Ignored, jobs.Ending{})
 	}
 	run.HandedBack++
-	p.reason = fmt.Sprintf("No pod of Job %s began the flow, so the run was put back in the queue (%d of at most %d times): %s",
-		p.job.Name, run.HandedBack, maxHandBacks, whyUnbegun(p))
+	if p.reason = fmt.Sprintf("No pod of Job %s began the flow, so the run was put back in the queue (%d of at most %d times): %s",
+		p.job.Name, run.HandedBack, maxHandBacks, whyUnbegun(p)); endedAdopted(p.job, run) {
+		p.reason = fmt.Sprintf("Job %s, which the run had from its last start, ended before it could take the run again, so the run was put back in the queue (%d of at most %d times)",
+			p.job.Name, run.HandedBack, maxHandBacks)
+	}
 	if err := p.inTime(ctx, func(ctx context.Context) error { return r.Backend.HandBack(ctx, run, at, p.reason) }); err != nil {
 		return r.refusedByPrefect(ctx, p, err)
 	}
