@@ -96,7 +96,7 @@ func TestMetrics(t *testing.T) {
 	want := map[string]float64{
 		"start_delay_seconds count": 1, "start_delay_seconds sum": 0,
 		"actions_total launch done": 1, "actions_total launch failed": 1,
-		"claims_total won":                  2,
+		"claims_total won": 2, "claims_total lost": 0, "claims_total not_now": 0, "claims_total unknown": 0,
 		"consecutive_failures job_template": 0, "consecutive_failures kubernetes": 0, "consecutive_failures prefect": 0, "consecutive_failures prefect_claims": 0, "consecutive_failures prefect_jobs": 0, "consecutive_failures prefect_agent": 0,
 		"in_hand_runs": 0, "log_lines_dropped_total": 0,
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble/resolve"
 )
 
@@ -44,7 +45,7 @@ func newMetrics() *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), labels)
 	}
 	delay := opts("start_delay_seconds", "Time from a flow run's being due to its Job's creation.")
-	return &metrics{
+	m := &metrics{
 		startDelay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: delay.Namespace, Subsystem: delay.Subsystem, Name: delay.Name, Help: delay.Help,
 			// Fine where a schedule is kept, coarse where a backlog is worked off.
@@ -57,6 +58,12 @@ func newMetrics() *metrics {
 		inFlight:     prometheus.NewGauge(prometheus.GaugeOpts(opts("in_hand_runs", "Flow runs being worked on or waiting for another try."))),
 		linesDropped: prometheus.NewCounter(prometheus.CounterOpts(opts("log_lines_dropped_total", "Lines of flow runs' logs that could not be written."))),
 	}
+	// A launcher that lives for a minute or two may be scraped twice. What it has done shows
+	// as an increase only if there was a zero before.
+	for _, answer := range prefect.Answers() {
+		m.claims.WithLabelValues(answer.String())
+	}
+	return m
 }
 
 func (m *metrics) register(r prometheus.Registerer) error {

@@ -52,6 +52,9 @@ const (
 	NotNow
 )
 
+// Answers are all there are.
+func Answers() []Answer { return []Answer{Unknown, Won, Lost, NotNow} }
+
 // String is the answer as logs and metric labels spell it.
 func (a Answer) String() string { return [...]string{"unknown", "won", "lost", "not_now"}[a] }
 

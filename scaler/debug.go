@@ -77,8 +77,7 @@ type connectionReport struct {
 	Unsynced      []string              `json:"job_namespaces_not_listed,omitempty"`
 }
 
-// unservedReport holds due runs at a place that no ScaledObject serves that asked lately: the
-// most frequent reason why a run does not start.
+// unservedReport holds due runs at a place that no ScaledObject serves that asked lately.
 type unservedReport struct {
 	placeReport
 	Due       int           `json:"due"`
@@ -236,13 +235,9 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 	if every := p.pollsEvery(); every > 0 {
 		c.PollEvery = every.String()
 	}
-	for _, g := range s.Groups {
-		served := slices.ContainsFunc(objects, func(so *scaledObject) bool {
-			return so.trigger.Connection == p.name && so.trigger.Scope.Takes(g.Place)
-		})
-		if due := after(g.Due, now); !served && due > 0 {
-			c.Unserved = append(c.Unserved, unservedReport{reportPlace(g.Place), due, g.First[:min(due, len(g.First))]})
-		}
+	for _, g := range p.unserved(s, objects, now) {
+		due := after(g.Due, now)
+		c.Unserved = append(c.Unserved, unservedReport{reportPlace(g.Place), due, g.First[:min(due, len(g.First))]})
 	}
 	for _, m := range s.WithoutJob {
 		c.WithoutJob = append(c.WithoutJob, reportClaim(m))

@@ -58,6 +58,19 @@ func newMetrics() *metrics {
 	return m
 }
 
+// readiness shows what /readyz says.
+func readiness(ready func() error) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: metricPrefix + "ready",
+		Help: "1 while the scaler takes calls, 0 while it does not, because permissions are missing or it starts or stops; /readyz says why.",
+	}, func() float64 {
+		if ready() != nil {
+			return 0
+		}
+		return 1
+	})
+}
+
 func (m *metrics) polled(connection string, took time.Duration, err error) {
 	result := "ok"
 	switch {
@@ -84,8 +97,9 @@ func (m *metrics) pushed(k kind, since, now time.Time) {
 type gauges struct {
 	service *service
 
-	age, failures, due, held, lacking, silent, troubled, stuck, longest *prometheus.Desc
-	demand, value, active, asking, untaken, since                       *prometheus.Desc
+	age, stale, wanted, failures, due, unserved, overdue *prometheus.Desc
+	held, lacking, silent, troubled, stuck, longest      *prometheus.Desc
+	demand, value, active, asking, untaken, since        *prometheus.Desc
 }
 
 func newGauges(s *service) *gauges {
@@ -95,8 +109,12 @@ func newGauges(s *service) *gauges {
 	return &gauges{
 		service:  s,
 		age:      desc("snapshot_age_seconds", "Age of the poll that answers are made of; absent until Prefect has answered once.", "connection"),
+		stale:    desc("snapshot_stale", "1 while that poll is too old to answer from, or there is none: KEDA gets errors and changes nothing.", "connection"),
+		wanted:   desc("connection_last_asked_timestamp_seconds", "When KEDA last asked about the connection, for whichever ScaledObject; the scaler's start if it has not yet.", "connection"),
 		failures: desc("poll_consecutive_failures", "Polls of Prefect that failed since the last success.", "connection"),
 		due:      desc("due_runs", "Due runs at any place.", "connection"),
+		unserved: desc("runs_unserved", "Due runs at places that no ScaledObject serves that asked this scaler lately.", "connection"),
+		overdue:  desc("runs_unserved_longest_seconds", "How long the one that has been due for longest has been; 0 if there is none.", "connection"),
 		held:     desc("runs_held", "Due runs that Prefect holds back, because of a pause or a limit; they wake no launcher.", "connection"),
 		lacking:  desc("claims_without_job", "Claims whose Job is missing, including those within the grace for creating it.", "connection"),
 		silent:   desc("heartbeats_due", "Claims whose Job waits and that need a heartbeat, which wakes a launcher.", "connection"),
@@ -114,7 +132,10 @@ func newGauges(s *service) *gauges {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.age, g.failures, g.due, g.held, g.lacking, g.silent, g.troubled, g.stuck, g.longest, g.demand, g.value, g.active, g.asking, g.untaken, g.since} {
+	for _, d := range []*prometheus.Desc{
+		g.age, g.stale, g.wanted, g.failures, g.due, g.unserved, g.overdue, g.held, g.lacking, g.silent, g.troubled, g.stuck, g.longest,
+		g.demand, g.value, g.active, g.asking, g.untaken, g.since,
+	} {
 		c <- d
 	}
 }
@@ -125,9 +146,16 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	all := g.service.registry.all()
 	for name, p := range g.service.pollers {
 		s := p.current.Load()
 		gauge(g.failures, float64(s.Failures), name)
+		gauge(g.wanted, float64(p.asked.Load())/1e9, name)
+		stale := 0.0
+		if s.usable(name, p.options.MaxStaleness, now) != nil {
+			stale = 1
+		}
+		gauge(g.stale, stale, name)
 		if s.At.IsZero() {
 			continue
 		}
@@ -139,6 +167,13 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		for _, group := range s.Held {
 			held += group.Runs
 		}
+		unserved, longest := 0, time.Duration(0)
+		for _, group := range p.unserved(s, all, now) {
+			unserved += after(group.Due, now)
+			longest = max(longest, now.Sub(group.Due[0]))
+		}
+		gauge(g.unserved, float64(unserved), name)
+		gauge(g.overdue, longest.Seconds(), name)
 		gauge(g.held, float64(held), name)
 		gauge(g.age, now.Sub(s.At).Seconds(), name)
 		gauge(g.due, float64(due), name)
@@ -158,7 +193,7 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 
 	// Several triggers of one ScaledObject share its series, as they share its launchers.
 	objects := map[string]map[*prometheus.Desc]float64{}
-	for _, so := range g.service.registry.all() {
+	for _, so := range all {
 		name := so.String()
 		if objects[name] == nil {
 			objects[name] = map[*prometheus.Desc]float64{g.active: 0}

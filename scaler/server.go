@@ -98,7 +98,7 @@ func New(o Options) (*Server, error) {
 		s.service.pollers[name] = newPoller(name, o, s.watches[c.Marks], s.service)
 	}
 	if o.Registerer != nil {
-		for _, c := range append(m.collectors, newGauges(s.service)) {
+		for _, c := range append(m.collectors, newGauges(s.service), readiness(s.Ready)) {
 			if err := o.Registerer.Register(c); err != nil {
 				return nil, fmt.Errorf("register the scaler's metrics: %w", err)
 			}
