@@ -40,14 +40,18 @@ formatted() {
 # The tools have modules of their own, so that their dependencies never decide the versions of ours.
 tidy() {
   local folder
-  for folder in . hack/tools hack/tools/actionlint job/kubernetesrun/source/servers; do (cd "$folder" && go mod tidy -diff) || return; done
+  for folder in . hack/tools hack/tools/actionlint hack/monitoring job/kubernetesrun/source/servers; do (cd "$folder" && go mod tidy -diff) || return; done
 }
 
-echo "==> checks: format, generated, tidy, workflows, lint (with nothing cached the linter alone takes minutes)"
+# Alerts and dashboard, with Prometheus' own engine.
+monitoring() { (cd hack/monitoring && go vet ./... && go test ./...); }
+
+echo "==> checks: format, generated, tidy, workflows, monitoring, lint (with nothing cached the linter alone takes minutes)"
 check format formatted
 check generated generated
 check tidy tidy
 check workflows go tool -modfile=hack/tools/actionlint/go.mod actionlint
+check monitoring monitoring
 check lint go tool -modfile=hack/tools/go.mod golangci-lint run ./...
 
 if [ ${#failed[@]} -gt 0 ]; then

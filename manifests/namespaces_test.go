@@ -168,7 +168,7 @@ func TestAnyOrder(t *testing.T) {
 	refused := map[string]bool{
 		"tls after always-on": true, "scaledjob after always-on": true, "team-b after always-on": true,
 		"always-on after scaledjob": true, "team-b after scaledjob": true,
-		"further-namespaces after always-on": true,
+		"further-namespaces after always-on": true, "monitoring after always-on": true,
 	}
 	components := append(slices.DeleteFunc(folders(t, "components"), func(c string) bool { return c == "mtls" || c == "namespaces" }), "team-b")
 	for i, one := range components {
