@@ -1,6 +1,8 @@
 package manifests_test
 
 import (
+	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -102,5 +104,42 @@ func TestNoAlertsOfAScalerThatIsNotThere(t *testing.T) {
 	slices.Sort(left)
 	if want := []string{"PodMonitor prefect-keda-launcher", "PrometheusRule prefect-keda-launcher"}; !slices.Equal(left, want) {
 		t.Errorf("%q are left, want %q", left, want)
+	}
+}
+
+// The label of docs/install.md, by which a Prometheus selects, reaches what is for it.
+func TestPrometheusSelectsByLabel(t *testing.T) {
+	page, err := os.ReadFile("../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const labels = "labels: [{pairs: {release: kube-prometheus-stack}}]"
+	if !strings.Contains(string(page), "`"+labels+"`") {
+		t.Fatalf("docs/install.md does not say %s", labels)
+	}
+	seen := 0
+	for _, o := range buildWith(t, "overlays/of-somebody", map[string]string{
+		"overlays/of-somebody/kustomization.yaml": "resources: [../../base]\ncomponents: [../../components/monitoring]\n" + labels + "\n",
+	}) {
+		if kind := o.GetKind(); kind == "PodMonitor" || kind == "PrometheusRule" {
+			seen++
+			if o.GetLabels()["release"] != "kube-prometheus-stack" {
+				t.Errorf("%s %s has the labels %v", kind, o.GetName(), o.GetLabels())
+			}
+		}
+	}
+	if seen != 4 {
+		t.Errorf("found %d objects", seen)
+	}
+}
+
+// Grafana's sidecar finds the dashboard by its label, under a name that stays.
+func TestDashboardIsFound(t *testing.T) {
+	objects := buildWith(t, "overlays/of-somebody", map[string]string{
+		"overlays/of-somebody/kustomization.yaml": "resources: [../../base]\ncomponents: [../../components/dashboard]\n",
+	})
+	board := decode[corev1.ConfigMap](t, find(t, objects, "ConfigMap", "prefect-keda-dashboard"))
+	if board.Labels["grafana_dashboard"] != "1" || board.Labels["app.kubernetes.io/part-of"] != "prefect-keda" || !json.Valid([]byte(board.Data["prefect-keda.json"])) {
+		t.Errorf("the ConfigMap has the labels %v and %d files", board.Labels, len(board.Data))
 	}
 }
