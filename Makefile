@@ -83,7 +83,17 @@ pools: ## Scenarios of Prefect 3 on kind with the real server; ARGS='-run REGEXP
 	@echo "==> pools: work pools with the real Prefect 3 server on PostgreSQL"
 	@go test -tags e2e,pools -count=1 -timeout 45m -v $(or $(ARGS),-run 'Pool|Prefect3|PrefectHolds|BetweenClaimAndJob') ./e2e
 
+.PHONY: chaos-small
+chaos-small:
+	@echo "==> chaos, a small one: launchers, scalers, requests, watches, servers and clocks break while runs come due"
+	@go test -tags e2e,chaos -count=1 -timeout 20m -run '^TestChaos$$' ./e2e -v $(ARGS)
+
 ##@ On demand
+
+.PHONY: chaos
+chaos: ## Break everything around 2,000 flow runs of each Prefect, on the kind cluster (half an hour); ARGS='-seed N' repeats
+	@echo "==> chaos: everything breaks around 2,000 flow runs of each Prefect"
+	@go test -tags e2e,chaos -count=1 -timeout 90m -run '^(TestChaos|TestNodeDies)$$' ./e2e -v -runs 2000 -over 8m -skew $(ARGS)
 
 .PHONY: generate
 generate: ## Regenerate the GraphQL client and the generated docs

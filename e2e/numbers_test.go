@@ -18,8 +18,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
 	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
@@ -135,18 +133,6 @@ func claimEach(ctx context.Context, server *prefectapi.Client, runs []string, at
 		})
 	}
 	return loop.Wait()
-}
-
-// unlimited is a client of the cluster that sends as much as it is asked to.
-func unlimited(t *testing.T) kubernetes.Interface {
-	t.Helper()
-	cfg := rest.CopyConfig(suite.Config)
-	cfg.QPS = -1
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
 }
 
 // bareJob is about as large as a flow run's.

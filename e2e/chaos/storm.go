@@ -1,0 +1,365 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+)
+
+const launchers, scalers = 3, 2
+
+// Storm is one world, its processes, and what happens to them.
+type Storm struct {
+	World World
+	Plan  *Plan
+	// Runs come due in the course of Over. Then nothing breaks any more, and within Settle
+	// everything has to be in order.
+	Runs         int
+	Over, Settle time.Duration
+	// Binary is prefect-keda; Skewed is the same with a clock that CHAOS_CLOCK_OFFSET puts
+	// off, or empty.
+	Binary, Skewed string
+	// Namespace of the Jobs; Kubernetes is the API server, reached by AsLauncher and
+	// AsScaler, and by Client without faults.
+	Namespace            string
+	Kubernetes           *url.URL
+	AsLauncher, AsScaler http.RoundTripper
+	Client               kubernetes.Interface
+	// RestartAPI ends the API server at once and returns when it serves again.
+	RestartAPI func(context.Context) error
+	// Dir is for logs; Out for progress.
+	Dir string
+	Out io.Writer
+
+	mu    sync.Mutex
+	sorts map[string]Sort
+	pods  *pods
+	keda  *keda
+	procs struct{ launchers, scalers []*Process }
+	// env is the environment of each process with the nth template.
+	env map[*Process]func(template int) []string
+}
+
+// Run lets the storm pass over, and returns what is wrong afterwards: by flow run, with
+// evidence.
+func (s *Storm) Run(ctx context.Context) (broken map[string]string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.sorts, s.env = map[string]Sort{}, map[*Process]func(int) []string{}
+	closing, err := s.prepare()
+	defer closing()
+	if err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range slices.Concat(s.procs.launchers, s.procs.scalers) {
+		group.Go(func() error { return p.Keep(ctx) })
+	}
+	for _, p := range s.procs.scalers {
+		p.Want(true)
+	}
+	group.Go(func() error { return s.pods.run(ctx) })
+	group.Go(func() error { return s.keda.run(ctx) })
+	group.Go(func() error {
+		defer cancel()
+		if err := s.rage(ctx); err != nil {
+			return err
+		}
+		broken = s.settle(ctx)
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return nil, err
+	}
+	return broken, nil
+}
+
+// prepare makes the processes and the proxies before them.
+func (s *Storm) prepare() (closing func(), err error) {
+	var proxies []*proxy
+	closing = func() {
+		for _, p := range proxies {
+			p.close()
+		}
+	}
+	api, err := url.Parse(s.World.Start())
+	if err != nil {
+		return closing, err
+	}
+	between := func(name string, upstream *url.URL, transport http.RoundTripper) string {
+		p := &proxy{name: name, upstream: upstream, transport: transport, strike: s.Plan.strike}
+		proxies = append(proxies, p)
+		return p.start()
+	}
+	process := func(role string, i int, to http.RoundTripper, settings ...string) (*Process, error) {
+		name := fmt.Sprintf("%s-%d", role, i)
+		kubeconfig := filepath.Join(s.Dir, name+".kubeconfig")
+		if err := writeKubeconfig(kubeconfig, between(name+" → Kubernetes:", s.Kubernetes, to)); err != nil {
+			return nil, err
+		}
+		settings = append(settings, "KUBECONFIG="+kubeconfig, "NAMESPACE="+s.Namespace, "PREFECT_KEDA_OPS_LISTEN=127.0.0.1:0", "HOME="+s.Dir, "PREFECT_KEDA_LOG_FORMAT=json")
+		binary := s.Binary
+		if s.Skewed != "" && i == 0 {
+			binary = s.Skewed
+			settings = append(settings, clockOffset+"=60")
+		}
+		prefect := between(name+" → Prefect:", api, http.DefaultTransport) + api.Path
+		env := func(template int) []string { return slices.Concat(s.World.Settings(prefect, template), settings) }
+		p := NewProcess(name, filepath.Join(s.Dir, name+".log"), env(1), binary, role)
+		s.env[p] = env
+		return p, nil
+	}
+	var addresses []string
+	for i := range scalers {
+		address, err := freeAddress()
+		if err != nil {
+			return closing, err
+		}
+		p, err := process("scaler", i, s.AsScaler, "PREFECT_KEDA_LISTEN="+address)
+		if err != nil {
+			return closing, err
+		}
+		addresses, s.procs.scalers = append(addresses, address), append(s.procs.scalers, p)
+	}
+	for i := range launchers {
+		p, err := process("launcher", i, s.AsLauncher)
+		if err != nil {
+			return closing, err
+		}
+		s.procs.launchers = append(s.procs.launchers, p)
+	}
+	s.keda = &keda{
+		scalers: addresses, target: 40, launchers: s.procs.launchers, cooldown: 5 * time.Second,
+		ref: &externalscaler.ScaledObjectRef{Name: "chaos", Namespace: "chaos", ScalerMetadata: s.World.Metadata()},
+	}
+	s.pods = newPods(s.Client, s.Namespace, s.World, s.Plan, s.sortOf)
+	return closing, nil
+}
+
+func (s *Storm) sortOf(run string) (Sort, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sort, known := s.sorts[run]
+	return sort, known
+}
+
+// rage creates the runs and breaks things meanwhile.
+func (s *Storm) rage(ctx context.Context) error {
+	defer s.Plan.End()
+	whole := ctx // the API server is waited for beyond the storm
+	ctx, cancel := context.WithTimeout(ctx, s.Over)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { s.load(ctx); return nil })
+	group.Go(func() error { s.breakProcesses(ctx); return nil })
+	group.Go(func() error { return s.breakServers(ctx, whole) })
+	group.Go(func() error {
+		for pause(ctx, 10*time.Second) {
+			fmt.Fprintf(s.Out, "    %s\n", s.progress())
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+func (s *Storm) progress() string {
+	s.pods.mu.Lock()
+	defer s.pods.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	jobs, begun := 0, 0
+	for run, seen := range s.pods.jobs {
+		jobs, begun = jobs+len(seen), begun+s.pods.begun[run]
+	}
+	return fmt.Sprintf("%d runs made, %d Jobs, %d pods begun, %d faults", len(s.sorts), jobs, begun, len(s.Plan.Struck()))
+}
+
+// load creates the runs, most of them in crowds.
+func (s *Storm) load(ctx context.Context) {
+	dice := s.Plan.Dice("load")
+	var cancels sync.WaitGroup
+	defer cancels.Wait()
+	for made, crowd := 0, 0; made < s.Runs && ctx.Err() == nil; made++ {
+		if crowd--; crowd <= 0 {
+			crowd = 1 + dice.IntN(40)
+			pause(ctx, time.Duration(float64(crowd)/float64(s.Runs)*float64(s.Over)*0.85))
+		}
+		sort := []Sort{AdHoc, AdHoc, AdHoc, AdHoc, Scheduled, Scheduled, Scheduled, Retried, Retried, Restarted, Cancelled, Cancelled}[dice.IntN(12)]
+		var in time.Duration
+		if sort == Scheduled || sort == Cancelled && dice.IntN(2) == 0 {
+			in = time.Duration(dice.IntN(20)) * time.Second
+		}
+		s.mu.Lock()
+		id := s.World.Create(sort, in)
+		s.sorts[id] = sort
+		s.mu.Unlock()
+		if sort == Cancelled {
+			after := time.Duration(dice.IntN(6000)) * time.Millisecond
+			cancels.Go(func() {
+				pause(context.WithoutCancel(ctx), after)
+				s.World.Cancel(id)
+			})
+		}
+	}
+}
+
+// breakProcesses kills and stops launchers and scalers at random moments.
+func (s *Storm) breakProcesses(ctx context.Context) {
+	dice := s.Plan.Dice("processes")
+	var stopped sync.WaitGroup
+	defer stopped.Wait()
+	for pause(ctx, time.Duration(500+dice.IntN(1500))*time.Millisecond) {
+		l, sc := s.procs.launchers[dice.IntN(launchers)], s.procs.scalers[dice.IntN(scalers)]
+		short := time.Duration(500+dice.IntN(5000)) * time.Millisecond
+		if dice.IntN(5) == 0 { // beyond every bound of the protocol
+			short += time.Duration(dice.IntN(40)) * time.Second
+		}
+		switch dice.IntN(8) {
+		case 0, 1, 2:
+			if l.Kill() {
+				s.Plan.note(Fault{Kind: LauncherKilled, Where: l.Name})
+			}
+		case 3, 4, 5:
+			s.Plan.note(Fault{Kind: LauncherStopped, Where: l.Name, Lasts: short})
+			stopped.Go(func() { l.Stop(ctx, short) })
+		case 6:
+			if sc.Kill() {
+				s.Plan.note(Fault{Kind: ScalerKilled, Where: sc.Name})
+			}
+		case 7:
+			s.Plan.note(Fault{Kind: ScalerStopped, Where: sc.Name, Lasts: short})
+			stopped.Go(func() { sc.Stop(ctx, short) })
+		}
+	}
+}
+
+// breakServers moves Prefect's clock, restarts the API server, and rolls another template
+// out in the middle.
+func (s *Storm) breakServers(ctx, whole context.Context) (err error) {
+	dice := s.Plan.Dice("servers")
+	off := time.Minute
+	if dice.IntN(2) == 0 {
+		off = -off
+	}
+	part := s.Over / 10
+	for tenth := 1; pause(ctx, part); tenth++ {
+		switch tenth {
+		case 1:
+			s.World.Move(off)
+			s.Plan.note(Fault{Kind: ClockMoved, Where: fmt.Sprint("Prefect by ", off)})
+		case 3:
+			s.Plan.note(Fault{Kind: APIRestarted, Where: "kube-apiserver"})
+			var restarted errgroup.Group
+			restarted.Go(func() error { return s.RestartAPI(whole) })
+			defer func() { err = errors.Join(err, restarted.Wait()) }()
+		case 5:
+			s.World.Change(2)
+			for _, l := range s.procs.launchers {
+				l.Configure(s.env[l](2))
+				s.Plan.note(Fault{Kind: Rollout, Where: l.Name})
+				l.Roll()
+				pause(ctx, part/4)
+			}
+		case 7:
+			s.World.Move(0)
+			s.Plan.note(Fault{Kind: ClockMoved, Where: "Prefect back"})
+		}
+	}
+	return nil
+}
+
+// settle waits until everything is in order, and else says what is not.
+func (s *Storm) settle(ctx context.Context) map[string]string {
+	fmt.Fprintf(s.Out, "    calm again; %s\n", s.progress())
+	began := time.Now()
+	for {
+		open := s.judge()
+		if len(open) == 0 && s.keda.idle() {
+			fmt.Fprintf(s.Out, "    all in order and no launcher wanted after %s; %s\n", time.Since(began).Round(time.Second), s.progress())
+			return nil
+		}
+		if time.Since(began) > s.Settle || !pause(ctx, time.Second) {
+			if len(open) == 0 {
+				open["-"] = "all runs are in order, and the scalers still want launchers"
+			}
+			return open
+		}
+	}
+}
+
+// judge says what is not in order, by flow run.
+func (s *Storm) judge() map[string]string {
+	runs := s.World.Look()
+	s.pods.mu.Lock()
+	defer s.pods.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := map[string]string{}
+	for id, sort := range s.sorts {
+		run, there := runs[id]
+		wrong := slices.Clone(s.pods.wrong[id])
+		begun, jobs, want := s.pods.begun[id], len(s.pods.jobs[id]), sort.schedulings()
+		switch {
+		case !there:
+			wrong = append(wrong, "Prefect has lost it")
+		case !run.Ended:
+			wrong = append(wrong, "it has not ended")
+		case sort == Cancelled:
+			if begun > 1 || jobs > 1 {
+				wrong = append(wrong, fmt.Sprintf("%d Jobs and %d pods, want at most one", jobs, begun))
+			}
+		case run.Cancelled:
+			wrong = append(wrong, "it is Cancelled, and nobody cancelled it")
+		case begun != want || jobs != want:
+			wrong = append(wrong, fmt.Sprintf("%d Jobs and %d pods that began, want %d", jobs, begun, want))
+		}
+		if len(wrong) > 0 {
+			open[id] = fmt.Sprintf("flow run %s (%s) is %s: %s", id, sort, run.State, strings.Join(wrong, "; "))
+		}
+	}
+	for id := range s.pods.wrong {
+		if _, known := s.sorts[id]; !known {
+			open[id] = "flow run " + id + ": " + strings.Join(s.pods.wrong[id], "; ")
+		}
+	}
+	return open
+}
+
+// Evidence is all that is known of a flow run.
+func (s *Storm) Evidence(id string) string {
+	lines := s.World.Look()[id].History
+	s.pods.mu.Lock()
+	lines = slices.Concat(lines, s.pods.jobs[id], s.pods.refused[id])
+	s.pods.mu.Unlock()
+	for _, f := range s.Plan.Struck() {
+		if slices.Contains(f.Runs, id) || len(f.Runs) == 0 && !strings.Contains(f.Where, "→") {
+			lines = append(lines, f.String())
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n      ")
+}
+
+// Exits are the processes that left with an error.
+func (s *Storm) Exits() map[string][]string {
+	all := map[string][]string{}
+	for _, p := range slices.Concat(s.procs.launchers, s.procs.scalers) {
+		if ends := p.Ends(); len(ends) > 0 {
+			all[p.Name] = ends
+		}
+	}
+	return maps.Clone(all)
+}

@@ -1,0 +1,137 @@
+//go:build e2e && chaos
+
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+
+	"github.com/prefect-keda/prefect-keda/e2e/chaos"
+	"github.com/prefect-keda/prefect-keda/e2e/framework"
+	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+)
+
+//nolint:gochecknoglobals // flags
+var (
+	chaosSeed = flag.Uint64("seed", 0, "what strikes and when; 0 for another one each time")
+	chaosRuns = flag.Int("runs", 250, "flow runs of each Prefect")
+	chaosOver = flag.Duration("over", 45*time.Second, "how long things break, for each Prefect")
+	chaosSkew = flag.Bool("skew", false, "build one launcher and one scaler with a clock that is a minute ahead, which compiles Go's library anew")
+)
+
+// Everything breaks while flow runs come due: processes, requests, watches, servers, clocks.
+// Afterwards each scheduling has had exactly one Job, and nothing is stuck or lost.
+func TestChaos(t *testing.T) {
+	seed := *chaosSeed
+	if seed == 0 {
+		seed = rand.Uint64() % 1_000_000
+	}
+	binary, skewed := buildBinary(t), ""
+	if *chaosSkew {
+		skewed = filepath.Join(t.TempDir(), "prefect-keda")
+		fmt.Println("    build prefect-keda with a skewed clock: some minutes")
+		if err := chaos.BuildSkewed(t.Context(), "../cmd/prefect-keda", skewed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, world := range []struct {
+		name string
+		make func(t *testing.T) chaos.World
+	}{
+		{"Prefect 1", func(t *testing.T) chaos.World { return chaos.NewPrefect1(t) }},
+		{"Prefect 3", func(t *testing.T) chaos.World {
+			return chaos.NewPrefect3(t, func(name string) any {
+				template := prefectapi.Template(map[string]any{"name": name})
+				if err := unstructured.SetNestedField(template, "nobody", "job_configuration", "job_manifest", "spec", "template", "spec", "schedulerName"); err != nil {
+					t.Error(err)
+				}
+				return template
+			})
+		}},
+	} {
+		t.Run(world.name, func(t *testing.T) {
+			e := suite.Bare(t)
+			dir := t.TempDir()
+			cfg := asLauncher(t, e)
+			api, err := url.Parse(cfg.Host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			storm := &chaos.Storm{
+				World: world.make(t), Plan: chaos.NewPlan(seed), Runs: *chaosRuns, Over: *chaosOver, Settle: 3 * time.Minute,
+				Binary: binary, Skewed: skewed, Dir: dir, Out: os.Stdout,
+				Namespace: e.Flows, Kubernetes: api, AsLauncher: as(t, e, product.Launcher), AsScaler: as(t, e, product.Scaler), Client: unlimited(t),
+				RestartAPI: restartAPI,
+			}
+			fmt.Printf("    %s: %d runs within %s; again with: make chaos ARGS='-seed %d'\n", world.name, *chaosRuns, *chaosOver, seed)
+			broken, err := storm.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := slices.Sorted(maps.Keys(broken))
+			storm.Plan.Table(os.Stdout, ids)
+			for _, id := range ids {
+				t.Errorf("%s\n      %s", broken[id], storm.Evidence(id))
+			}
+			for name, ends := range storm.Exits() {
+				t.Errorf("%s ended by itself: %v", name, ends)
+			}
+			if t.Failed() {
+				keepLogs(t, dir)
+			}
+		})
+	}
+}
+
+// as reaches the API server as one of the ServiceAccounts of the manifests.
+func as(t *testing.T, e *framework.Env, account string) http.RoundTripper {
+	t.Helper()
+	cfg := rest.CopyConfig(suite.Config)
+	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + account
+	transport, err := rest.TransportFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return transport
+}
+
+// restartAPI kills the API server and waits until it serves again.
+func restartAPI(ctx context.Context) error {
+	if err := suite.Cluster.KillAPIServer(ctx); err != nil {
+		return err
+	}
+	for {
+		_, err := suite.Client.Discovery().ServerVersion()
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// keepLogs keeps the processes' logs as evidence.
+func keepLogs(t *testing.T, dir string) {
+	t.Helper()
+	to := filepath.Join(suite.Root, "e2e/out/chaos", filepath.Base(t.Name()))
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the logs of launchers and scalers are in %s", to)
+}

@@ -1,0 +1,77 @@
+//go:build e2e && chaos
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/prefect-keda/prefect-keda/e2e/framework"
+	"github.com/prefect-keda/prefect-keda/e2e/product"
+	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
+)
+
+// The node dies in the middle of a burst, with the scaler and a launcher that has claims in
+// hand: both hang, and the kubelet tells nothing any more. Kubernetes notices after 40 s and
+// moves their pods half a minute later. The node is the only one, so it comes back then, in
+// place of another.
+func TestNodeDies(t *testing.T) {
+	e := suite.Install(t)
+	e.Break(slowClaims(2 * time.Second))
+	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), Count: 100})
+	e.WaitForJobCount(10, 2*time.Minute)
+	t.Cleanup(func() {
+		if err := suite.Cluster.StartKubelet(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := suite.Cluster.StopKubelet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dead := map[string]bool{}
+	for _, of := range []string{product.Scaler, product.Launcher} {
+		for _, p := range e.Pods(of) {
+			dead[p.Name] = true
+			if err := suite.Cluster.Freeze(t.Context(), string(p.UID)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	died := time.Now()
+	later := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), In: prefecttest.Duration(20 * time.Second)})
+	e.Eventually(3*time.Minute, "Kubernetes takes the node for dead", func(ctx context.Context) (string, bool) {
+		n, err := e.Client.CoreV1().Nodes().Get(ctx, e.Node(), metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		return fmt.Sprint(n.Spec.Taints), len(n.Spec.Taints) > 0
+	})
+	noticed := time.Now()
+	e.Eventually(2*time.Minute, "all pods are replaced", func(context.Context) (string, bool) {
+		left := 0
+		for _, of := range []string{product.Scaler, product.Launcher} {
+			for _, p := range e.Pods(of) {
+				if dead[p.Name] && p.DeletionTimestamp == nil {
+					left++
+				}
+			}
+		}
+		return fmt.Sprintf("%d are left", left), left == 0
+	})
+	suite.Report.Measured(t, "node dead → Kubernetes notices", seconds(noticed.Sub(died)), "40 to 50 s")
+	suite.Report.Measured(t, "node known to be dead → pods of ours are replaced", seconds(time.Since(noticed)), "30 s; Kubernetes' default: 300 s")
+	if err := suite.Cluster.StartKubelet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	e.Mend()
+	all := append(runs, later...)
+	e.WaitForJobs(all, 3*time.Minute)
+	suite.Report.Measured(t, "a node for the new pods → every run has its Job", seconds(time.Since(back)), "a minute")
+	e.WaitForState(all, "Submitted", time.Minute)
+	e.AssertOneJobEach(all)
+}
