@@ -131,6 +131,7 @@ func (l *launch) sendClaim(ctx context.Context) error {
 	case prefect.Won:
 		log.DebugContext(ctx, "claimed", "job", l.claim.Job)
 		l.claimed, l.sole, l.hasSlot, l.confirmed = true, r.Sole, r.HasSlot, began
+		l.won = time.Now()
 		return nil
 	case prefect.Lost:
 		log.DebugContext(ctx, "not claimed")

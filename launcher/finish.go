@@ -216,7 +216,15 @@ func (l *launch) sendJob(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithDeadline(ctx, l.confirmed.Add(claims.CreateWithin))
 	defer cancel()
-	return l.jobs.Create(ctx, l.made.Job, l.made.Secret)
+	return l.jobs.Create(ctx, job.LaunchOf(l.run, l.claimedAt(), time.Now()).On(l.made.Job), l.made.Secret)
+}
+
+// claimedAt is when the run was claimed; zero if it is not, or if nobody knows.
+func (l *launch) claimedAt() time.Time {
+	if l.won.IsZero() && l.run.State.Phase == prefect.Claimed {
+		return l.run.StateAt // another launcher claimed it
+	}
+	return l.won
 }
 
 func (l *launch) get(ctx context.Context) (found *batchv1.Job, err error) {

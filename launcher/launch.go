@@ -29,6 +29,8 @@ type launch struct {
 	// claim makes the run ours once claimed is set.
 	claim   prefect.Claim
 	claimed bool
+	// won is when its claim was answered; zero if another launcher claimed.
+	won time.Time
 	// sole is set if no other claim of the attempt can have been won.
 	sole bool
 	// hasSlot is set if Prefect must be told of the Job soon.

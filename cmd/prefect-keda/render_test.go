@@ -13,6 +13,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -70,6 +71,10 @@ func TestRenderIsWhatIsCreated(t *testing.T) {
 		t.Fatalf("%d Jobs were created", len(created))
 	}
 	created[0].Namespace = "flows" // it was created there
+	if _, noted := job.NotedLaunch(created[0]); !noted || len(created[0].Annotations) != 1 {
+		t.Errorf("annotations %v, want the note of the launch, which only a launcher can write", created[0].Annotations)
+	}
+	created[0].Annotations = nil
 	for _, p := range printed {
 		if d := cmp.Diff(*created[0], p); d != "" {
 			t.Errorf("-created +printed:\n%s", d)
