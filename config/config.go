@@ -138,14 +138,15 @@ type Aftermath struct {
 
 // Scaling says what the scaler counts, and how often.
 type Scaling struct {
-	JobNamespaces     Names         `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
-	FurtherNamespaces Names         `env:"PREFECT_KEDA_JOB_NAMESPACES" env3:"PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES" flag:"job-namespaces" only:"prefect3" example:"team-a,team-b" help:"further namespaces in which work pools and deployments may have their Jobs, by their variable namespace; each needs the Role"`
-	Events            Bool          `env:"PREFECT_KEDA_EVENTS, default=true" flag:"no-events" off:"false" only:"prefect3" example:"false" help:"whether to listen to Prefect's events, which tell of new runs at once and save polls" flaghelp:"do not listen to Prefect's events"`
-	PollInterval      time.Duration `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two polls of the Prefect API; each is one request (with Prefect 3 up to four while runs wait), plus one about Jobs every 30s, for any number of ScaledObjects"`
-	WarmUpLead        time.Duration `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due; 0 for not before"`
-	MaxStaleness      time.Duration `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"answer KEDA from the last poll for so long while Prefect is away, then with an error"`
-	AllowedNamespaces Names         `env:"PREFECT_KEDA_ALLOWED_NAMESPACES, default=*" flag:"allowed-namespaces" example:"prefect-keda,team-a" help:"namespaces whose ScaledObjects may ask about the connection default, separated by commas; * for all. We rely on KEDA for the namespace it asks for, so let only KEDA reach the port"`
-	Connections       Names         `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND (cloud, server or prefect3), _API_URL (Prefect 3) or _API (Prefect 1), _API_KEY, _API_AUTH_STRING, _API_HEADERS, _TENANT_ID, _NAMESPACE and _ALLOWED_NAMESPACES (capitals, - as _); the last two are by default those of the connection default"`
+	JobNamespaces     Names             `env:"NAMESPACE, default=default" flag:"namespace" example:"flows,flows-2" help:"namespaces of the Jobs, separated by commas"`
+	FurtherNamespaces Names             `env:"PREFECT_KEDA_JOB_NAMESPACES" env3:"PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES" flag:"job-namespaces" only:"prefect3" example:"team-a,team-b" help:"further namespaces in which work pools and deployments may have their Jobs, by their variable namespace; each needs the Role"`
+	Events            Bool              `env:"PREFECT_KEDA_EVENTS, default=true" flag:"no-events" off:"false" only:"prefect3" example:"false" help:"whether to listen to Prefect's events, which tell of new runs at once and save polls" flaghelp:"do not listen to Prefect's events"`
+	PollInterval      time.Duration     `env:"PREFECT_KEDA_POLL_INTERVAL, default=1s" flag:"poll-interval" example:"2s" help:"time between two polls of the Prefect API; each is one request (with Prefect 3 up to four while runs wait), plus one about Jobs every 30s, for any number of ScaledObjects"`
+	WarmUpLead        time.Duration     `env:"PREFECT_KEDA_WARM_UP_LEAD, default=10s" flag:"warm-up-lead" example:"30s" help:"wake a launcher so long before a scheduled run is due; 0 for not before"`
+	MaxStaleness      time.Duration     `env:"PREFECT_KEDA_MAX_STALENESS, default=2m" flag:"max-staleness" example:"5m" help:"answer KEDA from the last poll for so long while Prefect is away, then with an error"`
+	AllowedNamespaces Names             `env:"PREFECT_KEDA_ALLOWED_NAMESPACES, default=*" flag:"allowed-namespaces" example:"prefect-keda,team-a" help:"namespaces whose ScaledObjects may ask about the connection default, separated by commas; * for all. We rely on KEDA for the namespace it asks for, so let only KEDA reach the port"`
+	UIURL             location.Location `env:"PREFECT_KEDA_UI_URL" env3:"PREFECT_UI_URL" flag:"ui-url" example:"https://prefect.example.com" help:"URL of Prefect's UI, as a browser reaches it, for links to runs on the scaler's page; with Prefect 1 it ends with the tenant, as in http://host:8080/default. {id} in it stands for the run's id, as in http://host:4200/flow-runs/flow-run/{id} for Prefect 2. By default a Prefect 3 server's own address or Cloud's UI; with Prefect 1 there are no links"`
+	Connections       Names             `env:"PREFECT_KEDA_CONNECTIONS" flag:"connections" example:"prod,team-a" help:"names of further Prefect APIs, for the connection key of a ScaledObject. Each NAME reads PREFECT_KEDA_CONNECTION_<NAME>_BACKEND (cloud, server or prefect3), _API_URL (Prefect 3) or _API (Prefect 1), _API_KEY, _API_AUTH_STRING, _API_HEADERS, _TENANT_ID, _UI_URL, _NAMESPACE and _ALLOWED_NAMESPACES (capitals, - as _); the last two are by default those of the connection default"`
 }
 
 // Serving is the port for KEDA.
@@ -186,6 +187,7 @@ type Connection struct {
 	AuthString        Secret            `env:"API_AUTH_STRING"`
 	TenantID          string            `env:"TENANT_ID"`
 	Headers           Headers           `env:"API_HEADERS"`
+	UIURL             location.Location `env:"UI_URL"`
 	JobNamespaces     Names             `env:"NAMESPACE"`
 	AllowedNamespaces Names             `env:"ALLOWED_NAMESPACES"`
 }

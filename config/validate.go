@@ -139,6 +139,7 @@ func (s Scaler) Validate() error {
 	if s.Listen.Covers(s.OpsListen) || s.OpsListen.Covers(s.Listen) {
 		p.add("PREFECT_KEDA_LISTEN", "has the same port as PREFECT_KEDA_OPS_LISTEN (%s): give another one", s.OpsListen)
 	}
+	checkURL(p, "PREFECT_KEDA_UI_URL", s.UIURL)
 	prefixes := map[string]string{}
 	for _, c := range s.Named {
 		prefix := connectionPrefix(c.Name)
@@ -158,6 +159,7 @@ func (s Scaler) Validate() error {
 func (c Connection) validate(p *problems) {
 	checkNamespaces(p, c.Variable("NAMESPACE"), c.JobNamespaces)
 	checkAllowed(p, c.Variable("ALLOWED_NAMESPACES"), c.AllowedNamespaces)
+	checkURL(p, c.Variable("UI_URL"), c.UIURL)
 	if c.API != "" && c.APIURL != "" {
 		p.add(c.Variable("API_URL"), "is Prefect 3's, and %s is Prefect 1's: give one of them", c.Variable("API"))
 		return
@@ -203,6 +205,9 @@ func checkURL(p *problems, variable string, api location.Location) {
 		return
 	}
 	example := "http://host:4200 or https://api.prefect.io"
+	if strings.HasSuffix(variable, "UI_URL") {
+		example = "https://prefect.example.com, or http://host:8080/default for Prefect 1"
+	}
 	if variable == serverHost {
 		example = "http://host, without the port"
 	}

@@ -77,9 +77,21 @@ type Connection struct {
 	Allowed []string
 	// AllowedSetting names the setting for Allowed, for messages to the operator.
 	AllowedSetting string
+	// RunURL is the address of a flow run in Prefect's UI; nil where that is not known.
+	RunURL func(id string) string
+	// Replaces is what would always be up without us.
+	Replaces Process
 	// Credentials names the settings for key and tenant, for messages to the operator; may
 	// be empty.
 	Credentials string
+}
+
+// Process is one that a person might run instead of us.
+type Process struct {
+	// Name is "Prefect worker" or the like; empty if there is none.
+	Name string
+	// Memory is what one takes while it waits, in bytes.
+	Memory int64
 }
 
 // AnyNamespace stands for all namespaces.

@@ -28,6 +28,11 @@ type backend interface {
 	keeping(s config.Launcher, mayAsk bool) keeper
 	// marks are the labels by which Jobs of the backend's runs are known.
 	marks() job.Marks
+	// runURL is the address of a run in Prefect's UI, whose own address may be empty; nil if
+	// it is not known.
+	runURL(ui string) func(id string) string
+	// replaces is what would always be up without us.
+	replaces() scaler.Process
 	// checks test whether Prefect would answer.
 	checks(asked) []check.Check
 	// poolJobs are the Jobs of invented runs, one in each work pool that a launcher serves.

@@ -21,6 +21,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/job/kubernetesrun/source"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect1"
+	"github.com/prefect-keda/prefect-keda/scaler"
 )
 
 // agentConfigTimeout bounds the one question about the agent config.
@@ -63,6 +64,13 @@ func (forgetful) bundle() ([]byte, error) {
 func (forgetful) secrets() []string { return nil }
 
 func (ofPrefect1) marks() job.Marks { return kubernetesrun.Marks() }
+
+func (ofPrefect1) runURL(ui string) func(id string) string { return prefect1.RunURL(ui) }
+
+// replaces is an idle agent (prefect1 §1.1).
+func (ofPrefect1) replaces() scaler.Process {
+	return scaler.Process{Name: "Prefect agent", Memory: 92_000_000}
+}
 
 func (b ofPrefect1) checks(a asked) []check.Check {
 	name := func(setting string) string { return settingName(a.variable(setting)) }

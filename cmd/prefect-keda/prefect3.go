@@ -23,6 +23,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3/recipe"
+	"github.com/prefect-keda/prefect-keda/scaler"
 )
 
 // ofPrefect3 is the backend of Prefect 3 and 2, Server and Cloud.
@@ -54,6 +55,15 @@ func (b ofPrefect3) Announce(ctx context.Context, scope prefect.Scope) error {
 }
 
 func (ofPrefect3) marks() job.Marks { return workpool.Marks() }
+
+func (b ofPrefect3) runURL(ui string) func(id string) string {
+	return prefect3.RunURL(b.settings.Address().Reveal(), ui)
+}
+
+// replaces is an idle worker (prefect3 §8).
+func (ofPrefect3) replaces() scaler.Process {
+	return scaler.Process{Name: "Prefect worker", Memory: 145_000_000}
+}
 
 func (b ofPrefect3) checks(a asked) []check.Check {
 	name := func(setting string) string { return settingName(a.variable(setting)) }

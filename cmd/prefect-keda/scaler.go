@@ -134,12 +134,13 @@ type connection struct {
 	namespaces []string
 	allowed    []string
 	home       string              // of the scaler
+	ui         string              // Prefect's; may be empty
 	variable   func(string) string // has one of its settings
 	trouble    *trouble.Rules      // nil for those of all
 }
 
 func connections(s config.Scaler) []connection {
-	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.AllNamespaces(), allowed: s.AllowedNamespaces, variable: ofDefault(s.Kind)}}
+	all := []connection{{name: "default", prefect: s.Prefect, namespaces: s.AllNamespaces(), allowed: s.AllowedNamespaces, ui: s.UIURL.Reveal(), variable: ofDefault(s.Kind)}}
 	for _, c := range s.Named {
 		p := s.Prefect
 		p.Backend, p.API, p.Key, p.SecretKey, p.TenantID, p.Headers = c.Backend, c.API, c.Key, "", c.TenantID, c.Headers
@@ -147,7 +148,7 @@ func connections(s config.Scaler) []connection {
 		if c.Backend == config.OfPrefect3 {
 			p.Kind, p.API = config.Prefect3, c.APIURL
 		}
-		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, allowed: c.AllowedNamespaces, variable: c.Variable})
+		all = append(all, connection{name: c.Name, prefect: p, namespaces: c.JobNamespaces, allowed: c.AllowedNamespaces, ui: c.UIURL.Reveal(), variable: c.Variable})
 	}
 	for i := range all {
 		all[i].home = home(s.Kubernetes, kube.PodNamespace())
@@ -192,6 +193,7 @@ func connected(all []connection, events bool, log *slog.Logger, registry prometh
 		clients[c.name] = scaler.Connection{
 			Source: sourceOf(b, c.prefect, events), Places: placesOf(c.prefect), Announce: c.prefect.Kind == config.Prefect3, JobNamespaces: c.namespaces, Marks: b.marks(), Credentials: c.credentials(),
 			Allowed: c.allowed, AllowedSetting: c.variable("ALLOWED_NAMESPACES"), Rules: c.trouble,
+			RunURL: b.runURL(c.ui), Replaces: b.replaces(),
 		}
 	}
 	return clients, nil

@@ -41,11 +41,11 @@ func TestScalerSettingsArrive(t *testing.T) {
 		Rules: trouble.Rules{Grace: 7 * time.Second, PendingFor: 8 * time.Second, PodRetries: true, CancelGrace: 9 * time.Minute, FinishedGrace: 10 * time.Minute},
 		Connections: map[string]scaler.Connection{
 			"default": {
-				JobNamespaces: []string{"one", "two"}, Marks: kubernetesrun.Marks(), Allowed: []string{"flows"}, AllowedSetting: "PREFECT_KEDA_ALLOWED_NAMESPACES",
+				JobNamespaces: []string{"one", "two"}, Marks: kubernetesrun.Marks(), Replaces: scaler.Process{Name: "Prefect agent", Memory: 92_000_000}, Allowed: []string{"flows"}, AllowedSetting: "PREFECT_KEDA_ALLOWED_NAMESPACES",
 				Credentials: "the API key (there is neither PREFECT__CLOUD__API_KEY nor the Secret prefect-api-key) and PREFECT__CLOUD__TENANT_ID" + restart,
 			},
 			"team-a": {
-				JobNamespaces: []string{"three"}, Marks: kubernetesrun.Marks(), Allowed: []string{"team-a"}, AllowedSetting: "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES",
+				JobNamespaces: []string{"three"}, Marks: kubernetesrun.Marks(), Replaces: scaler.Process{Name: "Prefect agent", Memory: 92_000_000}, Allowed: []string{"team-a"}, AllowedSetting: "PREFECT_KEDA_CONNECTION_TEAM_A_ALLOWED_NAMESPACES",
 				Credentials: "PREFECT_KEDA_CONNECTION_TEAM_A_API_KEY and PREFECT_KEDA_CONNECTION_TEAM_A_TENANT_ID" + restart,
 			},
 		},
@@ -84,6 +84,46 @@ func TestConnectionsHaveTheRulesOfTheirPrefect(t *testing.T) {
 		if got := [2]time.Duration{scalerOptions(s, clients).Rules.CancelGrace, own.CancelGrace}; got != want || own.PendingFor != s.PendingTimeout {
 			t.Errorf("with %s cancelled flows may go on for %s, want %s; pods may wait for %s", set, got, want, own.PendingFor)
 		}
+	}
+}
+
+// Runs on the scaler's page lead to the UI of their own Prefect, where its address is known.
+func TestConnectionsKnowTheirUI(t *testing.T) {
+	s, err := config.LoadScaler(t.Context(), parseEnviron([]string{
+		"PREFECT_API_URL=http://server:4200/api", "PREFECT_KEDA_CONNECTIONS=three,one,dark,open",
+		"PREFECT_KEDA_CONNECTION_THREE_API_URL=http://three/api", "PREFECT_KEDA_CONNECTION_THREE_UI_URL=https://ui.example.com",
+		"PREFECT_KEDA_CONNECTION_ONE_BACKEND=server", "PREFECT_KEDA_CONNECTION_ONE_API=http://one:4200", "PREFECT_KEDA_CONNECTION_ONE_UI_URL=http://one:8080/default",
+		"PREFECT_KEDA_CONNECTION_DARK_BACKEND=server", "PREFECT_KEDA_CONNECTION_DARK_API=http://dark:4200",
+		"PREFECT_KEDA_CONNECTION_OPEN_API_URL=http://open/api",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients, err := connected(connections(s), true, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for name, c := range clients {
+		got[name] = c.Replaces.Name
+		if c.RunURL != nil {
+			got[name] += ", " + c.RunURL("r1")
+		}
+	}
+	want := map[string]string{
+		"default": "Prefect worker, http://server:4200/runs/flow-run/r1",
+		"three":   "Prefect worker, https://ui.example.com/runs/flow-run/r1",
+		"one":     "Prefect agent, http://one:8080/default/flow-run/r1",
+		"dark":    "Prefect agent",
+		"open":    "Prefect worker, http://open/runs/flow-run/r1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	s.UIURL = "https://prefect.example.com"
+	clients, err = connected(connections(s), true, slog.New(slog.DiscardHandler), nil)
+	if err != nil || clients["default"].RunURL("r1") != "https://prefect.example.com/runs/flow-run/r1" || clients["open"].RunURL("r1") != "http://open/runs/flow-run/r1" {
+		t.Errorf("the setting is for the connection default: %v", err)
 	}
 }
 
