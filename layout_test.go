@@ -39,8 +39,10 @@ func allowed() map[string][]string {
 		"admission":                   {"claims", "job", "jobs", "prefect"},
 		"claims":                      {"prefect", "jobs"},
 		"jobs/informer":               {"backoff", "job", "lasting", "trouble"},
+		"scaler/hour":                 {"job", "prefect"},
 		"launcher":                    {"admission", "claims", "trouble/resolve", "backoff", "lasting", "prefect", "job", "trouble", "jobs", "jobs/informer"},
-		"scaler":                      {"backoff", "lasting", "literal", "prefect", "job", "trouble", "jobs", "jobs/informer"},
+		"scaler":                      {"backoff", "lasting", "literal", "prefect", "job", "trouble", "jobs", "jobs/informer", "scaler/hour", "scaler/page"},
+		"scaler/page":                 {"scaler/hour", "trouble"},
 		"config":                      {"literal", "location", "job", "scaler"}, // of the last two only bounds
 		"kube":                        {},
 		"explain":                     {"prefect", "job", "trouble"},
