@@ -63,6 +63,11 @@ test: ## Run every test: checks, unit, the real Python client and agent, kind wi
 verify: ## Format, lint and vet, generated code, module files, workflows; every check runs, then they report together
 	@hack/verify.sh
 
+.PHONY: page
+page: ## The scaler's page in a Chromium without a window, which is installed where we are root on Debian
+	@echo "==> the scaler's page in a browser: dark and light, on a phone and on a desk"
+	@PREFECT_KEDA_BROWSER=install go test -count=1 -v -run TestInABrowser ./scaler/page | grep -v '^=== RUN'
+
 .PHONY: conformance
 conformance: ## The real Prefect from PyPI: the client and agent of 1.4.1, the servers of 3.9.1 and 2.20.26
 	@echo "==> conformance: real Prefect 1.4.1 client and Kubernetes agent against the stand-in API, real Prefect 3 and 2 servers beside theirs"

@@ -9,7 +9,7 @@ part() {
   "$@"
   printf '    %s took %d s\n' "$*" $((SECONDS - began))
 }
-parts=(unit verify conformance cluster e2e pools demo-small chaos-small)
+parts=(unit verify page conformance cluster e2e pools demo-small chaos-small)
 echo "==> all tests, in ${#parts[@]} parts: ${parts[*]}"
 for name in "${parts[@]}"; do part make "$name"; done
 printf '==> every test passed, in %d min\n' $(((SECONDS - start + 59) / 60))

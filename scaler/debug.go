@@ -2,135 +2,22 @@ package scaler
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// report is /debug/demand: it explains each number.
-type report struct {
-	At            time.Time               `json:"at"`
-	ScaledObjects items[objectReport]     `json:"scaled_objects"`
-	Refused       items[refusalReport]    `json:"refused"`
-	Connections   items[connectionReport] `json:"connections"`
-}
-
-type objectReport struct {
-	Namespace  string `json:"namespace"`
-	Name       string `json:"name"`
-	Connection string `json:"connection"`
-	scopeReport
-	Active        bool          `json:"active"`
-	Value         int64         `json:"value"`
-	Target        int64         `json:"target"`
-	Launchers     int64         `json:"launchers"`
-	Demand        int64         `json:"demand"`
-	Due           int64         `json:"due"`
-	DueWithin     int64         `json:"due_within_lead"`
-	WithoutJob    int64         `json:"claims_without_job"`
-	HeartbeatsDue int64         `json:"heartbeats_due,omitempty"`
-	Troubled      kindCounts    `json:"jobs_in_trouble,omitempty"`
-	WarmUpLead    string        `json:"warm_up_lead"`
-	FirstRuns     items[string] `json:"first_runs"`
-	NextWake      *time.Time    `json:"next_wake"`
-	Reason        string        `json:"reason"`
-	Untaken       string        `json:"untaken,omitempty"`
-	// Refused says why it is refused now; all other fields are then of the last verdict.
-	Refused      string        `json:"refused,omitempty"`
-	Err          string        `json:"err,omitempty"`
-	LastAsked    time.Time     `json:"last_asked"`
-	OpenStreams  int64         `json:"open_streams"`
-	MetadataSeen items[string] `json:"metadata_keys"`
-}
-
-// refusalReport is a ScaledObject that was refused lately.
-type refusalReport struct {
-	Namespace string    `json:"namespace"`
-	Name      string    `json:"name"`
-	Err       string    `json:"err"`
-	At        time.Time `json:"last_asked"`
-}
-
-type connectionReport struct {
-	Name      string `json:"name"`
-	Age       string `json:"snapshot_age"`
-	Failures  int    `json:"consecutive_failures"`
-	Err       string `json:"err,omitempty"`
-	Truncated bool   `json:"truncated"`
-	TooLarge  bool   `json:"runs_too_large,omitempty"`
-	// Places is for the page.
-	Places        PlaceKind             `json:"-"`
-	PollEvery     string                `json:"poll_every,omitempty"`
-	Unserved      items[unservedReport] `json:"unserved"`
-	Held          []heldReport          `json:"held,omitempty"`
-	HeldRuns      int                   `json:"held_runs,omitempty"`
-	WithoutJob    items[claimReport]    `json:"claims_without_job"`
-	HeartbeatsDue []claimReport         `json:"heartbeats_due,omitempty"`
-	Troubled      items[jobReport]      `json:"jobs_in_trouble"`
-	Stuck         items[stuckReport]    `json:"stuck"`
-	StuckRuns     int                   `json:"stuck_runs"`
-	WaitLimit     string                `json:"stuck_limit,omitempty"`
-	Unsynced      []string              `json:"job_namespaces_not_listed,omitempty"`
-}
-
-// unservedReport holds due runs at a place that no ScaledObject serves that asked lately.
-type unservedReport struct {
-	placeReport
-	Due       int           `json:"due"`
-	FirstRuns items[string] `json:"first_runs"`
-}
-
-// heldReport holds due runs that Prefect holds back.
-type heldReport struct {
-	placeReport
-	Why       string        `json:"why"`
-	Runs      int           `json:"runs"`
-	FirstRuns items[string] `json:"first_runs"`
-}
-
-type claimReport struct {
-	FlowRun string `json:"flow_run"`
-	placeReport
-	Launcher   string    `json:"launcher"`
-	Namespace  string    `json:"namespace"`
-	Job        string    `json:"job"`
-	Attempt    string    `json:"attempt"`
-	CountsFrom time.Time `json:"counts_from"`
-}
-
-type kindCounts map[trouble.Kind]int64
-
-type jobReport struct {
-	FlowRun string `json:"flow_run"`
-	placeReport
-	Namespace  string       `json:"namespace"`
-	Job        string       `json:"job"`
-	Kind       trouble.Kind `json:"kind"`
-	Message    string       `json:"message"`
-	CountsFrom time.Time    `json:"counts_from"`
-}
-
-// maxStuck and maxHeld bound lists that are long in a full cluster.
+// maxStuck and the others bound lists that are long in a full cluster.
 const (
-	maxStuck = 100
-	maxHeld  = 100
+	maxStuck   = 100
+	maxHeld    = 100
+	maxLongest = 10
 )
-
-// stuckReport is a run that waits for something outside of Prefect.
-type stuckReport struct {
-	FlowRun string `json:"flow_run"`
-	placeReport
-	Namespace string       `json:"namespace"`
-	Job       string       `json:"job"`
-	Kind      trouble.Kind `json:"kind"`
-	Message   string       `json:"message"`
-	Since     time.Time    `json:"since"`
-	FailsAt   *time.Time   `json:"fails_at"`
-}
 
 // Debug is the handler of /debug/demand. Clients that accept HTML get a page, and all
 // others JSON.
@@ -138,59 +25,52 @@ func (s *Server) Debug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rep := s.service.report(time.Now())
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if strings.Contains(r.Header.Get("Accept"), "text/html") {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			_ = debugPage().Execute(w, rep) // a client that has gone needs no answer
+			w.Header().Set("Content-Security-Policy", page.Policy())
+			w.Header().Set("Referrer-Policy", "no-referrer")
+			_ = page.HTML(w, rep) // a client that has gone needs no answer
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		_ = e.Encode(rep)
+		_ = page.JSON(w, rep)
 	})
 }
 
-// items are a list that JSON writes as [] when it is empty, and not as null.
-type items[T any] []T
-
-// MarshalJSON implements json.Marshaler.
-func (l items[T]) MarshalJSON() ([]byte, error) {
-	if l == nil {
-		return []byte("[]"), nil
-	}
-	return json.Marshal([]T(l))
-}
-
-func (s *service) report(now time.Time) report {
-	rep := report{At: now, Refused: s.refusals.list(now)}
+func (s *service) report(now time.Time) page.Report {
+	rep := page.Report{At: now, Since: s.since, Refused: s.refusals.list(now), Saved: s.saved()}
 	objects := s.registry.all()
 	for _, so := range objects {
 		o := s.reportObject(so, now)
 		// If it was answered since, another trigger of the same ScaledObject was refused.
-		if i := slices.IndexFunc(rep.Refused, func(r refusalReport) bool {
+		if i := slices.IndexFunc(rep.Refused, func(r page.Refusal) bool {
 			return r.Namespace == o.Namespace && r.Name == o.Name && r.At.After(o.LastAsked)
 		}); i >= 0 {
 			o.Refused = rep.Refused[i].Err
 		}
 		rep.ScaledObjects = append(rep.ScaledObjects, o)
 	}
-	slices.SortFunc(rep.ScaledObjects, func(a, b objectReport) int {
+	slices.SortFunc(rep.ScaledObjects, func(a, b page.Object) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), slices.Compare(a.Labels, b.Labels),
 			slices.Compare(a.WorkPools, b.WorkPools), slices.Compare(a.WorkQueues, b.WorkQueues), slices.Compare(a.MetadataSeen, b.MetadataSeen))
 	})
 	for _, p := range s.pollers {
 		rep.Connections = append(rep.Connections, p.report(objects, now))
 	}
-	slices.SortFunc(rep.Connections, func(a, b connectionReport) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(rep.Connections, func(a, b page.Connection) int { return cmp.Compare(a.Name, b.Name) })
 	return rep
 }
 
-func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
+func (s *service) reportObject(so *scaledObject, now time.Time) page.Object {
 	t := so.trigger
-	o := objectReport{
+	o := page.Object{
 		Namespace: so.namespace, Name: so.name,
-		Connection: t.Connection, scopeReport: reportScope(t), Target: t.RunsPerLauncher, WarmUpLead: t.WarmUpLead.String(),
+		Connection: t.Connection, Scope: reportScope(t), Target: t.RunsPerLauncher, WarmUpLead: t.WarmUpLead.String(),
 		LastAsked: time.Unix(0, so.asked.Load()), OpenStreams: so.streams.Load(),
+	}
+	if line, ok := s.timelines.Of(so.String(), now); ok {
+		o.Hour = &line
 	}
 	// Only keys are shown: FromEnv may have put anything into the values.
 	for k := range so.metadata {
@@ -203,9 +83,7 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 		o.Reason = "KEDA gets an error and changes nothing"
 		return o
 	}
-	if v.Active {
-		o.Launchers = (v.Value + t.RunsPerLauncher - 1) / t.RunsPerLauncher
-	}
+	o.Launchers = v.launchers(t)
 	o.Active, o.Value, o.Demand = v.Active, v.Value, v.Demand()
 	o.Due, o.DueWithin, o.WithoutJob, o.Troubled = v.Due, v.Ahead, v.WithoutJob, v.Troubled
 	o.HeartbeatsDue = v.HeartbeatsDue
@@ -220,9 +98,21 @@ func (s *service) reportObject(so *scaledObject, now time.Time) objectReport {
 	return o
 }
 
-func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport {
+// launchers are how many a trigger wants.
+func (v verdict) launchers(t trigger) int64 {
+	if !v.Active {
+		return 0
+	}
+	return (v.Value + t.RunsPerLauncher - 1) / t.RunsPerLauncher
+}
+
+func (p *poller) report(objects []*scaledObject, now time.Time) page.Connection {
 	s := p.current.Load()
-	c := connectionReport{Name: p.name, Places: p.connection.Places, Age: "none yet", Failures: s.Failures, Truncated: s.Truncated, TooLarge: s.TooLarge}
+	c := page.Connection{
+		Name: p.name, Heading: p.connection.Places.heading(), RunURL: p.connection.RunURL,
+		Age: page.NoAnswer, Failures: s.Failures, Truncated: s.Truncated, TooLarge: s.TooLarge,
+		Frozen: !s.awaited() && s.usable(p.name, p.options.MaxStaleness, now) != nil,
+	}
 	if !s.At.IsZero() {
 		c.Age = now.Sub(s.At).Round(time.Millisecond).String()
 	}
@@ -230,14 +120,14 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 		c.Err = s.Err.Error()
 	}
 	c.Unsynced = p.watch.unsynced(p.connection.JobNamespaces)
-	c.reportStuck(s, p.watch.rules, now)
-	c.reportHeld(s)
+	reportStuck(&c, s, p.watch.rules, now)
+	reportHeld(&c, s)
 	if every := p.pollsEvery(); every > 0 {
 		c.PollEvery = every.String()
 	}
 	for _, g := range p.unserved(s, objects, now) {
 		due := after(g.Due, now)
-		c.Unserved = append(c.Unserved, unservedReport{reportPlace(g.Place), due, g.First[:min(due, len(g.First))]})
+		c.Unserved = append(c.Unserved, page.Unserved{Place: reportPlace(g.Place), Due: due, FirstRuns: g.First[:min(due, len(g.First))]})
 	}
 	for _, m := range s.WithoutJob {
 		c.WithoutJob = append(c.WithoutJob, reportClaim(m))
@@ -246,12 +136,46 @@ func (p *poller) report(objects []*scaledObject, now time.Time) connectionReport
 		c.HeartbeatsDue = append(c.HeartbeatsDue, reportClaim(w))
 	}
 	for _, d := range s.Troubled {
-		c.Troubled = append(c.Troubled, jobReport{d.Run, reportPlace(d.Place), d.Namespace, d.Job, d.Kind, d.Message, d.From})
+		c.Troubled = append(c.Troubled, page.Job{FlowRun: d.Run, Place: reportPlace(d.Place), Namespace: d.Namespace, Job: d.Job, Kind: d.Kind, Message: d.Message, CountsFrom: d.From})
+	}
+	c.Longest = s.longest(p.watch.rules.Grace, now)
+	for _, l := range p.watch.launches.Last(p.connection.JobNamespaces) {
+		c.Launched = append(c.Launched, page.Launched{
+			FlowRun: l.Run, Noted: !l.Note.Created.IsZero(), Name: l.Note.Run, Flow: l.Note.Flow, Place: reportPlace(l.Note.Place()), Namespace: l.Namespace, Job: l.Name,
+			Due: l.Note.Due, Claimed: l.Note.Claimed, Created: l.Began(), Running: l.Running, Stage: l.Stage,
+		})
 	}
 	return c
 }
 
-func (c *connectionReport) reportStuck(s *snapshot, rules trouble.Rules, now time.Time) {
+// longest are the runs that have waited longest: for a launcher, their Job or their pod.
+func (s *snapshot) longest(grace time.Duration, now time.Time) []page.Wait {
+	var all []page.Wait
+	for _, g := range s.Groups {
+		for i, id := range g.First {
+			// A run without a time has always been due, and nobody knows since when.
+			if due := g.Due[i]; !due.IsZero() && !due.After(now) {
+				all = append(all, page.Wait{FlowRun: id, Place: reportPlace(g.Place), For: "a launcher", Since: due})
+			}
+		}
+	}
+	for _, r := range s.stuckRuns(grace, now) {
+		w := page.Wait{FlowRun: r.Run, For: "its pod: " + page.Meaning(r.Kind), Since: r.Since}
+		if r.Kind == noJob {
+			w.For = "its Job"
+		}
+		if r.Place != nil {
+			w.Place = reportPlace(*r.Place)
+		}
+		all = append(all, w)
+	}
+	slices.SortStableFunc(all, func(a, b page.Wait) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.FlowRun, b.FlowRun))
+	})
+	return all[:min(len(all), maxLongest)]
+}
+
+func reportStuck(c *page.Connection, s *snapshot, rules trouble.Rules, now time.Time) {
 	all := s.stuckRuns(rules.Grace, now)
 	if len(all) == 0 {
 		return
@@ -261,9 +185,9 @@ func (c *connectionReport) reportStuck(s *snapshot, rules trouble.Rules, now tim
 		c.WaitLimit = rules.PendingFor.String() + " (PREFECT_KEDA_PENDING_TIMEOUT)"
 	}
 	for _, r := range all[:min(len(all), maxStuck)] {
-		one := stuckReport{FlowRun: r.Run, Namespace: r.Namespace, Job: r.Job, Kind: r.Kind, Message: r.Message, Since: r.Since}
+		one := page.Stuck{FlowRun: r.Run, Namespace: r.Namespace, Job: r.Job, Kind: r.Kind, Message: r.Message, Since: r.Since}
 		if r.Place != nil {
-			one.placeReport = reportPlace(*r.Place)
+			one.Place = reportPlace(*r.Place)
 		}
 		if !r.Until.IsZero() {
 			one.FailsAt = &r.Until
@@ -272,15 +196,30 @@ func (c *connectionReport) reportStuck(s *snapshot, rules trouble.Rules, now tim
 	}
 }
 
-func (c *connectionReport) reportHeld(s *snapshot) {
+func reportHeld(c *page.Connection, s *snapshot) {
 	for _, h := range s.Held {
 		c.HeldRuns += h.Runs
 		if len(c.Held) < maxHeld {
-			c.Held = append(c.Held, heldReport{reportPlace(h.Place), h.Why, h.Runs, h.First})
+			c.Held = append(c.Held, page.Held{Place: reportPlace(h.Place), Why: h.Why, Runs: h.Runs, FirstRuns: h.First})
 		}
 	}
 }
 
-func reportClaim(c claim) claimReport {
-	return claimReport{c.ID, reportPlace(c.Place), c.Claim.Launcher, c.Claim.Namespace, c.Claim.Job, string(c.Claim.Attempt), c.CountsFrom}
+func reportClaim(c claim) page.Claim {
+	return page.Claim{
+		FlowRun: c.ID, Place: reportPlace(c.Place), Launcher: c.Claim.Launcher, Namespace: c.Claim.Namespace, Job: c.Claim.Job,
+		Attempt: string(c.Claim.Attempt), CountsFrom: c.CountsFrom,
+	}
+}
+
+func reportScope(t trigger) page.Scope {
+	serves := t.Places.served(t.Scope)
+	if t.Places == ByWorkPools {
+		return page.Scope{WorkPools: append(page.List[string]{}, t.Scope.Pools...), WorkQueues: t.Scope.Queues, Serves: serves}
+	}
+	return page.Scope{Labels: t.Scope.Labels, Serves: serves}
+}
+
+func reportPlace(p prefect.Place) page.Place {
+	return page.Place{Labels: p.Labels, WorkPool: p.Pool, WorkQueue: p.Queue}
 }

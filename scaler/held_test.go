@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 )
 
 func heldRun(id, pool, why string) prefect.HeldRun {
@@ -39,11 +40,11 @@ prefect_keda_scaler_runs_held{connection="default"} 8
 			t.Error(err)
 		}
 		rep := s.service.report(time.Now()).Connections[0]
-		want := []heldReport{
-			{placeReport{WorkPool: "k8s", WorkQueue: "default"}, "the pool's limit of 2 is reached", 7, []string{"run-0", "run-1", "run-2", "run-3", "run-4"}},
-			{placeReport{WorkPool: "gpu", WorkQueue: "default"}, "the work pool is paused", 1, []string{"run-7"}},
+		want := []page.Held{
+			{Place: page.Place{WorkPool: "k8s", WorkQueue: "default"}, Why: "the pool's limit of 2 is reached", Runs: 7, FirstRuns: []string{"run-0", "run-1", "run-2", "run-3", "run-4"}},
+			{Place: page.Place{WorkPool: "gpu", WorkQueue: "default"}, Why: "the work pool is paused", Runs: 1, FirstRuns: []string{"run-7"}},
 		}
-		if diff := cmp.Diff(want, rep.Held, reports()); diff != "" || rep.HeldRuns != 8 {
+		if diff := cmp.Diff(want, rep.Held); diff != "" || rep.HeldRuns != 8 {
 			t.Errorf("%d runs, -want +got:\n%s", rep.HeldRuns, diff)
 		}
 		if got := s.service.report(time.Now()).ScaledObjects[0].Untaken; got != "" {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 )
 
 func pushes(t *testing.T, m *metrics) (n int) {
@@ -109,7 +111,7 @@ func TestDebugTellsWhy(t *testing.T) {
 		f.change(func(f *fakeSource) { f.err = errors.New("<502>") })
 		pass(2 * time.Second)
 
-		var got report
+		var got page.Report
 		text := demandOf(t, s, "*/*")
 		if err := json.Unmarshal([]byte(text), &got); err != nil {
 			t.Fatal(err)
@@ -117,28 +119,32 @@ func TestDebugTellsWhy(t *testing.T) {
 		if strings.Contains(strings.ReplaceAll(text, `"next_wake": null`, ""), "null") {
 			t.Errorf("an empty list is []:\n%s", text)
 		}
-		want := report{
-			ScaledObjects: []objectReport{
+		want := page.Report{
+			ScaledObjects: []page.Object{
 				{
-					Namespace: "flows", Name: "etl", Connection: "default", scopeReport: scopeReport{Labels: []string{"etl"}},
+					Namespace: "flows", Name: "etl", Connection: "default", Scope: page.Scope{Labels: []string{"etl"}},
 					Active: true, Value: 2, Target: 100, Launchers: 1, Demand: 2, Due: 1, WithoutJob: 1, WarmUpLead: "10s",
 					FirstRuns: []string{"run-1"}, Reason: "1 due, 1 claimed without a Job", MetadataSeen: []string{"labels", "scalerAddress"},
 				},
 			},
-			Refused: []refusalReport{{Namespace: "flows", Name: "etl", Err: `trigger metadata: unknown key "label", did you mean labels?`}},
-			Connections: []connectionReport{{
+			Refused: []page.Refusal{{Namespace: "flows", Name: "etl", Err: `trigger metadata: unknown key "label", did you mean labels?`}},
+			Connections: []page.Connection{{
 				Name: "default", Err: "<502>",
-				Unserved: []unservedReport{{placeReport: placeReport{Labels: []string{"gpu"}}, Due: 1, FirstRuns: []string{"run-<b>"}}},
-				WithoutJob: []claimReport{{
-					FlowRun: "r1", placeReport: placeReport{Labels: []string{"etl"}}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
+				Unserved: []page.Unserved{{Place: page.Place{Labels: []string{"gpu"}}, Due: 1, FirstRuns: []string{"run-<b>"}}},
+				WithoutJob: []page.Claim{{
+					FlowRun: "r1", Place: page.Place{Labels: []string{"etl"}}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
 				}},
+				Longest: []page.Wait{
+					{FlowRun: "run-1", Place: page.Place{Labels: []string{"etl"}}, For: "a launcher"},
+					{FlowRun: "run-<b>", Place: page.Place{Labels: []string{"gpu"}}, For: "a launcher"},
+				},
 			}},
+			Saved: page.Saved{ScalerBytes: scalerMemory, LauncherBytes: launcherMemory},
 		}
 		ignore := cmp.Options{
 			cmpopts.EquateEmpty(),
-			reports(),
 			cmpopts.IgnoreTypes(time.Time{}),
-			cmpopts.IgnoreFields(connectionReport{}, "Age", "Failures"),
+			cmpopts.IgnoreFields(page.Connection{}, "Age", "Failures"),
 		}
 		if diff := cmp.Diff(want, got, ignore); diff != "" {
 			t.Error(diff)
@@ -152,11 +158,6 @@ func TestDebugTellsWhy(t *testing.T) {
 	})
 }
 
-// reports compares reports with what they have in common.
-func reports() cmp.Option {
-	return cmp.AllowUnexported(objectReport{}, unservedReport{}, heldReport{}, claimReport{}, jobReport{}, stuckReport{})
-}
-
 // demandOf is what /debug/demand answers.
 func demandOf(t *testing.T, s *Server, accept string) string {
 	t.Helper()
@@ -165,6 +166,11 @@ func demandOf(t *testing.T, s *Server, accept string) string {
 	w := httptest.NewRecorder()
 	s.Debug().ServeHTTP(w, r)
 	return w.Body.String()
+}
+
+// cells is a page without its tags, each of which ends a cell.
+func cells(page string) string {
+	return regexp.MustCompile(`(<[^>]*>\s*)+`).ReplaceAllString(page, "|")
 }
 
 // pageOf is that for people, which has to be whole.

@@ -63,3 +63,11 @@ func (k PlaceKind) served(s prefect.Scope) string {
 	}
 	return s.String()
 }
+
+// heading is that of a column of places.
+func (k PlaceKind) heading() string {
+	if k == ByWorkPools {
+		return "work pool / queue"
+	}
+	return "labels"
+}

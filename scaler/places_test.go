@@ -133,7 +133,7 @@ func TestReportOfPlaces(t *testing.T) {
 		{tr(ByWorkPools, prefect.Scope{Pools: []string{"a"}, Queues: []string{"b"}}), "work pools [a], queues [b]"},
 		{tr(ByWorkPools, prefect.Scope{Queues: []string{"b"}}), "all work pools, queues [b]"},
 	} {
-		if got := reportScope(tc.trigger).Serves(); got != tc.serves {
+		if got := reportScope(tc.trigger).Serves; got != tc.serves {
 			t.Errorf("%+v: %q, want %q", tc.trigger.Scope, got, tc.serves)
 		}
 	}
@@ -165,10 +165,10 @@ func TestPageOfBothPrefects(t *testing.T) {
 		wantActive(t, s, true, "connection=prefect3", "workPools=k8s", "workQueues=high,low")
 		wantActive(t, s, true, "connection=prefect3", "workPools=k8s,gpu", "runsPerLauncher=10")
 
-		page := pageOf(t, s)
+		page := cells(pageOf(t, s))
 		for _, says := range []string{
-			"<td>labels [etl]</td>", "<td>work pools [k8s], queues [high, low]</td>", "<th>labels</th><th>runs due</th>", "<th>work pool / queue</th><th>runs due</th>",
-			"<td>gpu</td><td>1</td>", "<td>forgotten / default</td><td>1</td>", "<td>k8s / default</td><td>1</td><td>the work pool&#39;s limit of 2 is reached</td>", "<td>&lt;gpu&gt; / default</td>",
+			"|labels [etl]|", "|work pools [k8s], queues [high, low]|", "|labels|runs due|", "|work pool / queue|runs due|",
+			"|gpu|1|", "|forgotten / default|1|", "|k8s / default|1|the work pool&#39;s limit of 2 is reached|", "|&lt;gpu&gt; / default|",
 			"It is asked every 15s, and when it tells of changes.",
 		} {
 			if !strings.Contains(page, says) {

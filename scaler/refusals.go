@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prefect-keda/prefect-keda/lasting"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 )
 
 const (
@@ -67,16 +68,16 @@ func (r *refusals) forget(namespace, name string, now time.Time) {
 }
 
 // list are the recent refusals, in order.
-func (r *refusals) list(now time.Time) []refusalReport {
+func (r *refusals) list(now time.Time) []page.Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all []refusalReport
+	var all []page.Refusal
 	for k, is := range r.latest {
 		if now.Sub(is.at) < lasting.Every {
-			all = append(all, refusalReport{k.namespace, k.name, k.err, is.at})
+			all = append(all, page.Refusal{Namespace: k.namespace, Name: k.name, Err: k.err, At: is.at})
 		}
 	}
-	slices.SortFunc(all, func(a, b refusalReport) int {
+	slices.SortFunc(all, func(a, b page.Refusal) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Err, b.Err))
 	})
 	return all

@@ -93,7 +93,7 @@ func New(o Options) (*Server, error) {
 		s.watches[marks] = newWatch(o.Kubernetes, marks, of, rules[marks], o.Logger)
 	}
 	m := newMetrics()
-	s.service = &service{pollers: map[string]*poller{}, registry: newRegistry(o), metrics: m, log: o.Logger, operator: o.Operator}
+	s.service = &service{pollers: map[string]*poller{}, registry: newRegistry(o), metrics: m, log: o.Logger, operator: o.Operator, since: time.Now()}
 	for name, c := range o.Connections {
 		s.service.pollers[name] = newPoller(name, o, s.watches[c.Marks], s.service)
 	}
@@ -207,15 +207,17 @@ func (s *Server) grpc(h *health.Server) *grpc.Server {
 	return server
 }
 
-// housekeeping reports health and forgets those that no longer ask.
+// housekeeping reports health, continues the timelines and forgets those that no longer ask.
 func (s *Server) housekeeping(ctx context.Context, h *health.Server) {
-	report, sweep := time.Tick(healthEvery), time.Tick(sweepEvery)
+	report, remember, sweep := time.Tick(healthEvery), time.Tick(rememberEvery), time.Tick(sweepEvery)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-report:
 			s.reportHealth(h)
+		case now := <-remember:
+			s.service.remember(now)
 		case now := <-sweep:
 			s.service.sweep(now)
 		}

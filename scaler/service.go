@@ -13,6 +13,8 @@ import (
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/prefect-keda/prefect-keda/scaler/hour"
 )
 
 const (
@@ -34,6 +36,10 @@ type service struct {
 	log      *slog.Logger
 
 	operator Operator
+
+	// For the page:
+	since     time.Time
+	timelines hour.Timelines
 
 	refusals refusals
 	// Messages that strangers could cause with every call:

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/prefect-keda/prefect-keda/lasting"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 )
 
 // Whoever reaches the port can send what he likes, and the pod has 128 MiB.
@@ -158,7 +159,7 @@ func TestRefusalsAgeAndAreShort(t *testing.T) {
 		t.Errorf("what is news, and when there is no room: %s", diff)
 	}
 	short := func(n int) string { return long[:n] + "…" }
-	want := []refusalReport{{Namespace: short(maxName), Name: "a", Err: short(maxRefusal)}}
+	want := []page.Refusal{{Namespace: short(maxName), Name: "a", Err: short(maxRefusal)}}
 	if diff := cmp.Diff(want, r.list(at(4*lasting.Every)), cmpopts.IgnoreTypes(time.Time{})); diff != "" {
 		t.Error(diff)
 	}

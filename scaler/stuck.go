@@ -8,12 +8,12 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/lasting"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
-// noJob is the kind of a claim whose Job is not created, because of a quota of Jobs or a
-// permission.
-const noJob trouble.Kind = "no_job"
+// noJob is the kind of a claim whose Job is not created.
+const noJob = page.NoJob
 
 // stuckKinds are the reasons why runs are stuck, in order.
 func stuckKinds() []trouble.Kind { return append(trouble.WaitKinds(), noJob) }

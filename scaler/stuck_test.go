@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -86,8 +87,8 @@ func TestStuckRunsAreShownForAsLongAsTheyAre(t *testing.T) {
 		if d := cmp.Diff(want, rows()); d != "" {
 			t.Errorf("stuck: -want +got:\n%s", d)
 		}
-		page := pageOf(t, s)
-		for _, says := range []string{"Stuck: 3 Submitted", "none: PREFECT_KEDA_PENDING_TIMEOUT is not set, so they wait for ever", "no node takes its pod", "<td>never</td>"} {
+		page := cells(pageOf(t, s))
+		for _, says := range []string{"Stuck: 3 Submitted", "none: PREFECT_KEDA_PENDING_TIMEOUT is not set, so they wait for ever", "no node takes its pod", "|never|"} {
 			if !strings.Contains(page, says) {
 				t.Errorf("the page does not say %q:\n%s", says, page)
 			}
@@ -158,8 +159,8 @@ func TestListOfStuckRunsIsBounded(t *testing.T) {
 	for i := range 3 * maxStuck {
 		s.Stuck = append(s.Stuck, stuckRun{stuck: stuck{Wait: trouble.Wait{Kind: trouble.Unschedulable, Since: now.Add(-time.Hour + time.Duration(i)*time.Second)}}})
 	}
-	var c connectionReport
-	c.reportStuck(s, trouble.Rules{Grace: time.Minute}, now)
+	var c page.Connection
+	reportStuck(&c, s, trouble.Rules{Grace: time.Minute}, now)
 	if len(c.Stuck) != maxStuck || c.StuckRuns != 3*maxStuck || !c.Stuck[0].Since.Equal(now.Add(-time.Hour)) {
 		t.Errorf("%d of %d, from %s", len(c.Stuck), c.StuckRuns, c.Stuck[0].Since)
 	}

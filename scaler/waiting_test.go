@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/page"
 )
 
 // keepFor is how long the signs of life of these tests are good for.
@@ -110,11 +111,11 @@ prefect_keda_scaler_heartbeats_due{connection="default"} ` + fmt.Sprintln(len(re
 					t.Error(err)
 				}
 				if tc.want {
-					want := []claimReport{{
-						FlowRun: "r1", placeReport: placeReport{Labels: []string{"etl"}}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
+					want := []page.Claim{{
+						FlowRun: "r1", Place: page.Place{Labels: []string{"etl"}}, Launcher: "launcher-1", Namespace: "flows", Job: "job-1", Attempt: "v3",
 						CountsFrom: rep.HeartbeatsDue[0].CountsFrom,
 					}}
-					if diff := cmp.Diff(want, rep.HeartbeatsDue, reports()); diff != "" {
+					if diff := cmp.Diff(want, rep.HeartbeatsDue); diff != "" {
 						t.Error(diff)
 					}
 				}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/jobs/informer"
 	"github.com/prefect-keda/prefect-keda/prefect"
+	"github.com/prefect-keda/prefect-keda/scaler/hour"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
 
@@ -26,6 +28,7 @@ type watch struct {
 	namespaces map[string]*namespace
 	marks      job.Marks
 	rules      trouble.Rules
+	launches   *hour.Launches // for the page
 	log        *slog.Logger
 
 	mu        sync.Mutex
@@ -62,7 +65,7 @@ type stuck struct {
 }
 
 func newWatch(client func(name string) informer.Client, marks job.Marks, namespaces []string, rules trouble.Rules, log *slog.Logger) *watch {
-	w := &watch{namespaces: map[string]*namespace{}, marks: marks, rules: rules, log: log}
+	w := &watch{namespaces: map[string]*namespace{}, marks: marks, rules: rules, launches: hour.NewLaunches(time.Now()), log: log}
 	for _, name := range namespaces {
 		w.namespaces[name] = w.newNamespace(name, client(name))
 	}
@@ -72,8 +75,12 @@ func newWatch(client func(name string) informer.Client, marks job.Marks, namespa
 func (w *watch) newNamespace(name string, client informer.Client) *namespace {
 	n := &namespace{name: name, judged: map[string]judgement{}}
 	n.Informer = informer.New(name, w.marks, client, informer.Hooks{
+		Whole: w.note,
 		Job: func(event kwatch.EventType, j *batchv1.Job) {
 			w.judge(n, j.Name)
+			if event == kwatch.Deleted {
+				w.launches.Gone(string(j.UID))
+			}
 			if event != kwatch.Modified {
 				w.tell()
 			}
@@ -113,6 +120,7 @@ func (w *watch) judge(n *namespace, name string) {
 	var now judgement
 	if j, exists := n.Job(name); exists {
 		pods := n.PodsOf(w.marks.RunOf(j))
+		w.follow(n, j, pods)
 		if f, has := trouble.Judge(j, pods, w.rules); has {
 			now.found = w.finding(n, j, f)
 		}

@@ -51,6 +51,9 @@ const (
 // Hooks are called when something becomes known, one at a time for each part. Any may be
 // nil.
 type Hooks struct {
+	// Whole is called with each Job as the API server sends it, in any order and more than
+	// once, before it is reduced to what is kept.
+	Whole func(*batchv1.Job)
 	// Job and Pod are called for objects that come (Added), change (Modified) or go
 	// (Deleted), after the answers to questions have changed.
 	Job func(watch.EventType, *batchv1.Job)
@@ -81,7 +84,14 @@ func New(namespace string, marks job.Marks, client Client, hooks Hooks) *Informe
 	for _, p := range []Part{Jobs, Pods, Namespace} {
 		i.outages[p] = &outage{part: p, hooks: hooks}
 	}
-	i.jobs = newInformer(client.Jobs, &batchv1.Job{}, marks, trouble.SlimJob, hooks.Job, i.outages[Jobs])
+	slimJob := trouble.SlimJob
+	if hooks.Whole != nil {
+		slimJob = func(j *batchv1.Job, m job.Marks) *batchv1.Job {
+			hooks.Whole(j)
+			return trouble.SlimJob(j, m)
+		}
+	}
+	i.jobs = newInformer(client.Jobs, &batchv1.Job{}, marks, slimJob, hooks.Job, i.outages[Jobs])
 	i.pods = newInformer(client.Pods, &corev1.Pod{}, marks, trouble.SlimPod, hooks.Pod, i.outages[Pods])
 	return i
 }
