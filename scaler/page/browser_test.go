@@ -143,7 +143,7 @@ func TestInABrowser(t *testing.T) {
 				if want := map[string]int{"lively": 10, "ill": 11}[wanted[i].page]; is.Curves != want {
 					t.Errorf("it draws %d curves, want %d", is.Curves, want)
 				}
-				if want := map[string]string{"lively": "All is well", "ill": "9 things are wrong", "empty": "All is well"}[wanted[i].page]; is.Says != want {
+				if want := map[string]string{"lively": "All is well", "ill": "9 things are wrong", "empty": "Not known yet"}[wanted[i].page]; is.Says != want {
 					t.Errorf("it says %q first, want %q", is.Says, want)
 				}
 			})

@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -122,6 +123,34 @@ const NoAnswer = "none yet"
 
 // Well reports whether nothing is wrong.
 func (v view) Well() bool { return len(v.Findings) == 0 || !v.Findings[0].Bad }
+
+// Headline is the state of things in a few words, and Mood its color.
+func (v view) Headline() string {
+	switch {
+	case !v.Well():
+		return count(v.Wrong(), "thing is", "things are") + " wrong"
+	case v.begins():
+		return "Not known yet"
+	}
+	return "All is well"
+}
+
+// Mood is for the template.
+func (v view) Mood() string {
+	switch {
+	case !v.Well():
+		return "ill"
+	case v.begins():
+		return "busy"
+	}
+	return "well"
+}
+
+// begins reports whether Prefect has not answered yet, or KEDA has not asked.
+func (v view) begins() bool {
+	unanswered := slices.ContainsFunc(v.Connections, func(c Connection) bool { return c.Age == NoAnswer })
+	return unanswered || len(v.ScaledObjects)+len(v.Refused) == 0
+}
 
 // Worth are the findings that are only worth knowing.
 func (v view) Worth() (all []finding) {

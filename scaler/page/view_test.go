@@ -60,6 +60,24 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// Nothing is well before Prefect has answered and KEDA has asked.
+func TestHeadline(t *testing.T) {
+	asked, answered := List[Object]{{Name: "etl"}}, List[Connection]{{Age: "1s"}}
+	for want, r := range map[string]Report{
+		"All is well well":       {ScaledObjects: asked, Connections: answered},
+		"Not known yet busy":     {ScaledObjects: asked, Connections: List[Connection]{{Age: "1s"}, {Age: NoAnswer}}},
+		"1 thing is wrong ill":   {ScaledObjects: asked, Connections: List[Connection]{{Age: "1s", StuckRuns: 2}}},
+		"2 things are wrong ill": {Refused: List[Refusal]{{Name: "a"}, {Name: "b"}}},
+	} {
+		if v := newView(r); v.Headline()+" "+v.Mood() != want {
+			t.Errorf("%q, want %q", v.Headline()+" "+v.Mood(), want)
+		}
+	}
+	if v := newView(Report{Connections: answered}); v.Mood() != "busy" {
+		t.Errorf("before KEDA has asked: %s", v.Headline())
+	}
+}
+
 // Each step of a launch is counted from the one before that is known, whatever clocks say.
 func TestStepsOfALaunch(t *testing.T) {
 	after := func(ms int) time.Time { return noon.Add(time.Duration(ms) * time.Millisecond) }
