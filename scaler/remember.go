@@ -73,16 +73,20 @@ func (s *service) saved() page.Saved {
 }
 
 // follow tells the page's last runs how far a Job is.
-func (w *watch) follow(n *namespace, j *batchv1.Job, pods []*corev1.Pod) {
+func (w *watch) follow(namespace string, j *batchv1.Job, pods []*corev1.Pod) {
 	w.launches.Follow(hour.Seen{
-		UID: string(j.UID), Namespace: n.name, Name: j.Name, Run: w.marks.RunOf(j), Created: j.CreationTimestamp.Time, Stage: stageOf(j, pods),
+		Namespace: namespace, Name: j.Name, Run: w.marks.RunOf(j), Created: j.CreationTimestamp.Time, Stage: stageOf(j, pods),
 	}, time.Now())
 }
 
-// note tells them what the Job's launcher wrote on it. A Job that we keep does not have it.
-func (w *watch) note(j *batchv1.Job) {
+// note tells them what the Job's launcher wrote on it, and of its end. A Job that we keep does
+// not have the one, and is not judged after the other.
+func (w *watch) note(namespace string, j *batchv1.Job) {
 	if l, ok := job.NotedLaunch(j); ok {
-		w.launches.Note(string(j.UID), l, time.Now())
+		w.launches.Note(namespace, j.Name, l, time.Now())
+	}
+	if trouble.Finished(j) {
+		w.follow(namespace, j, nil)
 	}
 }
 

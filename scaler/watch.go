@@ -75,11 +75,11 @@ func newWatch(client func(name string) informer.Client, marks job.Marks, namespa
 func (w *watch) newNamespace(name string, client informer.Client) *namespace {
 	n := &namespace{name: name, judged: map[string]judgement{}}
 	n.Informer = informer.New(name, w.marks, client, informer.Hooks{
-		Whole: w.note,
+		Whole: func(j *batchv1.Job) { w.note(name, j) },
 		Job: func(event kwatch.EventType, j *batchv1.Job) {
 			w.judge(n, j.Name)
 			if event == kwatch.Deleted {
-				w.launches.Gone(string(j.UID))
+				w.launches.Gone(name, j.Name)
 			}
 			if event != kwatch.Modified {
 				w.tell()
@@ -120,7 +120,7 @@ func (w *watch) judge(n *namespace, name string) {
 	var now judgement
 	if j, exists := n.Job(name); exists {
 		pods := n.PodsOf(w.marks.RunOf(j))
-		w.follow(n, j, pods)
+		w.follow(n.name, j, pods)
 		if f, has := trouble.Judge(j, pods, w.rules); has {
 			now.found = w.finding(n, j, f)
 		}

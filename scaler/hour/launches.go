@@ -42,14 +42,14 @@ func (s Stage) isActive() bool { return s == Waiting || s == Running }
 
 // Seen is a Job as Kubernetes shows it.
 type Seen struct {
-	// UID differs from that of any other Job, also of the same name.
-	UID             string
 	Namespace, Name string
 	// Run is the flow run's id.
 	Run     string
 	Created time.Time
 	Stage   Stage
 }
+
+func (j Seen) key() jobKey { return jobKey{j.Namespace, j.Name} }
 
 // Launched is one of the last runs.
 type Launched struct {
@@ -80,8 +80,8 @@ type Launches struct {
 	since time.Time
 
 	mu     sync.Mutex
-	untold map[string]untold
-	jobs   map[string]*followed // by UID
+	untold map[jobKey]untold
+	jobs   map[jobKey]*followed // those that are active
 	counts map[countKey]*Count
 	last   []Launched // the newest first
 }
@@ -96,30 +96,33 @@ type followed struct {
 	stage Stage
 }
 
+type jobKey struct{ namespace, name string }
+
 type countKey struct{ namespace, place string }
 
 // NewLaunches looks from now on: when a pod began to run before, nobody knows.
 func NewLaunches(now time.Time) *Launches {
-	return &Launches{since: now, untold: map[string]untold{}, jobs: map[string]*followed{}, counts: map[countKey]*Count{}}
+	return &Launches{since: now, untold: map[jobKey]untold{}, jobs: map[jobKey]*followed{}, counts: map[countKey]*Count{}}
 }
 
 // Note takes in the note on a Job that will be followed.
-func (l *Launches) Note(uid string, note job.Launch, now time.Time) {
+func (l *Launches) Note(namespace, name string, note job.Launch, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.jobs[uid] != nil {
+	k := jobKey{namespace, name}
+	if l.jobs[k] != nil {
 		return
 	}
 	if len(l.untold) >= maxUntold {
 		// These are of lists that failed halfway.
-		for uid, is := range l.untold {
+		for k, is := range l.untold {
 			if now.Sub(is.at) >= time.Minute {
-				delete(l.untold, uid)
+				delete(l.untold, k)
 			}
 		}
 	}
 	if len(l.untold) < maxUntold {
-		l.untold[uid] = untold{note, now}
+		l.untold[k] = untold{note, now}
 	}
 }
 
@@ -127,41 +130,59 @@ func (l *Launches) Note(uid string, note job.Launch, now time.Time) {
 func (l *Launches) Follow(j Seen, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	is := l.jobs[j.UID]
-	isNew := is == nil
-	if isNew {
+	k := j.key()
+	is, isLast := l.jobs[k], l.find(k)
+	isNew := is == nil && isLast < 0
+	switch {
+	case isNew:
 		is = l.meet(j)
+		isLast = l.find(k)
+	case is == nil && j.Stage.isActive(): // it was seen to end
+		return
+	case is == nil:
+		delete(l.untold, k)
+		return
 	}
 	before := is.stage
-	is.stage = j.Stage
-	if !isNew {
+	if is.stage = j.Stage; !isNew {
 		is.count.add(before, -1)
 	}
 	is.count.add(j.Stage, 1)
 	l.tidy(is.count)
-	i := l.find(j.UID)
-	if i < 0 {
+	if !j.Stage.isActive() {
+		delete(l.jobs, k)
+	}
+	if isLast < 0 {
 		return
 	}
-	l.last[i].Stage = j.Stage
-	begins := !isNew && before == Waiting || isNew && !l.last[i].Began().Before(l.since)
-	if j.Stage == Running && begins && l.last[i].Running.IsZero() {
-		l.last[i].Running = now
+	last := &l.last[isLast]
+	last.Stage = j.Stage
+	begins := !isNew && before == Waiting || isNew && !last.Began().Before(l.since)
+	if j.Stage == Running && begins && last.Running.IsZero() {
+		last.Running = now
 	}
+}
+
+// Follows reports whether the Job is followed: it was seen active, and not yet at its end.
+func (l *Launches) Follows(namespace, name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.jobs[jobKey{namespace, name}] != nil
 }
 
 // meet begins to follow a Job.
 func (l *Launches) meet(j Seen) *followed {
-	told, isNoted := l.untold[j.UID]
-	delete(l.untold, j.UID)
+	k := j.key()
+	told, isNoted := l.untold[k]
+	delete(l.untold, k)
 	is := &followed{}
 	if isNoted {
 		is.count = l.at(j.Namespace, told.note.Place())
 	}
-	l.jobs[j.UID] = is
+	l.jobs[k] = is
 	one := Launched{Seen: j, Note: told.note}
 	i, _ := slices.BinarySearchFunc(l.last, one, func(a, b Launched) int {
-		return cmp.Or(b.Began().Compare(a.Began()), cmp.Compare(a.UID, b.UID))
+		return cmp.Or(b.Began().Compare(a.Began()), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	if i < MaxLaunches {
 		l.last = slices.Insert(l.last[:min(len(l.last), MaxLaunches-1)], i, one)
@@ -170,24 +191,25 @@ func (l *Launches) meet(j Seen) *followed {
 }
 
 // Gone takes in that a Job was removed.
-func (l *Launches) Gone(uid string) {
+func (l *Launches) Gone(namespace, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.untold, uid)
-	is := l.jobs[uid]
+	k := jobKey{namespace, name}
+	delete(l.untold, k)
+	is := l.jobs[k]
 	if is == nil {
 		return
 	}
-	delete(l.jobs, uid)
+	delete(l.jobs, k)
 	is.count.add(is.stage, -1)
 	l.tidy(is.count)
-	if i := l.find(uid); i >= 0 && is.stage.isActive() {
+	if i := l.find(k); i >= 0 {
 		l.last[i].Stage = Gone
 	}
 }
 
-func (l *Launches) find(uid string) int {
-	return slices.IndexFunc(l.last, func(is Launched) bool { return is.UID == uid })
+func (l *Launches) find(k jobKey) int {
+	return slices.IndexFunc(l.last, func(is Launched) bool { return is.key() == k })
 }
 
 func (l *Launches) at(namespace string, place prefect.Place) *Count {

@@ -14,7 +14,7 @@ import (
 )
 
 func seen(uid string, created time.Time, stage hour.Stage) hour.Seen {
-	return hour.Seen{UID: uid, Namespace: "flows", Name: "job-" + uid, Run: "run-" + uid, Created: created, Stage: stage}
+	return hour.Seen{Namespace: "flows", Name: "job-" + uid, Run: "run-" + uid, Created: created, Stage: stage}
 }
 
 func counted(l *hour.Launches, namespaces ...string) []hour.Count {
@@ -25,7 +25,7 @@ func TestLaunchFromItsJobToItsEnd(t *testing.T) {
 	l := hour.NewLaunches(noon)
 	note := job.Launch{Due: at(0), Claimed: at(time.Second), Created: at(1500 * time.Millisecond), Pool: "k8s", Queue: "default"}
 	place := prefect.Place{Pool: "k8s", Queue: "default"}
-	l.Note("a", note, at(2*time.Second))
+	l.Note("flows", "job-a", note, at(2*time.Second))
 	step := func(now time.Duration, stage hour.Stage, running time.Time, count ...hour.Count) {
 		t.Helper()
 		l.Follow(seen("a", at(time.Second), stage), at(now))
@@ -41,7 +41,7 @@ func TestLaunchFromItsJobToItsEnd(t *testing.T) {
 	step(3*time.Second, hour.Running, at(3*time.Second), hour.Count{Namespace: "flows", Place: place, Running: 1})
 	step(4*time.Second, hour.Running, at(3*time.Second), hour.Count{Namespace: "flows", Place: place, Running: 1})
 	step(9*time.Second, hour.Succeeded, at(3*time.Second))
-	l.Gone("a")
+	l.Gone("flows", "job-a")
 	if got := l.Last([]string{"flows"}); len(got) != 1 || got[0].Stage != hour.Succeeded {
 		t.Errorf("after its removal: %+v", got)
 	}
@@ -53,11 +53,11 @@ func TestLaunchFromItsJobToItsEnd(t *testing.T) {
 func TestRemovedJobsDoNotCount(t *testing.T) {
 	l := hour.NewLaunches(noon)
 	for _, uid := range []string{"a", "b"} {
-		l.Note(uid, job.Launch{Labels: []string{"etl"}}, noon)
+		l.Note("flows", "job-"+uid, job.Launch{Labels: []string{"etl"}}, noon)
 		l.Follow(seen(uid, at(time.Second), hour.Running), at(time.Second))
 	}
-	l.Gone("a")
-	l.Gone("a")
+	l.Gone("flows", "job-a")
+	l.Gone("flows", "job-a")
 	want := []hour.Count{{Namespace: "flows", Place: prefect.Place{Labels: []string{"etl"}}, Running: 1}}
 	if diff := cmp.Diff(want, counted(l, "flows")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -112,5 +112,29 @@ func TestJobWithoutANote(t *testing.T) {
 	}
 	if diff := cmp.Diff([]hour.Launched{{Seen: seen("a", at(time.Second), hour.Waiting)}}, l.Last([]string{"flows"}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// A Job that has ended is not followed any more, whatever an older look at it says, so a
+// hundred thousand of them cost nothing.
+func TestEndedJobsAreNotFollowed(t *testing.T) {
+	l := hour.NewLaunches(noon)
+	for range 2 {
+		l.Note("flows", "job-a", job.Launch{Labels: []string{"etl"}}, noon)
+		l.Follow(seen("a", at(time.Second), hour.Succeeded), at(time.Second))
+	}
+	if l.Follows("flows", "job-a") {
+		t.Error("it is followed")
+	}
+	l.Follow(seen("a", at(time.Second), hour.Running), at(time.Second))
+	if got := l.Last([]string{"flows"}); len(got) != 1 || got[0].Stage != hour.Succeeded {
+		t.Errorf("last: %+v", got)
+	}
+	if got := counted(l, "flows"); len(got) > 0 {
+		t.Errorf("counts %+v", got)
+	}
+	l.Follow(seen("b", at(time.Second), hour.Running), at(time.Second))
+	if !l.Follows("flows", "job-b") {
+		t.Error("an active one is not followed")
 	}
 }
