@@ -40,6 +40,7 @@ func allowed() map[string][]string {
 		"claims":                      {"prefect", "jobs"},
 		"jobs/informer":               {"backoff", "job", "lasting", "trouble"},
 		"scaler/hour":                 {"job", "prefect"},
+		"jobs/informer/crowd":         {},
 		"launcher":                    {"admission", "claims", "trouble/resolve", "backoff", "lasting", "prefect", "job", "trouble", "jobs", "jobs/informer"},
 		"scaler":                      {"backoff", "lasting", "literal", "prefect", "job", "trouble", "jobs", "jobs/informer", "scaler/hour", "scaler/page"},
 		"scaler/page":                 {"scaler/hour", "trouble"},

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/jobs/informer"
@@ -179,11 +178,13 @@ func (p Presence) with(other Presence) Presence {
 
 // delivered forgets a Job of our own that the watch has told of, so that we notice when
 // it is deleted.
-func (c *Cluster) delivered(_ watch.EventType, j *batchv1.Job) {
+func (c *Cluster) delivered(namespace, name, run string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	run := c.marks.RunOf(j)
-	if left := slices.DeleteFunc(c.recent[run], func(own ownJob) bool { return own.Name == j.Name && own.Namespace == j.Namespace }); len(left) > 0 {
+	if len(c.recent[run]) == 0 {
+		return
+	}
+	if left := slices.DeleteFunc(c.recent[run], func(own ownJob) bool { return own.Name == name && own.Namespace == namespace }); len(left) > 0 {
 		c.recent[run] = left
 	} else {
 		delete(c.recent, run)

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/prefect-keda/prefect-keda/jobs/informer"
 )
@@ -18,12 +19,20 @@ type space struct {
 	client   Client
 	log      *slog.Logger
 	informer *informer.Informer
+	verdicts *verdicts
 }
 
 func (c *Cluster) newSpace(name string, client Client, log *slog.Logger) *space {
-	s := &space{name: name, client: client, log: log.With("namespace", name)}
+	s := &space{name: name, client: client, log: log.With("namespace", name), verdicts: newVerdicts()}
 	s.informer = informer.New(name, c.marks, informer.Client{Jobs: client.Jobs, Pods: client.Pods, UID: client.UID},
-		informer.Hooks{Job: c.delivered, Failed: s.failed, Recovered: s.recovered})
+		informer.Hooks{
+			Job: func(_ watch.EventType, name, run string) {
+				s.verdicts.change(run)
+				c.delivered(s.name, name, run)
+			},
+			Pod:    func(_ watch.EventType, _, run string) { s.verdicts.change(run) },
+			Failed: s.failed, Recovered: s.recovered,
+		})
 	return s
 }
 

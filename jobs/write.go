@@ -30,7 +30,9 @@ type Troubled struct {
 	Namespace, Job, Run string
 }
 
-// Troubled judges the Jobs that the watch knows, with the supervision of their runs.
+// Troubled judges the Jobs that the watch knows, with the supervision of their runs. It costs
+// what has changed since the last call: where there is trouble or a chore with very many
+// Jobs, each call returns others of them.
 func (c *Cluster) Troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 	var all []Troubled
 	for _, space := range c.spaces {
@@ -50,27 +52,33 @@ func (c *Cluster) Troubled(r trouble.Rules, s prefect.Supervision) []Troubled {
 }
 
 func (c *Cluster) troubledAt(s *space, r trouble.Rules, ending []prefect.JobRun) []Troubled {
-	var all []Troubled
-	add := func(j *batchv1.Job, f trouble.Finding, found bool) {
-		if found {
-			all = append(all, Troubled{f, s.name, j.Name, c.marks.RunOf(j)})
+	all := s.verdicts.now(r, s.informer.Runs, func(run string) []Troubled { return c.judge(s, run, r) })
+	for _, run := range ending {
+		for _, j := range s.informer.JobsOf(run.ID) {
+			if f, found := trouble.JudgeEnding(j, run, r); found {
+				all = append(all, Troubled{f, s.name, j.Name, run.ID})
+			}
 		}
 	}
-	for _, j := range s.informer.Jobs() {
-		if isPastCare(j) {
+	return all
+}
+
+// judge judges the Jobs of a run.
+func (c *Cluster) judge(s *space, run string, r trouble.Rules) (all []Troubled) {
+	if s.informer.ArePastCare(run) {
+		return nil
+	}
+	pods := s.informer.PodsOf(run)
+	for _, j := range s.informer.JobsOf(run) {
+		if trouble.PastCare(j) {
 			continue
 		}
-		pods := s.informer.PodsOf(c.marks.RunOf(j))
 		f, found := trouble.Judge(j, pods, r)
 		if !found {
 			f, found = trouble.Chore(j, pods, r)
 		}
-		add(j, f, found)
-	}
-	for _, run := range ending {
-		for _, j := range s.informer.JobsOf(run.ID) {
-			f, found := trouble.JudgeEnding(j, run, r)
-			add(j, f, found)
+		if found {
+			all = append(all, Troubled{f, s.name, j.Name, run})
 		}
 	}
 	return all
@@ -88,11 +96,6 @@ func (c *Cluster) nothingLeft(run prefect.JobRun, r trouble.Rules) bool {
 		}
 	}
 	return true
-}
-
-// isPastCare spares judging most Jobs: they have succeeded and wait for their removal.
-func isPastCare(j *batchv1.Job) bool {
-	return j.Status.Succeeded > 0 && j.Status.Failed == 0 && j.Spec.TTLSecondsAfterFinished != nil && len(j.Annotations) == 0
 }
 
 // Active returns the runs of Jobs that have not ended, in order.

@@ -35,7 +35,7 @@ type verdict struct {
 	// Capped is set when the trigger's own limit cut Value.
 	Capped bool
 
-	// Since is when the earliest counted run was due; zero when none has a time.
+	// Since is when the earliest claimTimes run was due; zero when none has a time.
 	Since time.Time
 	// NextWake is when the verdict can change without a new snapshot; zero if it cannot.
 	NextWake time.Time
@@ -71,34 +71,18 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 			v.NextWake = earliest(v.NextWake, g.Due[ahead].Add(-t.WarmUpLead))
 		}
 	}
-	// counts reports whether something is the trigger's and counts now. If it will count
-	// later, that may be the next change.
-	counts := func(at prefect.Place, from time.Time, next *time.Time) bool {
-		if !t.Scope.Takes(at) {
-			return false
-		}
-		if from.After(now) {
-			*next = earliest(*next, from)
-			return false
-		}
-		return true
-	}
-	for _, m := range s.WithoutJob {
-		if counts(m.Place, m.CountsFrom, &v.NextWake) {
-			v.WithoutJob++
-		}
-	}
+	v.WithoutJob = countOf(s.missingAt, t.Scope, now, &v.NextWake)
 	var heartbeatFrom time.Time
-	for _, w := range s.Waiting {
-		if counts(w.Place, w.CountsFrom, &heartbeatFrom) {
-			v.HeartbeatsDue++
-		}
-	}
+	v.HeartbeatsDue = countOf(s.waitingAt, t.Scope, now, &heartbeatFrom)
 	if v.HeartbeatsDue == 0 {
 		v.NextWake = earliest(v.NextWake, heartbeatFrom)
 	}
 	for _, d := range s.Troubled {
-		if counts(d.Place, d.From, &v.NextWake) {
+		switch {
+		case !t.Scope.Takes(d.Place):
+		case d.From.After(now):
+			v.NextWake = earliest(v.NextWake, d.From)
+		default:
 			if v.Troubled == nil {
 				v.Troubled = map[trouble.Kind]int64{}
 			}
@@ -128,6 +112,21 @@ func decide(s *snapshot, t trigger, wasActive bool, now time.Time) verdict {
 	v.Value = min(value, limit)
 	v.Capped = value > limit
 	return v
+}
+
+// countOf counts the claims that are the scope's and count now; next is when it counts more.
+func countOf(all []claimTimes, scope prefect.Scope, now time.Time, next *time.Time) (n int64) {
+	for _, of := range all {
+		if !scope.Takes(of.Place) {
+			continue
+		}
+		is := after(of.From, now)
+		n += int64(is)
+		if is < len(of.From) {
+			*next = earliest(*next, of.From[is])
+		}
+	}
+	return n
 }
 
 // after counts the sorted times up to limit.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,7 @@ type poller struct {
 
 	pokes      chan struct{}
 	jobChanges chan struct{}
+	jobRuns    *jobListener // whose Jobs changed
 	changes    chan struct{}
 
 	// Only the loop uses these:
@@ -60,7 +62,9 @@ type poller struct {
 	tooLarge    lasting.State // the due runs cannot be read together
 	truncated   lasting.State // or not in one poll
 	claimed     []prefect.ClaimedRun
+	claimsOf    map[string]bool // runs that are claimed
 	lacking     map[claimKey]time.Time
+	jobsKnown   int // namespaces whose Jobs were known when claims were last held against them
 	signs       signs
 	takings     takings
 	holding     holding
@@ -109,7 +113,7 @@ func newPoller(name string, o Options, w *watch, s *service) *poller {
 	// KEDA will ask soon after the start.
 	p.asked.Store(time.Now().UnixNano())
 	p.ticked.Store(time.Now().UnixNano())
-	w.listen(p.jobChanges)
+	p.jobRuns = w.listen(p.jobChanges)
 	if len(p.connection.JobNamespaces) > 0 {
 		p.supervision = &supervision{watch: w, namespaces: p.connection.JobNamespaces}
 	}
@@ -240,7 +244,10 @@ func (p *poller) poll(ctx context.Context) {
 	}
 	o.Due = slices.DeleteFunc(o.Due, func(r prefect.DueRun) bool { return r.LastClaim != nil && p.watch.isElsewhere(*r.LastClaim) })
 	p.supervision.hear(o.Ending)
-	p.claimed, p.signs = o.Claimed, p.signs.follow(o.Claimed, before.At, now)
+	p.claimed, p.claimsOf, p.signs = o.Claimed, map[string]bool{}, p.signs.follow(o.Claimed, before.At, now)
+	for _, c := range o.Claimed {
+		p.claimsOf[c.ID] = true
+	}
 	next := p.picture(o, began, now)
 	p.sayHeld(ctx, next.Held, now)
 	p.publish(next.with(p.withoutJob(now), p.waiting(now), p.supervision.troubled(now), p.stuckRuns()))
@@ -293,11 +300,22 @@ func (p *poller) leaveAlone(err error) {
 	}
 }
 
-// recount updates the snapshot for changes of Jobs since the last poll.
+// recount updates the snapshot for changes of Jobs since the last poll. While thousands of
+// claims wait for their Jobs, each Job is such a change, so it costs what has changed.
 func (p *poller) recount(now time.Time) {
-	current, troubled, stuck := p.current.Load(), p.supervision.troubled(now), p.stuckRuns()
-	if len(p.claimed)+len(current.Troubled)+len(troubled)+len(current.Stuck)+len(stuck) > 0 {
-		p.publish(current.with(p.withoutJob(now), p.waiting(now), troubled, stuck))
+	current := p.current.Load()
+	missing, waiting := current.WithoutJob, current.Waiting
+	if runs, all := p.jobRuns.take(); all || p.jobsKnown != p.watch.known(p.connection.JobNamespaces) {
+		missing, waiting = p.withoutJob(now), p.waiting(now)
+	} else {
+		maps.DeleteFunc(runs, func(run string, _ bool) bool { return !p.claimsOf[run] })
+		if len(runs) > 0 {
+			missing, waiting = p.withoutJobNow(runs, now), p.waitingNow(runs, now)
+		}
+	}
+	next := current.with(missing, waiting, p.supervision.troubled(now), p.stuckRuns())
+	if !next.isLike(current) {
+		p.publish(next)
 	}
 }
 
@@ -305,19 +323,26 @@ func (p *poller) recount(now time.Time) {
 // it. The grace begins when we first see the claim without a Job, by our own clock: the
 // server's clock may be off, and the Job's watch late.
 func (p *poller) withoutJob(now time.Time) []claim {
+	p.jobsKnown = p.watch.known(p.connection.JobNamespaces)
+	return p.withoutJobNow(p.claimsOf, now)
+}
+
+// withoutJobNow asks only about some runs anew.
+func (p *poller) withoutJobNow(runs map[string]bool, now time.Time) []claim {
 	var out []claim
 	lacking := map[claimKey]time.Time{}
 	for _, c := range p.claimed {
-		if !p.watch.lacksJob(c) {
-			continue
-		}
 		k := claimKey{c.ID, c.Claim.Attempt}
-		since, ok := p.lacking[k]
-		if !ok {
-			since = now
+		since, lacks := p.lacking[k]
+		if runs[c.ID] {
+			if lacks = p.watch.lacksJob(c); since.IsZero() {
+				since = now
+			}
 		}
-		lacking[k] = since
-		out = append(out, claim{c, since.Add(claimGrace)})
+		if lacks {
+			lacking[k] = since
+			out = append(out, claim{c, since.Add(claimGrace)})
+		}
 	}
 	p.lacking = lacking
 	return out

@@ -3,6 +3,7 @@ package scaler
 import (
 	"cmp"
 	"errors"
+	"reflect"
 	"slices"
 	"time"
 
@@ -27,6 +28,9 @@ type snapshot struct {
 	WithoutJob []claim
 	// Waiting are the claims whose Job waits for its pod.
 	Waiting []claim
+	// missingAt and waitingAt are the same by place, for the verdicts: there are few places
+	// however many claims.
+	missingAt, waitingAt []claimTimes
 	// Troubled are the Jobs in trouble that need a launcher.
 	Troubled []troubled
 	// Stuck are the Jobs that wait for their pods to begin. They do not count as demand.
@@ -60,6 +64,31 @@ type claim struct {
 	// CountsFrom is when it becomes demand: the end of the grace for creating the Job, or
 	// when somebody has to send a heartbeat.
 	CountsFrom time.Time
+}
+
+// claimTimes says from when on each of a place's claims counts.
+type claimTimes struct {
+	Place prefect.Place
+	From  []time.Time // sorted
+}
+
+func countByPlace(claims []claim) []claimTimes {
+	at := map[string]int{}
+	var all []claimTimes
+	for _, c := range claims {
+		key := c.Place.Key()
+		i, ok := at[key]
+		if !ok {
+			i = len(all)
+			at[key] = i
+			all = append(all, claimTimes{Place: c.Place.Canonical()})
+		}
+		all[i].From = append(all[i].From, c.CountsFrom)
+	}
+	for _, of := range all {
+		slices.SortFunc(of.From, time.Time.Compare)
+	}
+	return all
 }
 
 // troubled is a Job in trouble, or one that is gone, with the place of its run.
@@ -109,8 +138,25 @@ func (s *snapshot) failed(err error) *snapshot {
 func (s *snapshot) with(missing, waiting []claim, troubled []troubled, stuck []stuckRun) *snapshot {
 	next := *s
 	next.WithoutJob, next.Waiting, next.Troubled, next.Stuck = missing, waiting, troubled, stuck
+	if !isSame(missing, s.WithoutJob) {
+		next.missingAt = countByPlace(missing)
+	}
+	if !isSame(waiting, s.Waiting) {
+		next.waitingAt = countByPlace(waiting)
+	}
 	next.replaced = make(chan struct{})
 	return &next
+}
+
+// isLike reports whether s, which was made of before, says the same.
+func (s *snapshot) isLike(before *snapshot) bool {
+	return isSame(s.WithoutJob, before.WithoutJob) && isSame(s.Waiting, before.Waiting) &&
+		reflect.DeepEqual(s.Troubled, before.Troubled) && reflect.DeepEqual(s.Stuck, before.Stuck)
+}
+
+// isSame reports whether two lists are one and the same, or empty.
+func isSame(a, b []claim) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // heartbeatsDue are the claims whose heartbeat is overdue.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	kwatch "k8s.io/apimachinery/pkg/watch"
 
 	"github.com/prefect-keda/prefect-keda/job"
@@ -32,8 +31,20 @@ type watch struct {
 	log        *slog.Logger
 
 	mu        sync.Mutex
-	listeners []chan<- struct{}
+	listeners []*jobListener
 }
+
+// jobListener is told which runs' Jobs came or went, or got into other trouble.
+type jobListener struct {
+	c     chan<- struct{}
+	watch *watch
+	// runs since they were taken; more than maxRuns are not told one by one.
+	runs map[string]bool
+	many bool
+}
+
+// maxRuns bounds the runs that a listener is told one by one before it takes them.
+const maxRuns = 10_000
 
 // namespace is one that is watched.
 type namespace struct {
@@ -76,18 +87,21 @@ func (w *watch) newNamespace(name string, client informer.Client) *namespace {
 	n := &namespace{name: name, judged: map[string]judgement{}}
 	n.Informer = informer.New(name, w.marks, client, informer.Hooks{
 		Whole: func(j *batchv1.Job) { w.note(name, j) },
-		Job: func(event kwatch.EventType, j *batchv1.Job) {
-			w.judge(n, j.Name)
+		Job: func(event kwatch.EventType, jobName, run string) {
+			w.judge(n, jobName, run)
 			if event == kwatch.Deleted {
-				w.launches.Gone(name, j.Name)
+				w.launches.Gone(name, jobName)
 			}
 			if event != kwatch.Modified {
-				w.tell()
+				w.tell(run)
 			}
 		},
-		Pod: func(_ kwatch.EventType, pod *corev1.Pod) {
-			for _, j := range n.JobsOf(w.marks.RunOf(pod)) {
-				w.judge(n, j.Name)
+		Pod: func(_ kwatch.EventType, _, run string) {
+			if n.ArePastCare(run) {
+				return
+			}
+			for _, j := range n.JobsOf(run) {
+				w.judge(n, j.Name, run)
 			}
 		},
 		Failed: func(ctx context.Context, part informer.Part, err error) {
@@ -114,12 +128,12 @@ func unseen(part informer.Part) string {
 
 // judge updates what is known about one Job. The lock keeps the watches
 // of Jobs and of pods from overtaking each other.
-func (w *watch) judge(n *namespace, name string) {
+func (w *watch) judge(n *namespace, name, run string) {
 	n.mu.Lock()
 	before := n.judged[name]
 	var now judgement
-	if j, exists := n.Job(name); exists {
-		pods := n.PodsOf(w.marks.RunOf(j))
+	if j, exists := n.unspared(name, run); exists {
+		pods := n.PodsOf(run)
 		w.follow(n.name, j, pods)
 		if f, has := trouble.Judge(j, pods, w.rules); has {
 			now.found = w.finding(n, j, f)
@@ -127,16 +141,29 @@ func (w *watch) judge(n *namespace, name string) {
 		if wait, has := trouble.Waits(j, pods, w.rules); has {
 			now.stuck = &stuck{wait, n.name, j.Name, w.marks.RunOf(j)}
 		}
+	} else if w.launches.Follows(n.name, name) { // to its end
+		if j, exists := n.Job(name); exists {
+			w.follow(n.name, j, nil)
+		}
 	}
 	if now == (judgement{}) {
 		delete(n.judged, name)
 	} else {
-		n.judged[name] = now
+		n.judged[strings.Clone(name)] = now // it may be part of a longer text
 	}
 	n.mu.Unlock()
 	if !reflect.DeepEqual(before, now) {
-		w.tell()
+		w.tell(run)
 	}
+}
+
+// unspared is a Job that has to be judged: it exists, and is not past care.
+func (n *namespace) unspared(name, run string) (*batchv1.Job, bool) {
+	if n.ArePastCare(run) {
+		return nil, false
+	}
+	j, exists := n.Job(name)
+	return j, exists && !trouble.PastCare(j)
 }
 
 func (w *watch) finding(n *namespace, j *batchv1.Job, f trouble.Finding) *found {
@@ -217,6 +244,20 @@ func (w *watch) ending(namespaces []string, run prefect.JobRun) []found {
 	return all
 }
 
+// known counts the namespaces whose Jobs are known, and which could be told from others of
+// their names: until then no claim lacks its Job.
+func (w *watch) known(namespaces []string) (n int) {
+	for _, is := range w.in(namespaces) {
+		if is.Knows(informer.Jobs) {
+			n++
+		}
+		if is.Knows(informer.Namespace) {
+			n++
+		}
+	}
+	return n
+}
+
 // unsynced are the namespaces whose Jobs could not be listed yet.
 func (w *watch) unsynced(namespaces []string) []string {
 	var all []string
@@ -289,19 +330,36 @@ func (w *watch) run(ctx context.Context) {
 
 // listen makes the watch send to c, without waiting, when a Job comes or goes or its
 // trouble changes.
-func (w *watch) listen(c chan<- struct{}) {
+func (w *watch) listen(c chan<- struct{}) *jobListener {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.listeners = append(w.listeners, c)
+	l := &jobListener{c: c, watch: w, runs: map[string]bool{}}
+	w.listeners = append(w.listeners, l)
+	return l
 }
 
-func (w *watch) tell() {
+func (w *watch) tell(run string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, c := range w.listeners {
+	for _, l := range w.listeners {
+		if l.many = l.many || len(l.runs) >= maxRuns; l.many {
+			clear(l.runs)
+		} else {
+			l.runs[run] = true
+		}
 		select {
-		case c <- struct{}{}:
+		case l.c <- struct{}{}:
 		default: // the listener has not handled an earlier change yet, and will see this one too
 		}
 	}
+}
+
+// take returns the runs that the listener was told of since it last took them; all if there
+// were very many.
+func (l *jobListener) take() (runs map[string]bool, all bool) {
+	l.watch.mu.Lock()
+	defer l.watch.mu.Unlock()
+	runs, all = l.runs, l.many
+	l.runs, l.many = map[string]bool{}, false
+	return runs, all
 }

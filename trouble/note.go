@@ -130,12 +130,16 @@ func short(uid types.UID) string { return string(uid[:min(8, len(uid))]) }
 // thousands, and pod templates are large.
 func SlimJob(j *batchv1.Job, m job.Marks) *batchv1.Job {
 	slim := &batchv1.Job{
-		ObjectMeta: slimMeta(j.ObjectMeta, m),
+		ObjectMeta: slimMeta(j.ObjectMeta, m.Run, job.LabelAttempt),
 		Spec:       batchv1.JobSpec{Suspend: j.Spec.Suspend, TTLSecondsAfterFinished: j.Spec.TTLSecondsAfterFinished},
-		Status: batchv1.JobStatus{
-			Conditions: j.Status.Conditions, StartTime: j.Status.StartTime,
-			Active: j.Status.Active, Succeeded: j.Status.Succeeded, Failed: j.Status.Failed,
-		},
+		Status:     batchv1.JobStatus{StartTime: j.Status.StartTime, Active: j.Status.Active, Succeeded: j.Status.Succeeded, Failed: j.Status.Failed},
+	}
+	// Of a Job that completed nobody asks why or when.
+	if c := condition(j, batchv1.JobComplete); c != nil {
+		slim.Status.Conditions = append(slim.Status.Conditions, batchv1.JobCondition{Type: c.Type, Status: c.Status})
+	}
+	if c := condition(j, batchv1.JobFailed); c != nil {
+		slim.Status.Conditions = append(slim.Status.Conditions, *c)
 	}
 	if text, ok := j.Annotations[Annotation]; ok {
 		slim.Annotations = map[string]string{Annotation: text}
@@ -145,8 +149,12 @@ func SlimJob(j *batchv1.Job, m job.Marks) *batchv1.Job {
 
 // SlimPod does the same for a pod.
 func SlimPod(p *corev1.Pod, m job.Marks) *corev1.Pod {
-	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta, m)}
-	slim.OwnerReferences = slices.DeleteFunc(slices.Clone(p.OwnerReferences), func(o metav1.OwnerReference) bool { return o.Kind != "Job" })
+	slim := &corev1.Pod{ObjectMeta: slimMeta(p.ObjectMeta, m.Run)}
+	for _, o := range p.OwnerReferences {
+		if o.Kind == "Job" {
+			slim.OwnerReferences = append(slim.OwnerReferences, metav1.OwnerReference{Kind: o.Kind, UID: o.UID, Controller: o.Controller})
+		}
+	}
 	slim.Spec.RestartPolicy = p.Spec.RestartPolicy
 	if f := flowOf(p); f.Name != "" {
 		slim.Spec.Containers = []corev1.Container{{Name: f.Name, RestartPolicy: f.RestartPolicy, RestartPolicyRules: f.RestartPolicyRules}}
@@ -172,19 +180,26 @@ func slimStatuses(all []corev1.ContainerStatus, phase corev1.PodPhase) []corev1.
 	var kept []corev1.ContainerStatus
 	for _, c := range all {
 		if c.State.Running == nil || phase == corev1.PodPending {
-			kept = append(kept, corev1.ContainerStatus{Name: c.Name, State: c.State, LastTerminationState: c.LastTerminationState})
+			kept = append(kept, corev1.ContainerStatus{Name: c.Name, State: slimState(c.State), LastTerminationState: slimState(c.LastTerminationState)})
 		}
 	}
 	return kept
 }
 
-func slimMeta(m metav1.ObjectMeta, marks job.Marks) metav1.ObjectMeta {
+func slimState(s corev1.ContainerState) corev1.ContainerState {
+	if t := s.Terminated; t != nil {
+		s.Terminated = &corev1.ContainerStateTerminated{ExitCode: t.ExitCode, Reason: t.Reason, StartedAt: t.StartedAt, FinishedAt: t.FinishedAt}
+	}
+	return s
+}
+
+func slimMeta(m metav1.ObjectMeta, labels ...string) metav1.ObjectMeta {
 	slim := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
 		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
 		Labels: map[string]string{},
 	}
-	for _, l := range []string{marks.Run, job.LabelAttempt} {
+	for _, l := range labels {
 		if v, ok := m.Labels[l]; ok {
 			slim.Labels[l] = v
 		}

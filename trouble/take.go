@@ -24,3 +24,8 @@ func CanTake(j *batchv1.Job, pods []*corev1.Pod) bool {
 	}
 	return !over
 }
+
+// PastCare spares judging most Jobs: they have succeeded and wait for their removal.
+func PastCare(j *batchv1.Job) bool {
+	return j.Status.Succeeded > 0 && j.Status.Failed == 0 && j.Spec.TTLSecondsAfterFinished != nil && j.Annotations[Annotation] == ""
+}

@@ -55,9 +55,9 @@ type Hooks struct {
 	// once, before it is reduced to what is kept.
 	Whole func(*batchv1.Job)
 	// Job and Pod are called for objects that come (Added), change (Modified) or go
-	// (Deleted), after the answers to questions have changed.
-	Job func(watch.EventType, *batchv1.Job)
-	Pod func(watch.EventType, *corev1.Pod)
+	// (Deleted), after the answers to questions have changed, with their names and runs.
+	Job func(e watch.EventType, name, run string)
+	Pod func(e watch.EventType, name, run string)
 	// Identified is called when the namespace's UID is known or has changed.
 	Identified func()
 	// Failed is called when a part begins to fail and every 10 minutes while it fails,
@@ -66,21 +66,21 @@ type Hooks struct {
 	Recovered func(context.Context, Part)
 }
 
-// Informer knows one namespace. Its Jobs and pods are shared, so nobody may change them,
+// Informer knows one namespace. Its Jobs and pods may be shared, so nobody may change them,
 // and have only the fields of trouble.SlimJob and SlimPod.
 type Informer struct {
-	namespace  string
-	marks      job.Marks
-	client     Client
-	hooks      Hooks
-	jobs, pods cache.SharedIndexInformer
-	uid        atomic.Value // string
-	outages    map[Part]*outage
+	client                 Client
+	hooks                  Hooks
+	jobs                   *store[*batchv1.Job]
+	pods                   *store[*corev1.Pod]
+	jobsKeeper, podsKeeper cache.Controller
+	uid                    atomic.Value // string
+	outages                map[Part]*outage
 }
 
 // New makes no request yet. The informer knows what has the label of marks.Run.
 func New(namespace string, marks job.Marks, client Client, hooks Hooks) *Informer {
-	i := &Informer{namespace: namespace, marks: marks, client: client, hooks: hooks, outages: map[Part]*outage{}}
+	i := &Informer{client: client, hooks: hooks, outages: map[Part]*outage{}}
 	for _, p := range []Part{Jobs, Pods, Namespace} {
 		i.outages[p] = &outage{part: p, hooks: hooks}
 	}
@@ -91,8 +91,19 @@ func New(namespace string, marks job.Marks, client Client, hooks Hooks) *Informe
 			return trouble.SlimJob(j, m)
 		}
 	}
-	i.jobs = newInformer(client.Jobs, &batchv1.Job{}, marks, slimJob, hooks.Job, i.outages[Jobs])
-	i.pods = newInformer(client.Pods, &corev1.Pod{}, marks, trouble.SlimPod, hooks.Pod, i.outages[Pods])
+	i.jobs = newStore(namespace, marks, traits[*batchv1.Job]{
+		fresh: func() *batchv1.Job { return &batchv1.Job{} }, slim: slimJob,
+		isSettled:  func(j *batchv1.Job) bool { return trouble.Finished(j) || j.Status.Ready != nil && *j.Status.Ready > 0 },
+		isPastCare: trouble.PastCare,
+		isActive:   func(j *batchv1.Job) bool { return !trouble.Finished(j) && j.DeletionTimestamp == nil },
+	}, hooks.Job)
+	i.pods = newStore(namespace, marks, traits[*corev1.Pod]{
+		fresh: func() *corev1.Pod { return &corev1.Pod{} }, slim: trouble.SlimPod,
+		isSettled: func(p *corev1.Pod) bool { return p.Status.Phase != "" && p.Status.Phase != corev1.PodPending },
+		isActive:  func(*corev1.Pod) bool { return false }, isPastCare: func(*corev1.Pod) bool { return false }, // nobody asks
+	}, hooks.Pod)
+	i.jobsKeeper = keeper(client.Jobs, i.jobs, i.outages[Jobs])
+	i.podsKeeper = keeper(client.Pods, i.pods, i.outages[Pods])
 	return i
 }
 
@@ -102,8 +113,8 @@ const Patience = time.Second
 // Run watches until ctx ends. It is called once.
 func (i *Informer) Run(ctx context.Context) {
 	var parts sync.WaitGroup
-	parts.Go(func() { i.jobs.RunWithContext(ctx) })
-	parts.Go(func() { i.pods.RunWithContext(ctx) })
+	parts.Go(func() { i.jobsKeeper.RunWithContext(ctx) })
+	parts.Go(func() { i.podsKeeper.RunWithContext(ctx) })
 	parts.Go(func() { i.identify(ctx) })
 	ended := make(chan struct{})
 	go func() { parts.Wait(); close(ended) }()
@@ -117,65 +128,40 @@ func (i *Informer) Run(ctx context.Context) {
 	}
 }
 
-// byRun is the index of Jobs and of pods by the flow run they are for.
-const byRun = "flow-run"
-
-// newInformer is for objects with a flow run's label. client-go's ready-made informers
-// would link every client. It needs no resync, because only changes matter.
-func newInformer[L runtime.Object, T interface {
-	metav1.Object
-	runtime.Object
-}](client Lister[L], kind T, marks job.Marks, slim func(T, job.Marks) T, changed func(watch.EventType, T), o *outage,
-) cache.SharedIndexInformer {
-	informer := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(listWatch(client, marks, o), client), kind, 0, cache.Indexers{
-		byRun: func(object any) ([]string, error) {
-			t, ok := object.(T)
-			if !ok {
-				return nil, fmt.Errorf("index %T by flow run: it is no %T", object, kind)
-			}
-			return []string{marks.RunOf(t)}, nil
-		},
+// keeper keeps a store up to date. It is what client-go's ready-made informers are made of,
+// which would link every client, hold the objects unpacked and index them at a price. It
+// needs no resync, because only changes matter.
+func keeper[L runtime.Object, T object](client Lister[L], s *store[T], o *outage) cache.Controller {
+	return cache.New(&cache.Config{
+		Queue:                        cache.NewRealFIFOWithOptions(cache.RealFIFOOptions{KnownObjects: s, Transformer: s.transform}),
+		ListerWatcher:                cache.ToListWatcherWithWatchListSemantics(listWatch(client, s, o), client),
+		ObjectType:                   s.fresh(),
+		Process:                      s.process,
+		WatchErrorHandlerWithContext: func(ctx context.Context, _ *cache.Reflector, err error) { o.failed(ctx, err) },
 	})
-	on := func(event watch.EventType, object any) {
-		if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = tombstone.Obj // stands for an object whose deletion the watch missed
-		}
-		if t, ok := object.(T); ok && changed != nil {
-			changed(event, t)
-		}
-	}
-	// These calls fail only after the informer was started.
-	_ = informer.SetTransform(func(object any) (any, error) {
-		if t, ok := object.(T); ok {
-			return slim(t, marks), nil
-		}
-		return object, nil
-	})
-	_ = informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) { o.failed(ctx, err) })
-	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { on(watch.Added, object) },
-		UpdateFunc: func(_, object any) { on(watch.Modified, object) },
-		DeleteFunc: func(object any) { on(watch.Deleted, object) },
-	})
-	return informer
 }
 
 // listWatch tells o how the calls end. client-go does not call its handler of watch errors
 // for refused connections and 429, which it tries again by itself.
-func listWatch[L runtime.Object](client Lister[L], marks job.Marks, o *outage) *cache.ListWatch {
+func listWatch[L runtime.Object, T object](client Lister[L], s *store[T], o *outage) *cache.ListWatch {
 	return &cache.ListWatch{
-		// The reflector asks with resource version "0": an answer from the API server's
-		// cache is recent enough, since names are checked on creation.
+		// Only API servers that cannot stream lists are asked for one. The reflector asks with
+		// resource version "0", and for that an API server ignores the limit: tens of thousands
+		// of whole Jobs would take hundreds of megabytes, on both sides.
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.LabelSelector = marks.Run
+			options.LabelSelector = s.marks.Run
+			if options.Limit > 0 && options.ResourceVersion == "0" {
+				options.ResourceVersion = ""
+			}
 			list, err := client.List(ctx, options)
 			if err != nil {
 				o.failed(ctx, fmt.Errorf("list %s: %w", o.part, err))
+				return nil, err
 			}
-			return list, err
+			return s.packed(list)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.LabelSelector = marks.Run
+			options.LabelSelector = s.marks.Run
 			w, err := client.Watch(ctx, options)
 			switch {
 			case err == nil:

@@ -5,7 +5,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -15,9 +14,9 @@ import (
 func (i *Informer) Knows(p Part) bool {
 	switch p {
 	case Jobs:
-		return i.jobs.HasSynced()
+		return i.jobsKeeper.HasSynced()
 	case Pods:
-		return i.pods.HasSynced()
+		return i.podsKeeper.HasSynced()
 	default:
 		return i.UID() != ""
 	}
@@ -34,51 +33,34 @@ func (i *Informer) UID() string {
 
 // Job finds a Job by its name.
 func (i *Informer) Job(name string) (*batchv1.Job, bool) {
-	object, _, err := i.jobs.GetStore().GetByKey(i.namespace + "/" + name)
-	j, ok := object.(*batchv1.Job)
-	return j, err == nil && ok
+	e := i.jobs.find(name)
+	if e == nil {
+		return nil, false
+	}
+	return e.object(), true
 }
 
-// Jobs returns all Jobs.
-func (i *Informer) Jobs() []*batchv1.Job { return typed[*batchv1.Job](i.jobs.GetStore().List()) }
-
 // JobsOf returns a run's Jobs.
-func (i *Informer) JobsOf(run string) []*batchv1.Job { return ofRun[*batchv1.Job](i.jobs, run) }
+func (i *Informer) JobsOf(run string) []*batchv1.Job { return i.jobs.of(run) }
 
 // PodsOf returns a run's pods, those of all its Jobs.
-func (i *Informer) PodsOf(run string) []*corev1.Pod { return ofRun[*corev1.Pod](i.pods, run) }
+func (i *Informer) PodsOf(run string) []*corev1.Pod { return i.pods.of(run) }
+
+// Runs returns the runs with a Job, in no order.
+func (i *Informer) Runs() []string { return i.jobs.runs(false) }
 
 // Active returns the runs of Jobs that have not ended, in order.
 func (i *Informer) Active() []string {
-	var runs []string
-	for _, j := range i.Jobs() {
-		if !trouble.Finished(j) && j.DeletionTimestamp == nil {
-			runs = append(runs, i.marks.RunOf(j))
-		}
-	}
+	runs := i.jobs.runs(true)
 	slices.Sort(runs)
-	return slices.Compact(runs)
+	return runs
 }
+
+// ArePastCare reports whether a run has Jobs and all are past care, as package trouble says.
+// It costs next to nothing.
+func (i *Informer) ArePastCare(run string) bool { return i.jobs.arePastCare(run) }
 
 // NothingLeft is as in package trouble. It is false until Jobs and pods are known.
 func (i *Informer) NothingLeft(run string, r trouble.Rules) bool {
 	return i.Knows(Jobs) && i.Knows(Pods) && trouble.NothingLeft(i.JobsOf(run), i.PodsOf(run), r)
-}
-
-func ofRun[T any](informer cache.SharedIndexInformer, run string) []T {
-	objects, err := informer.GetIndexer().ByIndex(byRun, run)
-	if err != nil {
-		return nil // only without the index
-	}
-	return typed[T](objects)
-}
-
-func typed[T any](objects []any) []T {
-	all := make([]T, 0, len(objects))
-	for _, o := range objects {
-		if t, ok := o.(T); ok {
-			all = append(all, t)
-		}
-	}
-	return all
 }

@@ -84,7 +84,7 @@ func TestKnown(t *testing.T) {
 		}
 		ask := func() answers {
 			a := answers{
-				Known: known(i), UID: i.UID(), All: names(i.Jobs()), Jobs: names(i.JobsOf("r1")), Pods: names(i.PodsOf("r1")),
+				Known: known(i), UID: i.UID(), All: i.Names(), Jobs: names(i.JobsOf("r1")), Pods: names(i.PodsOf("r1")),
 				Active: i.Active(), NothingLeft: map[string]bool{},
 			}
 			for _, run := range []string{"r1", "r2", "r3", "none"} {
@@ -133,12 +133,12 @@ func TestHooks(t *testing.T) {
 		var hooks told
 		var i *informer.Informer
 		i = informer.New("flows", kubernetesrun.Marks(), clientTo(kube), informer.Hooks{
-			Job: func(e watch.EventType, j *batchv1.Job) {
-				_, exists := i.Job(j.Name)
-				hooks.add(informer.Jobs, fmt.Sprintf("%s %s of %s, there: %v", e, j.Name, j.Labels[kubernetesrun.LabelFlowRunID], exists))
+			Job: func(e watch.EventType, name, run string) {
+				_, exists := i.Job(name)
+				hooks.add(informer.Jobs, fmt.Sprintf("%s %s of %s, there: %v", e, name, run, exists))
 			},
-			Pod: func(e watch.EventType, p *corev1.Pod) {
-				hooks.add(informer.Pods, fmt.Sprintf("%s %s of %s, there: %v", e, p.Name, p.Labels[kubernetesrun.LabelFlowRunID], len(i.PodsOf("r1")) > 0))
+			Pod: func(e watch.EventType, name, run string) {
+				hooks.add(informer.Pods, fmt.Sprintf("%s %s of %s, there: %v", e, name, run, len(i.PodsOf("r1")) > 0))
 			},
 			Identified: func() { hooks.add(informer.Namespace, i.UID()) },
 		})
