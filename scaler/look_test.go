@@ -1,6 +1,7 @@
 package scaler
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -8,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
@@ -107,4 +111,91 @@ func BenchmarkLook(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(bare), "x/decode")
 		}
 	})
+}
+
+// BenchmarkJobEvent is what one Job that comes costs the scaler while 5,000 claims lack theirs
+// and 1,000 streams are open: the claims are counted anew and each stream decides. The metric
+// x-50 is a multiple of the same with 50 claims.
+func BenchmarkJobEvent(b *testing.B) {
+	var took time.Duration
+	event := func(b *testing.B, claims int) func() {
+		b.Helper()
+		const pools = 50
+		f := &fakeSource{}
+		for i := range claims {
+			c := claimed(fmt.Sprintf("a2f1f7a4-3f3c-4a2e-9d0c-%012d", i), fmt.Sprint("job-", i), "v1")
+			c.Place = prefect.Place{Pool: fmt.Sprint("pool-", i%pools), Queue: "default"}
+			f.claim = append(f.claim, c)
+		}
+		kube := fakeKube()
+		o := withJobs(f, kube)
+		o.Connections["default"] = Connection{Source: f, Places: ByWorkPools, JobNamespaces: []string{"flows"}, Marks: kubernetesrun.Marks()}
+		s, err := New(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p := s.service.pollers["default"]
+		ctx, cancel := context.WithCancel(b.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); p.watch.run(ctx) }()
+		b.Cleanup(func() { cancel(); <-ended })
+		for p.watch.known(p.connection.JobNamespaces) < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		p.poll(ctx)
+		if n := len(p.current.Load().WithoutJob); n != claims {
+			b.Fatalf("%d claims lack their Job, want %d", n, claims)
+		}
+		var triggers []trigger
+		for i := range 1000 {
+			t := defaultTrigger()
+			t.Places, t.Scope = ByWorkPools, prefect.Scope{Pools: []string{fmt.Sprint("pool-", i%pools)}}
+			triggers = append(triggers, t)
+		}
+		n := 0
+		return func() {
+			// A Job comes, and goes again with the next event.
+			n++
+			b.StopTimer()
+			of := f.claim[n/2%claims]
+			j := kubeJob(of.Claim.Job, of.ID, "v1")
+			var err error
+			if n%2 == 0 {
+				_, err = kube.BatchV1().Jobs("flows").Create(ctx, j, metav1.CreateOptions{})
+			} else if n > 1 {
+				err = kube.BatchV1().Jobs("flows").Delete(ctx, f.claim[(n-1)/2%claims].Claim.Job, metav1.DeleteOptions{})
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			if n > 1 {
+				<-p.jobChanges
+			}
+			b.StartTimer()
+			began := time.Now()
+			defer func() { took += time.Since(began) }()
+			p.recount(time.Now())
+			active := 0
+			for _, t := range triggers {
+				if decide(p.current.Load(), t, false, time.Now().Add(time.Hour)).Active {
+					active++
+				}
+			}
+			if active < len(triggers)*(pools-1)/pools {
+				b.Fatalf("%d triggers have demand", active)
+			}
+		}
+	}
+	few := event(b, 50)
+	for range 200 {
+		few()
+	}
+	beside := took / 200
+	many := event(b, 5000)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for b.Loop() {
+		many()
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(beside), "x-50")
 }

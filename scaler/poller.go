@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -62,9 +61,10 @@ type poller struct {
 	tooLarge    lasting.State // the due runs cannot be read together
 	truncated   lasting.State // or not in one poll
 	claimed     []prefect.ClaimedRun
-	claimsOf    map[string]bool // runs that are claimed
-	lacking     map[claimKey]time.Time
-	jobsKnown   int // namespaces whose Jobs were known when claims were last held against them
+	claimsOf    map[string][]int // of a run, in claimed
+	lacking     selection        // claims without their Job
+	waits       selection        // claims whose Job waits
+	jobsKnown   int              // what watch.known was when all claims were last held against Jobs
 	signs       signs
 	takings     takings
 	holding     holding
@@ -244,9 +244,9 @@ func (p *poller) poll(ctx context.Context) {
 	}
 	o.Due = slices.DeleteFunc(o.Due, func(r prefect.DueRun) bool { return r.LastClaim != nil && p.watch.isElsewhere(*r.LastClaim) })
 	p.supervision.hear(o.Ending)
-	p.claimed, p.claimsOf, p.signs = o.Claimed, map[string]bool{}, p.signs.follow(o.Claimed, before.At, now)
-	for _, c := range o.Claimed {
-		p.claimsOf[c.ID] = true
+	p.claimed, p.claimsOf, p.signs = o.Claimed, map[string][]int{}, p.signs.follow(o.Claimed, before.At, now)
+	for i, c := range o.Claimed {
+		p.claimsOf[c.ID] = append(p.claimsOf[c.ID], i)
 	}
 	next := p.picture(o, began, now)
 	p.sayHeld(ctx, next.Held, now)
@@ -305,13 +305,11 @@ func (p *poller) leaveAlone(err error) {
 func (p *poller) recount(now time.Time) {
 	current := p.current.Load()
 	missing, waiting := current.WithoutJob, current.Waiting
-	if runs, all := p.jobRuns.take(); all || p.jobsKnown != p.watch.known(p.connection.JobNamespaces) {
+	switch runs, all := p.jobRuns.take(); {
+	case all || p.jobsKnown != p.watch.known(p.connection.JobNamespaces):
 		missing, waiting = p.withoutJob(now), p.waiting(now)
-	} else {
-		maps.DeleteFunc(runs, func(run string, _ bool) bool { return !p.claimsOf[run] })
-		if len(runs) > 0 {
-			missing, waiting = p.withoutJobNow(runs, now), p.waitingNow(runs, now)
-		}
+	case slices.ContainsFunc(runs, func(run string) bool { return len(p.claimsOf[run]) > 0 }):
+		missing, waiting = p.lacking.update(p, runs, p.lacks(now)), p.waits.update(p, runs, p.waitsFrom(now))
 	}
 	next := current.with(missing, waiting, p.supervision.troubled(now), p.stuckRuns())
 	if !next.isLike(current) {
@@ -324,28 +322,20 @@ func (p *poller) recount(now time.Time) {
 // server's clock may be off, and the Job's watch late.
 func (p *poller) withoutJob(now time.Time) []claim {
 	p.jobsKnown = p.watch.known(p.connection.JobNamespaces)
-	return p.withoutJobNow(p.claimsOf, now)
+	return p.lacking.renew(p, p.lacks(now))
 }
 
-// withoutJobNow asks only about some runs anew.
-func (p *poller) withoutJobNow(runs map[string]bool, now time.Time) []claim {
-	var out []claim
-	lacking := map[claimKey]time.Time{}
-	for _, c := range p.claimed {
-		k := claimKey{c.ID, c.Claim.Attempt}
-		since, lacks := p.lacking[k]
-		if runs[c.ID] {
-			if lacks = p.watch.lacksJob(c); since.IsZero() {
-				since = now
-			}
+// lacks tells from when on a claim counts for lack of its Job.
+func (p *poller) lacks(now time.Time) counts {
+	return func(c prefect.ClaimedRun, before time.Time) (from time.Time, does bool) {
+		if !p.watch.lacksJob(c) {
+			return time.Time{}, false
 		}
-		if lacks {
-			lacking[k] = since
-			out = append(out, claim{c, since.Add(claimGrace)})
+		if before.IsZero() {
+			before = now.Add(claimGrace)
 		}
+		return before, true
 	}
-	p.lacking = lacking
-	return out
 }
 
 func (p *poller) publish(next *snapshot) {

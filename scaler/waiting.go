@@ -54,24 +54,15 @@ func (s signs) follow(claims []prefect.ClaimedRun, before, now time.Time) signs 
 
 // waiting are the claims that have a Job which has not ended. The pod that ends
 // the wait sends its own heartbeats, and the run is claimed no longer.
-func (p *poller) waiting(now time.Time) []claim { return p.waitingNow(p.claimsOf, now) }
+func (p *poller) waiting(now time.Time) []claim { return p.waits.renew(p, p.waitsFrom(now)) }
 
-// waitingNow asks only about some runs anew, and takes the others from the last answer.
-func (p *poller) waitingNow(runs map[string]bool, now time.Time) []claim {
-	var all []claim
-	still := map[claimKey]bool{}
-	for _, c := range p.current.Load().Waiting {
-		still[claimKey{c.ID, c.Claim.Attempt}] = true
-	}
-	for _, c := range p.claimed {
-		k := claimKey{c.ID, c.Claim.Attempt}
-		is, needed := p.signs[k]
-		if !needed || !is.wanted.IsZero() && now.Sub(is.wanted) >= beatFor {
-			continue
+// waitsFrom tells from when on a claim counts because its Job waits.
+func (p *poller) waitsFrom(now time.Time) counts {
+	return func(c prefect.ClaimedRun, _ time.Time) (from time.Time, does bool) {
+		is, needed := p.signs[claimKey{c.ID, c.Claim.Attempt}]
+		if !needed || !is.wanted.IsZero() && now.Sub(is.wanted) >= beatFor || !p.watch.jobWaits(c) {
+			return time.Time{}, false
 		}
-		if runs[c.ID] && p.watch.jobWaits(c) || !runs[c.ID] && still[k] {
-			all = append(all, claim{c, is.by.Add(overdue)})
-		}
+		return is.by.Add(overdue), true
 	}
-	return all
 }

@@ -356,10 +356,11 @@ func (w *watch) tell(run string) {
 
 // take returns the runs that the listener was told of since it last took them; all if there
 // were very many.
-func (l *jobListener) take() (runs map[string]bool, all bool) {
+func (l *jobListener) take() (runs []string, all bool) {
 	l.watch.mu.Lock()
 	defer l.watch.mu.Unlock()
-	runs, all = l.runs, l.many
-	l.runs, l.many = map[string]bool{}, false
+	runs, all = slices.Collect(maps.Keys(l.runs)), l.many
+	clear(l.runs)
+	l.many = false
 	return runs, all
 }
