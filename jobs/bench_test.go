@@ -20,7 +20,7 @@ import (
 // crowded is a cluster with so many completed Jobs without a time to live: chores.
 func crowded(tb testing.TB, jobs int) *Cluster {
 	tb.Helper()
-	server := httptest.NewServer(crowd.Crowd{Finished: jobs, RunLabel: kubernetesrun.LabelFlowRunID, Forever: true, NoPods: true})
+	server := httptest.NewServer(&crowd.Crowd{Finished: jobs, RunLabel: kubernetesrun.LabelFlowRunID, Forever: true, NoPods: true})
 	tb.Cleanup(server.Close)
 	client, err := kube.NewClient(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"}})
 	if err != nil {

@@ -54,6 +54,7 @@ func TestLibrariesLogThroughOurs(t *testing.T) {
 
 // TestMain: what libraries log of several processes in one is nobody's.
 func TestMain(m *testing.M) {
+	beProcess()
 	adoptLibraries(slog.New(slog.DiscardHandler))
 	os.Exit(m.Run())
 }

@@ -43,7 +43,7 @@ func newPrefect3(o prefect3.Options, p config.Prefect) (backend, error) {
 }
 
 func (b ofPrefect3) renderer(s config.Launcher, _ bool) renderer {
-	return workpool.Renderer{Settings: workPoolSettings(s), Source: b.source}
+	return workpool.NewRenderer(workPoolSettings(s), b.source)
 }
 
 // Announce tells work pools that a worker is there, if that is wanted.

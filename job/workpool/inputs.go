@@ -25,20 +25,26 @@ type named struct {
 
 // inputs are a run's objects, decoded as far as its Job needs them.
 type inputs struct {
-	run, flow, deployment, pool named
-	hasDeployment               bool
-	// templateFrom says in words whose the base job template is.
-	templateFrom        string
-	deploymentUpdated   string
-	flowRunRow, flowRow json.RawMessage
-	serverVersion       string
+	run, flow, deployment named
+	hasDeployment         bool
+	deploymentUpdated     string
+	flowRunRow, flowRow   json.RawMessage
+	serverVersion         string
 
 	runVariables, deploymentVariables *object
+	pool
+}
+
+// pool is a work pool with its base job template. Many runs share it, so nobody changes it.
+type pool struct {
+	poolIs named
+	// templateFrom says in words whose the base job template is.
+	templateFrom string
 	// configuration and defaults are the base job template's.
 	configuration, defaults *object
 }
 
-func open(of recipe.Inputs) (inputs, error) {
+func open(of recipe.Inputs, known *pools) (inputs, error) {
 	in := inputs{serverVersion: of.ServerVersion, flowRunRow: of.FlowRun, flowRow: of.Flow}
 	var row struct {
 		named
@@ -58,15 +64,20 @@ func open(of recipe.Inputs) (inputs, error) {
 	if err := in.openDeployment(of.Deployment); err != nil {
 		return in, err
 	}
-	var pool struct {
+	in.pool, err = known.open(of.WorkPool)
+	return in, err
+}
+
+func openPool(raw json.RawMessage) (p pool, err error) {
+	var row struct {
 		named
 		Template json.RawMessage `json:"base_job_template"`
 	}
-	if err := unmarshal(of.WorkPool, "work pool", &pool); err != nil {
-		return in, err
+	if err := unmarshal(raw, "work pool", &row); err != nil {
+		return p, err
 	}
-	in.pool = pool.named
-	return in, in.openTemplate(pool.Template)
+	p.poolIs = row.named
+	return p, p.openTemplate(row.Template)
 }
 
 // unmarshal reads a row of the API, which is no author's work.
@@ -131,7 +142,7 @@ const (
 	ofBuiltin  = "prefect-keda's default base job template"
 )
 
-func (in *inputs) openTemplate(raw json.RawMessage) error {
+func (p *pool) openTemplate(raw json.RawMessage) error {
 	from := ofTemplate
 	template, err := decode(raw, from)
 	if !isGiven(raw) || err == nil && template.isEmpty() {
@@ -141,24 +152,24 @@ func (in *inputs) openTemplate(raw json.RawMessage) error {
 	if err != nil {
 		return authorError("%s %v", from, err)
 	}
-	in.templateFrom = from
+	p.templateFrom = from
 	parts, ok := template.object()
 	if !ok {
 		return authorError("%s is %s: it must be an object with job_configuration and variables", from, template.kind())
 	}
-	if in.configuration, ok = parts.get("job_configuration").object(); !ok {
+	if p.configuration, ok = parts.get("job_configuration").object(); !ok {
 		return authorError("%s has no object job_configuration: give it one, or reset the template of the work pool", from)
 	}
 	schema, ok := parts.get("variables").object()
 	if !ok && !parts.get("variables").isNull() {
 		return authorError("variables in %s is %s: it must be an object", from, parts.get("variables").kind())
 	}
-	in.defaults = newObject()
+	p.defaults = newObject()
 	properties, _ := schema.get("properties").object()
 	for name, property := range properties.all() {
 		fields, _ := property.object()
 		if v := fields.get("default"); !v.isNull() {
-			in.defaults.set(name, v.stamped(defaultOf(name, from), false))
+			p.defaults.set(name, v.stamped(defaultOf(name, from), false))
 		}
 	}
 	return nil

@@ -189,9 +189,29 @@ func (r *rendering) typed() (*batchv1.Job, error) {
 	if len(raw) > 2*maxText {
 		return nil, authorError("the Job is larger than 3 MiB, and Kubernetes takes no such Job: %s", lengthAdvice)
 	}
+	j := &batchv1.Job{}
+	if strict, err := kjson.UnmarshalStrict(raw, j); err != nil || len(strict) > 0 {
+		*j = batchv1.Job{}
+		if err := r.misfits(raw, j); err != nil {
+			return nil, err
+		}
+	}
+	if cmp.Or(j.APIVersion, "batch/v1") != "batch/v1" || cmp.Or(j.Kind, "Job") != "Job" {
+		return nil, authorError("the job_manifest is a %.60s %.60s, which is from %s: it must be a batch/v1 Job", j.APIVersion, j.Kind, r.from.Of("kind"))
+	}
+	for i, v := range j.Spec.Template.Spec.Containers[r.index()].Env {
+		if v.Name == "" {
+			return nil, authorError("%senv[%d] has no name, which is from %s: give it one", r.manifest.path, i, r.manifest.env[i].from)
+		}
+	}
+	return j, nil
+}
+
+// misfits reads a Job whose manifest does not fit in all its parts, and tells all there is.
+func (r *rendering) misfits(raw []byte, into *batchv1.Job) error {
 	var tree map[string]any
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &tree); err != nil {
-		return nil, authorError("%s makes no Job: %v", r.inputs.templateFrom, err)
+		return authorError("%s makes no Job: %v", r.inputs.templateFrom, err)
 	}
 	var wrong []string
 	for _, m := range job.Misfits(tree) {
@@ -205,21 +225,12 @@ func (r *rendering) typed() (*batchv1.Job, error) {
 		}
 	}
 	if len(wrong) > 0 {
-		return nil, authorError("the job_manifest does not make a Kubernetes Job: %s", strings.Join(wrong, "; "))
+		return authorError("the job_manifest does not make a Kubernetes Job: %s", strings.Join(wrong, "; "))
 	}
-	j := &batchv1.Job{}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, j); err != nil {
-		return nil, authorError("%s makes no Kubernetes Job: %v", r.inputs.templateFrom, err)
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, into); err != nil {
+		return authorError("%s makes no Kubernetes Job: %v", r.inputs.templateFrom, err)
 	}
-	if cmp.Or(j.APIVersion, "batch/v1") != "batch/v1" || cmp.Or(j.Kind, "Job") != "Job" {
-		return nil, authorError("the job_manifest is a %.60s %.60s, which is from %s: it must be a batch/v1 Job", j.APIVersion, j.Kind, r.from.Of("kind"))
-	}
-	for i, v := range j.Spec.Template.Spec.Containers[r.index()].Env {
-		if v.Name == "" {
-			return nil, authorError("%senv[%d] has no name, which is from %s: give it one", r.manifest.path, i, r.manifest.env[i].from)
-		}
-	}
-	return j, nil
+	return nil
 }
 
 // index is the flow's container's.

@@ -109,8 +109,8 @@ func (r *rendering) baseLabels() map[string]string {
 	labels := map[string]string{
 		"prefect.io/flow-run-name":     in.run.Name,
 		"prefect.io/version":           in.serverVersion,
-		"prefect.io/work-pool-name":    in.pool.Name,
-		"prefect.io/work-pool-id":      in.pool.ID,
+		"prefect.io/work-pool-name":    in.poolIs.Name,
+		"prefect.io/work-pool-id":      in.poolIs.ID,
 		"prefect.io/worker-name":       r.settings.WorkerName,
 		"prefect.io/flow-id":           in.flow.ID,
 		"prefect.io/flow-name":         in.flow.Name,

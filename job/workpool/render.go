@@ -26,7 +26,12 @@ type Source interface {
 type Renderer struct {
 	Settings Settings
 	Source   Source
+
+	pools *pools
 }
+
+// NewRenderer is for many runs: it keeps the templates that it has decoded.
+func NewRenderer(s Settings, of Source) Renderer { return Renderer{s, of, &pools{}} }
 
 // Render is the Job for a run's present attempt. An error is a *prefect.AuthorError when
 // the run, its deployment, its work pool or a block is at fault; any other error is that of
@@ -44,7 +49,7 @@ func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (job.Renderin
 	if err != nil {
 		return job.Rendering{}, fmt.Errorf("read what the Job of flow run %s is made of: %w", run.ID, err)
 	}
-	return Render(ctx, run, in, r.Settings, r.Source)
+	return render(ctx, run, in, r.Settings, r.Source, r.pools)
 }
 
 // CheckTemplate has nothing to read: no launcher has a template of its own.
@@ -53,7 +58,11 @@ func (Renderer) CheckTemplate(context.Context) error { return nil }
 // Render makes the Job of what the run's objects say, and asks the resolver only about what
 // they refer to.
 func Render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settings, ask Resolver) (job.Rendering, error) {
-	in, err := open(of)
+	return render(ctx, run, of, s, ask, nil)
+}
+
+func render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settings, ask Resolver, known *pools) (job.Rendering, error) {
+	in, err := open(of, known)
 	if err != nil {
 		return job.Rendering{}, err
 	}

@@ -23,7 +23,7 @@ import (
 // pod: what stays of each, and what the heap grows to meanwhile, with garbage, per Job.
 func BenchmarkKnow(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
-		for name, c := range map[string]crowd.Crowd{"finished": {Finished: n}, "active": {Active: n}, "listed": {Finished: n, Old: true}} {
+		for name, c := range map[string]*crowd.Crowd{"finished": {Finished: n}, "active": {Active: n}, "listed": {Finished: n, Old: true}} {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
 				c.RunLabel = kubernetesrun.LabelFlowRunID
 				for b.Loop() {
@@ -53,7 +53,7 @@ func informerAt(tb testing.TB, api http.Handler) *informer.Informer {
 // at once would not fit into a launcher's memory.
 func TestListsComeInPages(t *testing.T) {
 	const jobs = 1234
-	c := crowd.Crowd{Finished: jobs, NoPods: true, RunLabel: kubernetesrun.LabelFlowRunID, Old: true}
+	c := &crowd.Crowd{Finished: jobs, NoPods: true, RunLabel: kubernetesrun.LabelFlowRunID, Old: true}
 	pages := make(chan string, 100)
 	i := informerAt(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if q := r.URL.Query(); q.Get("watch") == "" && strings.HasSuffix(r.URL.Path, "/jobs") {
@@ -83,7 +83,7 @@ func TestListsComeInPages(t *testing.T) {
 	}
 }
 
-func know(b *testing.B, c crowd.Crowd) {
+func know(b *testing.B, c *crowd.Crowd) {
 	b.Helper()
 	i := informerAt(b, c)
 	before, most := heap(true), uint64(0)

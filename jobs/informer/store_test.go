@@ -20,7 +20,7 @@ import (
 // What is packed comes out as it went in, in every part that judgements need.
 func TestPackedIsAsItWas(t *testing.T) {
 	marks := kubernetesrun.Marks()
-	c := crowd.Crowd{Finished: 1, Active: 1, RunLabel: marks.Run}
+	c := &crowd.Crowd{Finished: 1, Active: 1, RunLabel: marks.Run}
 	i := New("flows", marks, Client{}, Hooks{})
 	failed := c.Job(0)
 	failed.Annotations = map[string]string{trouble.Annotation: `{"done":true}`, "other": "thing"}

@@ -2,15 +2,18 @@
 // measure what it costs to know them.
 //
 // It makes each object when it is asked for it, as large as a real one, and sends it as a real
-// server does: in protobuf, streamed, or in pages if it is too old to stream. It knows only
-// what an informer asks.
+// server does: in protobuf, streamed, or in pages if it is too old to stream. Jobs can be
+// created, and their pods begin at once. It knows only what a launcher asks.
 package crowd
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -38,6 +41,30 @@ type Crowd struct {
 	Old bool
 	// Forever leaves Jobs without a time to live.
 	Forever bool
+
+	mu       sync.Mutex
+	created  int
+	watching map[chan<- told]string // what kind
+}
+
+// told is what a watch tells of.
+type told struct {
+	kind string
+	watch.Event
+}
+
+// Watching is how many watches have told of all there is.
+func (c *Crowd) Watching() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.watching)
+}
+
+// Created is how many Jobs were created.
+func (c *Crowd) Created() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.created
 }
 
 const (
@@ -50,7 +77,7 @@ const (
 func began() time.Time { return time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC) }
 
 // ServeHTTP answers lists and watches of Jobs and pods, and who we are.
-func (c Crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *Crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	kind := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	switch {
@@ -70,6 +97,8 @@ func (c Crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	initial := query.Get("sendInitialEvents") == "true"
 	switch {
+	case r.Method == http.MethodPost:
+		c.create(w, r)
 	case query.Get("watch") == "":
 		c.list(w, kind, query.Get("limit"), query.Get("continue"), query.Get("resourceVersion"))
 	case initial && c.Old:
@@ -82,7 +111,7 @@ func (c Crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // list answers with a page, or with all from the cache for any version, as a server does.
-func (c Crowd) list(w http.ResponseWriter, kind, limit, from, of string) {
+func (c *Crowd) list(w http.ResponseWriter, kind, limit, from, of string) {
 	first, _ := strconv.Atoi(from)
 	last := c.count(kind)
 	meta := metav1.ListMeta{ResourceVersion: version}
@@ -109,8 +138,8 @@ func (c Crowd) list(w http.ResponseWriter, kind, limit, from, of string) {
 	_ = encoder.Encode(list, w)
 }
 
-// watch sends all objects if it is asked to, and then says nothing until the client leaves.
-func (c Crowd) watch(w http.ResponseWriter, r *http.Request, kind string, initial bool) {
+// watch sends all objects if it is asked to, and then those that are created, until the client leaves.
+func (c *Crowd) watch(w http.ResponseWriter, r *http.Request, kind string, initial bool) {
 	embedded, stream, framer := codec(kind)
 	w.Header().Set("Content-Type", protobuf+";stream=watch")
 	w.WriteHeader(http.StatusOK)
@@ -130,18 +159,85 @@ func (c Crowd) watch(w http.ResponseWriter, r *http.Request, kind string, initia
 			return
 		}
 	}
-	_ = http.NewResponseController(w).Flush()
-	<-r.Context().Done()
+	all := make(chan told, mostUntold)
+	c.mu.Lock()
+	if c.watching == nil {
+		c.watching = map[chan<- told]string{}
+	}
+	c.watching[all] = kind
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.watching, all)
+	}()
+	for {
+		if len(all) == 0 {
+			_ = http.NewResponseController(w).Flush()
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case event := <-all:
+			if encoder.Encode(&event.Event) != nil {
+				return
+			}
+		}
+	}
 }
 
-func (c Crowd) count(kind string) int {
+// mostUntold events wait for a watch to tell of them.
+const mostUntold = 1 << 16
+
+// create takes a Job, whose pod begins at once.
+func (c *Crowd) create(w http.ResponseWriter, r *http.Request) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	embedded, _, _ := codec("jobs")
+	var unknown runtime.Unknown
+	j := &batchv1.Job{}
+	if err := unknown.Unmarshal(bytes.TrimPrefix(raw, []byte("k8s\x00"))); err != nil || j.Unmarshal(unknown.Raw) != nil {
+		http.Error(w, "want a Job in protobuf", http.StatusUnsupportedMediaType)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.URL.Query().Get("dryRun") == "" {
+		i := 1_000_000 + c.created
+		c.created++
+		p := c.Pod(i)
+		j.UID, j.Namespace, j.CreationTimestamp, j.ResourceVersion = types.UID(jobUID(i)), "flows", metav1.Now(), strconv.Itoa(i)
+		p.Name, p.Labels, p.OwnerReferences[0].UID = j.Name+"-abcde", j.Spec.Template.Labels, j.UID
+		begun, waits := j.DeepCopy(), p.DeepCopy()
+		begun.Status.Active, begun.Status.Ready, begun.Status.StartTime = 1, new(int32(1)), new(metav1.Now())
+		waits.Status = corev1.PodStatus{Phase: corev1.PodPending}
+		for _, e := range []told{
+			{"jobs", watch.Event{Type: watch.Added, Object: j}}, {"jobs", watch.Event{Type: watch.Modified, Object: begun}},
+			{"pods", watch.Event{Type: watch.Added, Object: waits}}, {"pods", watch.Event{Type: watch.Modified, Object: p}},
+		} {
+			for watcher, kind := range c.watching {
+				if kind == e.kind {
+					watcher <- e
+				}
+			}
+		}
+	}
+	w.Header().Set("Content-Type", protobuf)
+	w.WriteHeader(http.StatusCreated)
+	_ = embedded.Encode(j, w)
+}
+
+func (c *Crowd) count(kind string) int {
 	if kind == "pods" && c.NoPods {
 		return 0
 	}
 	return c.Finished + c.Active
 }
 
-func (c Crowd) object(kind string, i int) runtime.Object {
+func (c *Crowd) object(kind string, i int) runtime.Object {
 	if kind == "pods" {
 		return c.Pod(i)
 	}
@@ -167,7 +263,7 @@ func codec(kind string) (embedded, stream runtime.Encoder, framer runtime.Framer
 // Run is the id of the flow run of Job i.
 func Run(i int) string { return fmt.Sprintf("a2f1f7a4-3f3c-4a2e-9d0c-%012x", i) }
 
-func (c Crowd) labels(i int) map[string]string {
+func (c *Crowd) labels(i int) map[string]string {
 	return map[string]string{
 		c.RunLabel: Run(i), "prefect-keda.io/attempt": fmt.Sprintf("b7c0f9a1-0d7e-4c55-8f5d-%012x", i),
 		"prefect.io/flow-run-name": fmt.Sprint("brave-salmon-", i), "prefect.io/version": "3.9.1", "prefect.io/work-pool-name": "etl", "prefect.io/work-pool-id": "4cde2f62-93b3-4c0c-9b0e-5d1f6f6d2f02",
@@ -176,7 +272,7 @@ func (c Crowd) labels(i int) map[string]string {
 	}
 }
 
-func (c Crowd) meta(i int, name, uid, manager string) metav1.ObjectMeta {
+func (c *Crowd) meta(i int, name, uid, manager string) metav1.ObjectMeta {
 	at := began().Add(time.Duration(i) * time.Second)
 	fields := []byte(`{"f:metadata":{"f:labels":{` + strings.Repeat(`"f:prefect.io/deployment-id":{},`, 12) + `".":{}}},"f:spec":{` + strings.Repeat(`"f:containers":{"k:{\"name\":\"prefect-job\"}":{".":{},"f:env":{}}},`, 10) + `".":{}}}`)
 	return metav1.ObjectMeta{
@@ -206,7 +302,7 @@ func podSpec(i int) corev1.PodSpec {
 }
 
 // Job is number i.
-func (c Crowd) Job(i int) *batchv1.Job {
+func (c *Crowd) Job(i int) *batchv1.Job {
 	j := &batchv1.Job{ObjectMeta: c.meta(i, jobName(i), jobUID(i), "kube-controller-manager")}
 	start := metav1.NewTime(j.CreationTimestamp.Add(time.Second))
 	end := metav1.NewTime(start.Add(time.Minute))
@@ -232,7 +328,7 @@ func (c Crowd) Job(i int) *batchv1.Job {
 }
 
 // Pod is that of Job i.
-func (c Crowd) Pod(i int) *corev1.Pod {
+func (c *Crowd) Pod(i int) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: c.meta(i, fmt.Sprintf("%s-%05x", jobName(i), i), fmt.Sprintf("c0ffee00-7d0a-4c0e-8f0a-%012x", i), "kubelet"), Spec: podSpec(i)}
 	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: jobName(i), UID: types.UID(jobUID(i)), Controller: new(true), BlockOwnerDeletion: new(true)}}
 	start := metav1.NewTime(p.CreationTimestamp.Add(2 * time.Second))
