@@ -25,14 +25,21 @@ type named struct {
 
 // inputs are a run's objects, decoded as far as its Job needs them.
 type inputs struct {
-	run, flow, deployment named
-	hasDeployment         bool
-	deploymentUpdated     string
-	flowRunRow, flowRow   json.RawMessage
-	serverVersion         string
+	run, flow           named
+	deployment          deployment
+	flowRunRow, flowRow json.RawMessage
+	serverVersion       string
 
-	runVariables, deploymentVariables *object
+	runVariables *object
 	pool
+}
+
+// deployment is a run's; there need not be any.
+type deployment struct {
+	named
+	is        bool
+	updated   string
+	variables *object
 }
 
 // pool is a work pool with its base job template. Many runs share it, so nobody changes it.
@@ -44,7 +51,7 @@ type pool struct {
 	configuration, defaults *object
 }
 
-func open(of recipe.Inputs, known *pools) (inputs, error) {
+func open(of recipe.Inputs, shared *library) (inputs, error) {
 	in := inputs{serverVersion: of.ServerVersion, flowRunRow: of.FlowRun, flowRow: of.Flow}
 	var row struct {
 		named
@@ -58,13 +65,13 @@ func open(of recipe.Inputs, known *pools) (inputs, error) {
 	if in.runVariables, err = jobVariables(row.JobVariables, "the flow run"); err != nil {
 		return in, err
 	}
-	if err := unmarshal(of.Flow, "flow", &in.flow); err != nil {
+	if in.flow, err = shared.flows.open(of.Flow, openFlow); err != nil {
 		return in, err
 	}
-	if err := in.openDeployment(of.Deployment); err != nil {
+	if in.deployment, err = shared.deployments.open(of.Deployment, openDeployment); err != nil {
 		return in, err
 	}
-	in.pool, err = known.open(of.WorkPool)
+	in.pool, err = shared.pools.open(of.WorkPool, openPool)
 	return in, err
 }
 
@@ -92,10 +99,14 @@ func isGiven(raw json.RawMessage) bool {
 	return len(raw) > 0 && string(bytes.TrimSpace(raw)) != "null"
 }
 
-func (in *inputs) openDeployment(raw json.RawMessage) error {
-	in.deploymentVariables = newObject()
+func openFlow(raw json.RawMessage) (flow named, err error) {
+	return flow, unmarshal(raw, "flow", &flow)
+}
+
+func openDeployment(raw json.RawMessage) (deployment, error) {
+	d := deployment{variables: newObject()}
 	if !isGiven(raw) {
-		return nil
+		return d, nil
 	}
 	var row struct {
 		named
@@ -105,16 +116,16 @@ func (in *inputs) openDeployment(raw json.RawMessage) error {
 		InfraOverrides json.RawMessage `json:"infra_overrides"`
 	}
 	if err := unmarshal(raw, "deployment", &row); err != nil {
-		return err
+		return d, err
 	}
-	in.deployment, in.hasDeployment, in.deploymentUpdated = row.named, true, row.Updated
+	d.named, d.is, d.updated = row.named, true, row.Updated
 	of := row.JobVariables
 	if !isGiven(of) {
 		of = row.InfraOverrides
 	}
 	var err error
-	in.deploymentVariables, err = jobVariables(of, "the deployment")
-	return err
+	d.variables, err = jobVariables(of, "the deployment")
+	return d, err
 }
 
 // jobVariables knows of each variable whose it is.

@@ -119,10 +119,10 @@ func (r *rendering) baseLabels() map[string]string {
 		"app.kubernetes.io/version":    in.serverVersion,
 		"app.kubernetes.io/name":       in.flow.Name,
 	}
-	if in.hasDeployment {
+	if in.deployment.is {
 		labels["prefect.io/deployment-id"] = in.deployment.ID
 		labels["prefect.io/deployment-name"] = in.deployment.Name
-		labels["prefect.io/deployment-updated"] = pythonTime(in.deploymentUpdated)
+		labels["prefect.io/deployment-updated"] = pythonTime(in.deployment.updated)
 		labels["app.kubernetes.io/name"] = in.deployment.Name
 	}
 	maps.DeleteFunc(labels, func(_, text string) bool { return text == "" })

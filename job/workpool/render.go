@@ -1,6 +1,7 @@
 package workpool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,11 +28,11 @@ type Renderer struct {
 	Settings Settings
 	Source   Source
 
-	pools *pools
+	shared *library
 }
 
-// NewRenderer is for many runs: it keeps the templates that it has decoded.
-func NewRenderer(s Settings, of Source) Renderer { return Renderer{s, of, &pools{}} }
+// NewRenderer is for many runs: it keeps what it has decoded and other runs share.
+func NewRenderer(s Settings, of Source) Renderer { return Renderer{s, of, &library{}} }
 
 // Render is the Job for a run's present attempt. An error is a *prefect.AuthorError when
 // the run, its deployment, its work pool or a block is at fault; any other error is that of
@@ -49,7 +50,7 @@ func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (job.Renderin
 	if err != nil {
 		return job.Rendering{}, fmt.Errorf("read what the Job of flow run %s is made of: %w", run.ID, err)
 	}
-	return render(ctx, run, in, r.Settings, r.Source, r.pools)
+	return render(ctx, run, in, r.Settings, r.Source, r.shared)
 }
 
 // CheckTemplate has nothing to read: no launcher has a template of its own.
@@ -61,8 +62,8 @@ func Render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settin
 	return render(ctx, run, of, s, ask, nil)
 }
 
-func render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settings, ask Resolver, known *pools) (job.Rendering, error) {
-	in, err := open(of, known)
+func render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settings, ask Resolver, shared *library) (job.Rendering, error) {
+	in, err := open(of, cmp.Or(shared, &library{}))
 	if err != nil {
 		return job.Rendering{}, err
 	}
@@ -167,7 +168,7 @@ type config struct {
 // configure fills in the template (prefect3 §3.1–§3.3).
 func (r *rendering) configure() error {
 	in := r.inputs
-	cfg, vars, err := merge(in.configuration, in.defaults, in.deploymentVariables, in.runVariables)
+	cfg, vars, err := merge(in.configuration, in.defaults, in.deployment.variables, in.runVariables)
 	if err != nil {
 		return err
 	}

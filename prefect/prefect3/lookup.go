@@ -36,11 +36,17 @@ func (c *Client) Inputs(ctx context.Context, run prefect.FlowRun) (in recipe.Inp
 		}
 		raw = recipe.Run(row.raw)
 	}
-	row, err := rowOf(json.RawMessage(raw), run.ReadAt)
-	if err != nil {
+	// The whole row was read when the run was found due.
+	var row struct {
+		Created    moment `json:"created"`
+		Deployment string `json:"deployment_id"`
+		Flow       string `json:"flow_id"`
+		Pool       string `json:"work_pool_name"`
+	}
+	if err := json.Unmarshal(raw, &row); err != nil {
 		return in, &prefect.AuthorError{Message: "This flow run cannot be read: " + err.Error(), Err: err}
 	}
-	in.FlowRun = row.raw
+	in.FlowRun = json.RawMessage(raw)
 	if row.Pool == "" {
 		return in, &prefect.AuthorError{Message: "This flow run is in no work pool, so no Job can be made for it. Give it, or its deployment, a work pool."}
 	}

@@ -22,7 +22,7 @@ func TestTemplateIsSharedUnchanged(t *testing.T) {
 			WorkPool: json.RawMessage(`{"id": "p", "name": "etl", "base_job_template": {}}`),
 		}
 	}
-	known := &pools{}
+	known := &library{}
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
@@ -39,18 +39,18 @@ func TestTemplateIsSharedUnchanged(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(known.known) != 1 {
-		t.Errorf("%d templates are kept, want 1", len(known.known))
+	if len(known.pools.known) != 1 {
+		t.Errorf("%d templates are kept, want 1", len(known.pools.known))
 	}
 }
 
 // However many pools there are, and however large, few of them are kept.
 func TestKeptTemplatesAreBounded(t *testing.T) {
-	known := &pools{}
+	known := &kept[pool]{}
 	for i := range 200 {
-		for _, size := range []int{100, maxKeptPool / 2, maxKeptPool} {
+		for _, size := range []int{100, maxKeptText / 2, maxKeptText} {
 			row := fmt.Sprintf(`{"id": "%d", "name": "%s", "base_job_template": {}}`, i, strings.Repeat("x", size))
-			p, err := known.open(json.RawMessage(row))
+			p, err := known.open(json.RawMessage(row), openPool)
 			if err != nil || p.poolIs.ID != fmt.Sprint(i) || p.configuration == nil {
 				t.Fatalf("pool %d: %+v, %v", i, p.poolIs, err)
 			}
@@ -59,7 +59,7 @@ func TestKeptTemplatesAreBounded(t *testing.T) {
 	bytes := 0
 	for text := range known.known {
 		bytes += len(text)
-		if len(text) > maxKeptPool {
+		if len(text) > maxKeptText {
 			t.Errorf("a pool of %d bytes is kept", len(text))
 		}
 	}
