@@ -216,15 +216,14 @@ func TestCheckInACluster(t *testing.T) {
 
 // The memory that is spoken of is what is shipped.
 func TestMemory(t *testing.T) {
-	page := strings.Join(strings.Fields(read(t, "docs/how-it-works.md")), " ")
-	for _, tc := range []struct{ says, file, has string }{
-		{"container's limit of 128 MiB", "manifests/base/scaler/deployment.yaml", "limits:\n              memory: 128Mi\n"},
-		{"left as Go has it, with 256 MiB", "manifests/base/launcher/deployment.yaml", "limits:\n              memory: 256Mi\n"},
-		{"below 64 MiB", "cmd/prefect-keda/scaler.go", "debug.SetMemoryLimit(64 << 20)"},
-		{"at 40 % growth", "cmd/prefect-keda/scaler.go", "debug.SetGCPercent(40)"},
+	for _, tc := range []struct{ page, says, file, has string }{
+		{"docs/how-it-works.md", "three quarters of the container's memory limit", "cmd/prefect-keda/memory.go", "return limit / 4 * 3"},
+		{"docs/how-it-works.md", "collects at 40 % growth in the scaler", "cmd/prefect-keda/memory.go", "scalerGC   = 40"},
+		{"docs/how-it-works.md", "and at 70 % in launchers", "cmd/prefect-keda/memory.go", "launcherGC = 70"},
 	} {
+		page := strings.Join(strings.Fields(read(t, tc.page)), " ")
 		if !strings.Contains(page, tc.says) || !strings.Contains(read(t, tc.file), tc.has) {
-			t.Errorf("the page does not say %q, or %s has not %q", tc.says, tc.file, tc.has)
+			t.Errorf("%s does not say %q, or %s has not %q", tc.page, tc.says, tc.file, tc.has)
 		}
 	}
 }

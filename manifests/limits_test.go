@@ -3,6 +3,9 @@ package manifests_test
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -107,4 +110,49 @@ func TestNoFlowPassesForOurs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestMemoryLimits: the page says how many Jobs the limits bear that are shipped, and at what
+// rate these may finish.
+func TestMemoryLimits(t *testing.T) {
+	page, err := os.ReadFile("../docs/tuning.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| (scaler|launcher) \| (\d+) MiB \| ([\d,]+) \| (\d+) runs a second \|$`)
+	said := map[string]string{}
+	for _, cells := range row.FindAllStringSubmatch(string(page), -1) {
+		said[cells[1]] = cells[2] + "Mi"
+		jobs, errJobs := strconv.Atoi(strings.ReplaceAll(cells[3], ",", ""))
+		rate, errRate := strconv.Atoi(cells[4])
+		if err := errors.Join(errJobs, errRate); err != nil {
+			t.Fatal(err)
+		}
+		settings, err := config.LoadLauncher(t.Context(), environment(t, build(t, "base"), podOf(t, "launcher")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if finish := rate * int(settings.JobTTL.Seconds()); finish > jobs || finish < jobs*9/10 {
+			t.Errorf("%s: at %d runs a second there are %d finished Jobs, and the page says %d", cells[1], rate, finish, jobs)
+		}
+	}
+	shipped := map[string]string{}
+	for _, p := range pods(t, build(t, "base")) {
+		shipped[p.process()] = p.spec.Containers[0].Resources.Limits.Memory().String()
+	}
+	if d := cmp.Diff(shipped, said); d != "" {
+		t.Errorf("memory limits: -shipped +said:\n%s", d)
+	}
+}
+
+// podOf is the base's pod of a process.
+func podOf(t *testing.T, process string) pod {
+	t.Helper()
+	for _, p := range pods(t, build(t, "base")) {
+		if p.process() == process {
+			return p
+		}
+	}
+	t.Fatalf("no pod is a %s", process)
+	return pod{}
 }

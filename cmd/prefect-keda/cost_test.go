@@ -18,7 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/job/workpool"
@@ -112,7 +114,7 @@ type cost struct {
 	most uint64 // bytes of memory that it had at a time
 }
 
-// process is the product with the shipped memory settings, in a process of its own.
+// process is the product, in a process of its own.
 type process struct {
 	*exec.Cmd
 	out bytes.Buffer
@@ -201,7 +203,7 @@ func burst(b *testing.B, of string, runs int) cost {
 		b.Cleanup(server.Close)
 		env = append(env, "PREFECT__BACKEND=server", "PREFECT__CLOUD__API="+server.URL)
 	}
-	p := startProcess(b, "launcher", env...)
+	p := startProcess(b, "launcher", append(env, fmt.Sprint("GOMEMLIMIT=", goalOf(shipped(b, "launcher"))))...)
 	await(b, p, func() bool { return c.Created() >= runs })
 	return p.stop(b)
 }
@@ -241,16 +243,30 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// BenchmarkResident is the most memory that scaler and launcher have when they get to know so
-// many finished Jobs with their pods.
+// shipped is the memory limit of a process' container, as the manifests have it.
+func shipped(b *testing.B, process string) int64 {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "manifests", "base", process, "deployment.yaml"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var d appsv1.Deployment
+	if err := yaml.Unmarshal(text, &d); err != nil {
+		b.Fatal(err)
+	}
+	return d.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().Value()
+}
+
+// BenchmarkResident is the most memory that scaler and launcher have, with the goal that they
+// have in their containers, when they get to know so many finished Jobs with their pods.
 func BenchmarkResident(b *testing.B) {
 	for _, as := range []string{"scaler", "launcher"} {
-		for _, n := range []int{1_000, 10_000, 100_000} {
+		for _, n := range []int{1_000, 10_000, 50_000, 100_000} {
 			b.Run(fmt.Sprintf("%s/%d", as, n), func(b *testing.B) {
 				for b.Loop() {
 					c := &crowd.Crowd{RunLabel: workpool.LabelFlowRunID, Finished: n}
 					api := fake.New(fake.Options{})
-					p := startProcess(b, as, "KUBECONFIG="+kubeconfigOf(b, c), "PREFECT_API_URL="+api.Start(b))
+					p := startProcess(b, as, "KUBECONFIG="+kubeconfigOf(b, c), "PREFECT_API_URL="+api.Start(b), fmt.Sprint("GOMEMLIMIT=", goalOf(shipped(b, as))))
 					await(b, p, func() bool { return c.Watching() == 2 })
 					time.Sleep(5 * time.Second) // for two looks
 					b.ReportMetric(float64(p.stop(b).most)/(1<<20), "peak-MiB")

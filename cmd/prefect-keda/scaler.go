@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
+	"os"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,21 +50,10 @@ Every flag has an environment variable, named in brackets with its default; the 
 		}
 		log := io.logger(settings.Process)
 		announce(log, c, env, settings)
-		thrift(env)
+		thrift(env, os.DirFS("/"), scalerGC)
 		return ended(c.Context(), log, runScaler(c.Context(), log, settings))
 	}
 	return c
-}
-
-// thrift trades a little CPU for memory, because the scaler is the only process that always
-// runs. Go's own variables still win.
-func thrift(env environment) {
-	if _, set := env.Lookup("GOGC"); !set {
-		debug.SetGCPercent(40)
-	}
-	if _, set := env.Lookup("GOMEMLIMIT"); !set {
-		debug.SetMemoryLimit(64 << 20)
-	}
 }
 
 func runScaler(ctx context.Context, log *slog.Logger, s config.Scaler) error {

@@ -54,7 +54,7 @@ func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.Due
 	}
 	var free []*runRow
 	// Runs without a slot may fill whole pages (prefect3 §6.3).
-	rows, more, err := c.list(ctx, "due", waiting(q.Scope, until), maxPages, func(rows []*runRow) bool {
+	rows, more, err := c.list(ctx, "due", waiting(q.Scope, until), maxPages, true, func(rows []*runRow) bool {
 		free, err = c.freeOf(ctx, claimable(slices.Clone(rows), q.Until, q.Except))
 		return err != nil || len(free) >= q.Limit || rows[len(rows)-1].Next.After(q.Until)
 	})
@@ -90,7 +90,7 @@ func (c *Client) Observe(ctx context.Context, until time.Time) (o prefect.Observ
 	defer exchange.Explain(&err, "observe due flow runs")
 	now := time.Now()
 	horizon := now.Add(until.Sub(now) / 2)
-	rows, more, err := c.list(ctx, "observe", waiting(prefect.Scope{}, until), maxPages, func(rows []*runRow) bool {
+	rows, more, err := c.list(ctx, "observe", waiting(prefect.Scope{}, until), maxPages, false, func(rows []*runRow) bool {
 		return rows[len(rows)-1].Next.After(horizon)
 	})
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *Client) begunNow(ctx context.Context, now time.Time, isBusy bool) (look
 func (c *Client) begun(ctx context.Context, scope prefect.Scope, types ...string) (rows []*runRow, isCut bool, err error) {
 	f := in(scope, types...)
 	f.Sort = "EXPECTED_START_TIME_ASC"
-	rows, isCut, err = c.list(ctx, "claimed", f, maxRunPages, nil)
+	rows, isCut, err = c.list(ctx, "claimed", f, maxRunPages, false, nil)
 	if err == nil {
 		err = c.recoverClaims(ctx, rows...)
 	}
@@ -236,7 +236,7 @@ func (c *Client) Claimed(ctx context.Context, scope prefect.Scope) (runs []prefe
 	rows, _, err := c.begun(ctx, scope, typePending)
 	for _, r := range wanting(rows) {
 		run := r.run()
-		run.Recipe = nil
+		run.Recipe = nil // it would be an empty one
 		runs = append(runs, run)
 	}
 	return runs, err

@@ -74,7 +74,7 @@ func (q *supervising) named(ctx context.Context, ids, types []string) (out []pre
 		if types != nil {
 			f.Runs["state"] = map[string]any{"type": anyOf(types...)}
 		}
-		rows, _, err := q.list(ctx, "runs_of_jobs", f, len(some)/pageSize+1, nil)
+		rows, _, err := q.list(ctx, "runs_of_jobs", f, len(some)/pageSize+1, false, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +97,7 @@ func (q *supervising) silent(ctx context.Context, active []string) (out []prefec
 	if len(active) > 0 {
 		f.Runs["id"] = map[string]any{"not_any_": active[:min(len(active), maxIDs)]}
 	}
-	rows, _, err := q.list(ctx, "silent", f, maxRunPages, nil)
+	rows, _, err := q.list(ctx, "silent", f, maxRunPages, false, nil)
 	if err != nil {
 		return nil, err
 	}
