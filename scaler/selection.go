@@ -44,7 +44,7 @@ func (s *selection) update(p *poller, runs []string, do counts) []claim {
 			} else {
 				delete(s.from, k)
 			}
-			changed = changed || does != did || !from.Equal(before)
+			changed = changed || does != did || does && !from.Equal(before)
 		}
 	}
 	if !changed {
