@@ -168,13 +168,14 @@ func (s *store[T]) process(happened any, _ bool) error {
 		if !ok {
 			continue
 		}
-		event, happened := watch.Deleted, true
+		var event watch.EventType
+		var changed bool
 		if d.Type == cache.Deleted {
-			happened = s.remove(e.nameIs())
+			event, changed = watch.Deleted, s.remove(e.nameIs())
 		} else {
-			event, happened = s.put(e, d.Type == cache.Replaced)
+			event, changed = s.put(e, d.Type == cache.Replaced)
 		}
-		if happened && s.changed != nil {
+		if changed && s.changed != nil {
 			s.changed(event, e.nameIs(), e.runIs())
 		}
 	}

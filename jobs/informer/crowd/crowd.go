@@ -215,8 +215,10 @@ func (c *Crowd) create(w http.ResponseWriter, r *http.Request) {
 		begun.Status.Active, begun.Status.Ready, begun.Status.StartTime = 1, new(int32(1)), new(metav1.Now())
 		waits.Status = corev1.PodStatus{Phase: corev1.PodPending}
 		for _, e := range []told{
-			{"jobs", watch.Event{Type: watch.Added, Object: j}}, {"jobs", watch.Event{Type: watch.Modified, Object: begun}},
-			{"pods", watch.Event{Type: watch.Added, Object: waits}}, {"pods", watch.Event{Type: watch.Modified, Object: p}},
+			{"jobs", watch.Event{Type: watch.Added, Object: j}},
+			{"jobs", watch.Event{Type: watch.Modified, Object: begun}},
+			{"pods", watch.Event{Type: watch.Added, Object: waits}},
+			{"pods", watch.Event{Type: watch.Modified, Object: p}},
 		} {
 			for watcher, kind := range c.watching {
 				if kind == e.kind {
@@ -274,12 +276,12 @@ func (c *Crowd) labels(i int) map[string]string {
 
 func (c *Crowd) meta(i int, name, uid, manager string) metav1.ObjectMeta {
 	at := began().Add(time.Duration(i) * time.Second)
-	fields := []byte(`{"f:metadata":{"f:labels":{` + strings.Repeat(`"f:prefect.io/deployment-id":{},`, 12) + `".":{}}},"f:spec":{` + strings.Repeat(`"f:containers":{"k:{\"name\":\"prefect-job\"}":{".":{},"f:env":{}}},`, 10) + `".":{}}}`)
+	fields := `{"f:metadata":{"f:labels":{` + strings.Repeat(`"f:prefect.io/deployment-id":{},`, 12) + `".":{}}},"f:spec":{` + strings.Repeat(`"f:containers":{"k:{\"name\":\"prefect-job\"}":{".":{},"f:env":{}}},`, 10) + `".":{}}}`
 	return metav1.ObjectMeta{
 		Name: name, Namespace: "flows", UID: types.UID(uid), ResourceVersion: strconv.Itoa(100000 + i), CreationTimestamp: metav1.NewTime(at), Labels: c.labels(i),
 		ManagedFields: []metav1.ManagedFieldsEntry{
-			{Manager: "prefect-keda", Operation: "Update", APIVersion: "batch/v1", Time: new(metav1.NewTime(at)), FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: fields}},
-			{Manager: manager, Operation: "Update", APIVersion: "batch/v1", Time: new(metav1.NewTime(at)), FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: fields[:400]}, Subresource: "status"},
+			{Manager: "prefect-keda", Operation: "Update", APIVersion: "batch/v1", Time: new(metav1.NewTime(at)), FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)},
+			{Manager: manager, Operation: "Update", APIVersion: "batch/v1", Time: new(metav1.NewTime(at)), FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields[:400]), Subresource: "status"},
 		},
 	}
 }
