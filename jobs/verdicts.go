@@ -42,7 +42,7 @@ func (v *verdicts) change(run string) {
 }
 
 // now judges what has changed, or all runs if the rules have, and returns what there is, or
-// as much as one look handles.
+// as much as one look handles. It is for one caller at a time.
 func (v *verdicts) now(r trouble.Rules, runs func() []string, judge func(run string) []Troubled) []Troubled {
 	v.mu.Lock()
 	changed := v.changed
