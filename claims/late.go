@@ -38,6 +38,12 @@ func (c Claims) IsLate(h prefect.History, attempt prefect.Attempt) bool {
 // Undo restores the state that a late claim has overwritten, right after the read. It tries
 // once, because other launchers meet the claim as well, and always returns an *Ended.
 func (c Claims) Undo(ctx context.Context, h prefect.History, read time.Time) error {
+	if h.Reached.Phase.IsRunning() {
+		var err error
+		if h, read, err = c.withoutJob(ctx, h); err != nil {
+			return err
+		}
+	}
 	to, since := h.Reached, "the run had got to "+h.Reached.Name+" with another"
 	if to.Phase.IsWaiting() {
 		if err := c.mayRestart(ctx, h.Run); err != nil {
@@ -57,6 +63,23 @@ func (c Claims) Undo(ctx context.Context, h prefect.History, read time.Time) err
 	}
 	c.Tell(h.Run.ID, "Prefect applied a claim of launcher "+h.Run.Claim.Launcher+" only after "+since+"; that state was put back")
 	return &Ended{Why: Undone}
+}
+
+// withoutJob reads a run again that a late claim came over while it was Running, once
+// nothing of it goes on. A pod that lives ends the run by itself, and one may have ended it
+// since the last read.
+func (c Claims) withoutJob(ctx context.Context, h prefect.History) (again prefect.History, read time.Time, err error) {
+	switch found, err := c.Present(ctx, h.Run.ID); {
+	case err != nil:
+		return h, read, &Ended{Why: Broken, For: NotNow, Err: err, Of: Kubernetes}
+	case found.GoesOn():
+		return h, read, &Ended{Why: TooEarly, For: ReviewAgain}
+	}
+	attempt := h.Run.Claim.Attempt
+	if again, read, err = c.History(ctx, h.Run.ID, attempt); err == nil && !c.IsLate(again, attempt) {
+		err = &Ended{Why: Overtaken}
+	}
+	return again, read, err
 }
 
 // mayRestart returns nil if nobody creates a Job for an older claim any more and no Job

@@ -66,3 +66,22 @@ func TestJobThatASidecarKeepsIsNotAdopted(t *testing.T) {
 		})
 	}
 }
+
+// A Job may bring a run to its end between the poll that read the run and the list that
+// shows the Job ended.
+func TestRunIsReadAgainWhereItsJobHasEnded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		again := run("r").version(3).due(time.Now())
+		m := newMemory(again)
+		l, world := alone(m)
+		_ = world.store.create(jobOfRun("r"))
+		world.before["list"] = func() {
+			m.set(run("r").in("Success").version(5))
+			world.store.finishAll()
+		}
+		o := carriedOut(t, l, Action{Kind: Launch, Run: again.readAt(time.Now()).FlowRun})
+		if o.result != overtaken || len(m.writes) > 0 {
+			t.Errorf("%s (%v), wrote %q; want the ended run left alone", o.result, o.err, m.writes)
+		}
+	})
+}

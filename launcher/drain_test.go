@@ -8,6 +8,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/prefect-keda/prefect-keda/claims"
 )
 
 func TestDrain(t *testing.T) {
@@ -53,8 +55,9 @@ func TestDrainHandsBackWhatKubernetesWillNotTake(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		b.stop()
 		for _, id := range []string{"a", "b"} {
-			if s := m.get(id).State; s.Name != "Scheduled" || s.StartTime.After(time.Now()) {
-				t.Errorf("%s: state %+v, want Scheduled and due for the next launcher", id, s)
+			s := m.get(id).State
+			if wait := time.Until(s.StartTime); s.Name != "Scheduled" || wait <= claims.CreateWithin || wait > claims.HandBackDelay {
+				t.Errorf("%s: state %+v, due in %s; want Scheduled, and due once nobody creates a Job by the old claim", id, s, wait)
 			}
 		}
 	})

@@ -89,7 +89,7 @@ func (l *launch) over(result, reason string, err error) outcome {
 // create tries once to create the Job. An AuthorError is the author's fault.
 func (l *launch) create(ctx context.Context) error {
 	if l.kind == Repair {
-		if err := l.lookForRepaired(ctx); err != nil {
+		if err := l.lookForJob(ctx); err != nil {
 			return err
 		}
 		// Read the run after the Jobs: an adopted Job may have taken it up to its end.
@@ -103,6 +103,12 @@ func (l *launch) create(ctx context.Context) error {
 	}
 	if err := l.name(); err != nil {
 		return err
+	}
+	if l.rivals {
+		// Now one of them has created the Job by its own name, or never will.
+		if err := l.lookForJob(ctx); err != nil {
+			return err
+		}
 	}
 	for {
 		err := l.sendJob(ctx)
@@ -184,8 +190,9 @@ func isOurs(found, want *batchv1.Job, m job.Marks) bool {
 	return found.Labels[job.LabelAttempt] == want.Labels[job.LabelAttempt] || jobs.Of(found, nil).CanTake
 }
 
-// lookForRepaired lists the Jobs before a repair, because the watch may be late.
-func (l *launch) lookForRepaired(ctx context.Context) error {
+// lookForJob lists the Jobs, because another launcher may have created the run's and the
+// watch may be late.
+func (l *launch) lookForJob(ctx context.Context) error {
 	found, err := l.claims().Present(ctx, l.run.ID)
 	if err != nil {
 		return &claims.Failure{Err: err, Of: kubernetesAPI, After: admission.RetryAfter(err)}

@@ -63,10 +63,9 @@ func (l *launch) handBack(ctx context.Context, why string) error {
 	}
 	ctx, cancel = claims.Writing(ctx, l.confirmed)
 	defer cancel()
-	at := time.Now()
-	if !l.stopping.Load() {
-		at = at.Add(backoff.Growing{First: claims.HandBackDelay, Longest: maxHandBack}.After(l.flight.handedBack + 1))
-	}
+	// A launcher that leaves waits as well: others may be about to create the Job by this
+	// claim.
+	at := time.Now().Add(backoff.Growing{First: claims.HandBackDelay, Longest: maxHandBack}.After(l.flight.handedBack + 1))
 	if err := l.backend.HandBack(ctx, l.run, at, why); err != nil {
 		return &claims.Failure{Err: err, Of: prefectAPI, After: prefect.RetryAfter(err)}
 	}

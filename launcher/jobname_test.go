@@ -123,6 +123,31 @@ func TestClaimThatStuckNamesTheJob(t *testing.T) {
 	}
 }
 
+// A launcher that was stopped after its claim finds the rivals settled when it reads the
+// claims at last. The Job is then there by the other's name, though no watch has told.
+func TestRivalsJobIsFoundOnceTheySettled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemory(run("r")).replicated()
+		l, world := alone(m)
+		l.renderer = titled{name: "a"}
+		world.before["claim"] = func() {
+			if _, err := m.Claim(t.Context(), run("r").FlowRun, *claimNamed("b", "v1")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		world.before["read"] = func() {
+			if len(world.store.jobs) == 0 {
+				_ = world.store.create(jobOfRun("r"))
+				time.Sleep(claims.RivalsSettle + time.Second)
+			}
+		}
+		o := carriedOut(t, l, Action{Kind: Launch, Run: run("r").readAt(time.Now()).FlowRun})
+		if o.result != adopted || len(world.store.created) != 1 {
+			t.Errorf("%s (%v), Jobs created: %q; want the other's adopted", o.result, o.err, world.store.created)
+		}
+	})
+}
+
 func expectName(t *testing.T, o outcome, world *meanwhile, prefix string, attempt prefect.Attempt) {
 	t.Helper()
 	want, identifier := job.Name(prefix, "r", attempt, 0)

@@ -219,6 +219,36 @@ func TestRepairThatFindsTheJobEndedUndoesALateClaim(t *testing.T) {
 	})
 }
 
+// While its pod lives a run is not set Running again: the pod may end it at any moment, and
+// may have since the run was read.
+func TestRunIsNotSetRunningAgainAfterItsEnd(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		meanwhile func(*memory, *meanwhile)
+		want, end string
+	}{
+		{"its pod is gone", func(*memory, *meanwhile) {}, restored, "Running"},
+		{"its pod lives", func(_ *memory, w *meanwhile) {
+			w.store.pods = []*corev1.Pod{podOf("r", corev1.PodStatus{Phase: corev1.PodRunning})}
+		}, later, "Submitted"},
+		{"its pod ends it", func(m *memory, w *meanwhile) {
+			w.before["list"] = func() { m.set(run("r").in("Success").version(9)) }
+		}, overtaken, "Success"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := latelyClaimed("Running")
+				l, world := alone(m)
+				tc.meanwhile(m, world)
+				o := inFlight(l, confirmedFor+time.Second).finish(t.Context())
+				if now := m.get("r").State.Name; o.result != tc.want || now != tc.end {
+					t.Errorf("%s (%v), the run is %s after %q; want %s, %s", o.result, o.err, now, m.writes, tc.want, tc.end)
+				}
+			})
+		})
+	}
+}
+
 // What was read long ago is not put back: the run may have been started again.
 func TestStateIsRestoredRightAfterItWasRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {

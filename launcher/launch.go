@@ -121,6 +121,10 @@ func (l *launch) prepare(ctx context.Context) error {
 	if err != nil {
 		return &claims.Failure{Err: err, Of: kubernetesAPI}
 	}
+	if len(found.Jobs) > 0 {
+		// One that has ended may have ended the run since it was read.
+		l.confirmed = time.Time{}
+	}
 	kind, adopted := dueAction(l.run, found, l.Namespace, l.jobs.NamespaceUID())
 	switch kind {
 	case 0:
