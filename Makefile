@@ -106,6 +106,7 @@ generate: ## Regenerate the GraphQL client and the generated docs
 	@go test ./config -run Docs -update >/dev/null
 	@go test ./scaler -run MetadataTable -update >/dev/null
 	@go test ./cmd/prefect-keda -run MetricsDocument -update >/dev/null
+	@go test ./claims/model -run Protocol -update >/dev/null
 
 .PHONY: fmt
 fmt: ## Format with gofumpt
@@ -114,6 +115,10 @@ fmt: ## Format with gofumpt
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of foreign input, 30 s each
 	@hack/fuzz.sh 30s
+
+.PHONY: model
+model: ## Visit all states of larger models of the claim protocol than the unit tests do (minutes)
+	@PREFECT_KEDA_MODEL=all go test ./claims/model -run LargerWorlds -count=1 -timeout 60m -v
 
 .PHONY: mutate
 mutate: ## Take each guard of hack/mutate/guards.diff away and run the test that must fail (ten minutes on two idle cores); ARGS='-only REGEXP' picks

@@ -38,6 +38,7 @@ func allowed() map[string][]string {
 		"jobs":                        {"prefect", "job", "trouble", "jobs/informer"},
 		"admission":                   {"claims", "job", "jobs", "prefect"},
 		"claims":                      {"prefect", "jobs"},
+		"claims/model":                {},
 		"jobs/informer":               {"backoff", "job", "lasting", "trouble"},
 		"scaler/hour":                 {"job", "prefect"},
 		"jobs/informer/crowd":         {},

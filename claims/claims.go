@@ -36,7 +36,8 @@ const (
 	// HandBackDelay is how long a run waits that is handed back or restored: its cause may
 	// pass, and other launchers that read the same state have acted. It is longer than
 	// SendWithin and CreateWithin together: a state may be restored so long after the read
-	// that it rests on, and a Job created so long after the same read by another. The rest is for clocks that differ.
+	// that it rests on, and a Job created so long after the same read by another
+	// (claim-protocol §6). The rest is for clocks that differ.
 	HandBackDelay = 45 * time.Second
 	// CallTimeout bounds every call that sets no state.
 	CallTimeout = 15 * time.Second

@@ -64,7 +64,7 @@ func (l *launch) handBack(ctx context.Context, why string) error {
 	ctx, cancel = claims.Writing(ctx, l.confirmed)
 	defer cancel()
 	// A launcher that leaves waits as well: others may be about to create the Job by this
-	// claim.
+	// claim (claim-protocol §4).
 	at := time.Now().Add(backoff.Growing{First: claims.HandBackDelay, Longest: maxHandBack}.After(l.flight.handedBack + 1))
 	if err := l.backend.HandBack(ctx, l.run, at, why); err != nil {
 		return &claims.Failure{Err: err, Of: prefectAPI, After: prefect.RetryAfter(err)}
