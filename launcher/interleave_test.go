@@ -9,8 +9,9 @@
 // that runs, in virtual time; only the order is ours.
 //
 // Here are the scenarios, the steps of an execution and the invariants. The engine that
-// plays every execution is in interleave_engine_test.go, and what launchers see of Prefect
-// and Kubernetes in interleave_world_test.go.
+// plays every execution is in interleave_engine_test.go, what launchers see of Prefect and
+// Kubernetes in interleave_world_test.go, and the replay of each execution in the protocol
+// as it is written down in interleave_replay_test.go.
 
 package launcher
 
@@ -69,6 +70,9 @@ type scenario struct {
 	want []string
 	// ends are the states the run may end in before its pod runs.
 	ends []string
+	// beyond the protocol that is written down: retries of tasks, authors' mistakes, and
+	// pods without their Jobs.
+	beyond bool
 }
 
 func scenarios() []scenario {
@@ -85,7 +89,7 @@ func scenarios() []scenario {
 			want:  []string{"r v1"}, ends: []string{"Submitted"},
 		},
 		{
-			name: "running run with a due retry", faults: 2,
+			name: "running run with a due retry", beyond: true, faults: 2,
 			setup: func() (*memory, *store) {
 				return newMemory(run("r").retrying("t", 4, long)).replicated(), emptyStore()
 			},
@@ -121,7 +125,7 @@ func scenarios() []scenario {
 			ends:  []string{"Success"},
 		},
 		{
-			name: "running run with a due retry, two clusters", faults: 2, apart: true, unlike: true,
+			name: "running run with a due retry, two clusters", beyond: true, faults: 2, apart: true, unlike: true,
 			setup: func() (*memory, *store) {
 				return newMemory(run("r").retrying("t", 4, long).lastFrom("cluster 1")).replicated(), emptyStore()
 			},
@@ -133,14 +137,14 @@ func scenarios() []scenario {
 			want:  []string{"r v1"}, ends: []string{"Submitted"},
 		},
 		{
-			name: "claim of a dead launcher, unequal templates", faults: 1, blind: true, prefixes: []string{"a", "b", "c"},
+			name: "claim of a dead launcher, unequal templates", beyond: true, faults: 1, blind: true, prefixes: []string{"a", "b", "c"},
 			setup: func() (*memory, *store) {
 				return newMemory(run("r").version(2).claimedBy("dead", "v1", "d-01234567", long.Add(-time.Minute))).replicated(), emptyStore()
 			},
 			want: []string{"r v1"}, ends: []string{"Submitted"},
 		},
 		{
-			name: "running run with a due retry, unequal templates", faults: 1, blind: true, prefixes: []string{"a", "b", "c"},
+			name: "running run with a due retry, unequal templates", beyond: true, faults: 1, blind: true, prefixes: []string{"a", "b", "c"},
 			setup: func() (*memory, *store) {
 				r := run("r").retrying("t", 4, long).lastFrom("cluster 0")
 				r.LastClaim.Job = "d-01234567"
@@ -164,19 +168,19 @@ func scenarios() []scenario {
 			want:  []string{"r v1"}, ends: []string{"Submitted"},
 		},
 		{
-			name: "run started again while a pod lives whose Job is gone", faults: 1, blind: true, orphan: true, unlike: true,
+			name: "run started again while a pod lives whose Job is gone", beyond: true, faults: 1, blind: true, orphan: true, unlike: true,
 			setup: func() (*memory, *store) { return newMemory(run("r").version(5).due(long)).replicated(), emptyStore() },
 			want:  []string{"r v5"}, ends: []string{"Submitted"},
 		},
 		{
-			name: "due retry while a pod lives whose Job is gone", blind: true, orphan: true, unlike: true,
+			name: "due retry while a pod lives whose Job is gone", beyond: true, blind: true, orphan: true, unlike: true,
 			setup: func() (*memory, *store) {
 				return newMemory(run("r").version(3).retrying("t", 4, long)).replicated(), emptyStore()
 			},
 			want: []string{"r retry-t-v4"}, ends: []string{"Running"},
 		},
 		{
-			name: "claim of a dead launcher while a pod lives whose Job is gone", faults: 1, blind: true, orphan: true, unlike: true,
+			name: "claim of a dead launcher while a pod lives whose Job is gone", beyond: true, faults: 1, blind: true, orphan: true, unlike: true,
 			setup: func() (*memory, *store) {
 				return newMemory(run("r").version(2).claimedBy("dead", "v1", "prefect-job-x", long.Add(-time.Minute))).replicated(), emptyStore()
 			},
@@ -208,7 +212,7 @@ func scenarios() []scenario {
 			ends:  []string{"Success"},
 		},
 		{
-			name: "a run its author got wrong", faults: 2,
+			name: "a run its author got wrong", beyond: true, faults: 2,
 			setup: func() (*memory, *store) {
 				wrong := run("r").due(long)
 				wrong.runConfig("wrong")
@@ -243,6 +247,7 @@ type execution struct {
 	m            *memory
 	clusters     []*store
 	actors, pods sync.WaitGroup
+	replay       *replay
 }
 
 // begin has launchers A and B, and whoever else acts, come to their first gates.
@@ -260,10 +265,11 @@ func (s scenario) begin(t *testing.T, c *chooser) *execution {
 		for _, st := range x.clusters {
 			st.start = func(j *batchv1.Job) {
 				restart := s.restarted && len(st.created) == 1
-				x.pods.Go(func() { live(t.Context(), m, st, j, restart) })
+				x.pods.Go(func() { x.live(st, j, restart) })
 			}
 		}
 	}
+	x.replay = follow(x)
 	for i, name := range []string{"A", "B"} {
 		l, y := x.launcher(name, i, x.walk.gates)
 		after := time.Duration(0)
@@ -290,7 +296,7 @@ func (s scenario) begin(t *testing.T, c *chooser) *execution {
 
 func (x *execution) launcher(name string, cluster int, gates chan *gate) (*Launcher, *eyes) {
 	cluster %= len(x.clusters)
-	y := &eyes{memory: x.m, store: x.clusters[cluster], uid: fmt.Sprint("cluster ", cluster), actor: name, gates: gates, blind: x.blind}
+	y := &eyes{memory: x.m, store: x.clusters[cluster], uid: fmt.Sprint("cluster ", cluster), actor: name, gates: gates, blind: x.blind, replay: x.replay}
 	if x.prefixes != nil {
 		y.prefix = x.prefixes[name[0]-'A']
 	}
@@ -320,17 +326,19 @@ func (x *execution) cleanUp() {
 
 // runAndForget has the pod do its work, and in the end the Job deleted.
 func (x *execution) runAndForget() {
-	if len(x.want) > 0 && !x.living {
-		_ = x.m.setState(x.t.Context(), "pod", "r", prefect.State{Phase: prefect.Running, Name: "Running"})
-		_ = x.m.setState(x.t.Context(), "pod", "r", prefect.State{Phase: prefect.Finished, Name: "Success"})
-	}
 	for _, st := range x.clusters {
-		st.finishAll()
+		for _, j := range st.unfinished() {
+			if x.podBegins(st, j) {
+				x.podEnds(st, j, "Success")
+			}
+		}
 	}
 	time.Sleep(job.MinTTLSeconds * time.Second)
-	for _, st := range x.clusters {
-		st.jobs = map[string]*batchv1.Job{}
-	}
+	x.replay.step(func() {
+		for _, st := range x.clusters {
+			st.jobs = map[string]*batchv1.Job{}
+		}
+	}, func() { x.replay.expire() })
 }
 
 // createdAsWanted: the Jobs were created that the scenario wants, and none beside a pod

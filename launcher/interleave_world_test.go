@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/prefect-keda/prefect-keda/claims/model"
 	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/jobs"
@@ -37,6 +38,8 @@ type store struct {
 	beside []string
 	// start is told of a Job's pod; nil where nothing comes of Jobs.
 	start func(*batchv1.Job)
+	// running are the names of Jobs whose pod executes the run.
+	running map[string]bool
 }
 
 func (s *store) create(j *batchv1.Job) error {
@@ -102,6 +105,8 @@ type eyes struct {
 	prefix string
 	// stood: it might have been stopped since its last call.
 	stood bool
+	// replay follows what it does.
+	replay *replay
 }
 
 // at waits at the gate and returns what is to become of the call.
@@ -162,17 +167,28 @@ func (y *eyes) follow(v verdict, do func() error) error {
 }
 
 func (y *eyes) FlowRun(ctx context.Context, id string) (r prefect.FlowRun, err error) {
-	err = y.call("read", false, func() error { r, err = y.memory.FlowRun(ctx, id); return err })
+	err = y.call("read", false, func() error {
+		y.replay.step(func() { r, err = y.memory.FlowRun(ctx, id) }, func() { y.replay.read(y, r) })
+		return err
+	})
 	return r, err
 }
 
 func (y *eyes) History(ctx context.Context, id string, attempt prefect.Attempt) (h prefect.History, err error) {
-	err = y.call("history", false, func() error { h, err = y.memory.History(ctx, id, attempt); return err })
+	err = y.call("history", false, func() error {
+		y.replay.step(func() { h, err = y.memory.History(ctx, id, attempt) }, func() { y.replay.checks(y) })
+		return err
+	})
 	return h, err
 }
 
 func (y *eyes) Restore(ctx context.Context, run prefect.FlowRun, to prefect.State) error {
-	return y.call("restore", true, func() error { return y.memory.Restore(ctx, run, to) })
+	return y.call("restore", true, func() error { return y.restore(ctx, run, to) })
+}
+
+func (y *eyes) restore(ctx context.Context, run prefect.FlowRun, to prefect.State) (err error) {
+	y.replay.step(func() { err = y.memory.Restore(ctx, run, to) }, func() { y.replay.writes(y, model.Restore, err) })
+	return err
 }
 
 func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) (r prefect.ClaimResult, err error) {
@@ -180,24 +196,39 @@ func (y *eyes) Claim(ctx context.Context, run prefect.FlowRun, c prefect.Claim) 
 	if (v == late || v == lateLost) && ctx.Err() == nil && !prefect.TooLateToSend(ctx) { // else it is not even sent
 		return y.claimLate(ctx, v, run, c)
 	}
-	if lost := y.follow(v, func() error { r, err = y.memory.Claim(ctx, run, c); return nil }); lost != nil {
+	sent := false
+	lost := y.follow(v, func() error {
+		sent = ctx.Err() == nil && !prefect.TooLateToSend(ctx)
+		y.replay.step(func() { r, err = y.memory.Claim(ctx, run, c) }, func() {
+			if sent {
+				y.replay.asks(y, c)
+				y.replay.serves(y, r)
+			}
+		})
+		return nil
+	})
+	if lost != nil {
 		return prefect.ClaimResult{Answer: prefect.Unknown}, nil
+	}
+	if sent {
+		y.replay.step(func() {}, func() { y.replay.hears(y) })
 	}
 	return y.putBack(ctx, run, r), err
 }
 
 // putBack has the backend restore a finished run that the claim revived, which may fail as
-// any call.
+// any call. The claim is lost all the same.
 func (y *eyes) putBack(ctx context.Context, run prefect.FlowRun, r prefect.ClaimResult) prefect.ClaimResult {
 	if r.Reason != revived {
 		return r
 	}
-	h, err := y.memory.History(ctx, run.ID, run.Attempt)
+	var (
+		h   prefect.History
+		err error
+	)
+	y.replay.step(func() { h, err = y.memory.History(ctx, run.ID, run.Attempt) }, func() { y.replay.checks(y) })
 	if err == nil && h.Reached.Phase.IsFinished() {
-		err = y.call("put back", true, func() error { return y.memory.Restore(ctx, run, h.Reached) })
-	}
-	if err != nil {
-		return prefect.ClaimResult{Answer: prefect.Unknown, Reason: err.Error()}
+		_ = y.call("put back", true, func() error { return y.restore(ctx, run, h.Reached) })
 	}
 	return r
 }
@@ -210,10 +241,12 @@ func (y *eyes) claimLate(ctx context.Context, v verdict, run prefect.FlowRun, c 
 		error
 	}
 	answers := make(chan answer, 1)
+	y.replay.step(func() {}, func() { y.replay.asks(y, c) })
 	go func() { //nolint:contextcheck // the server goes on by itself
 		y.wait(&gate{actor: "server of " + y.actor, op: "applies the claim", write: true, free: []verdict{proceed, pause}})
-		r, err := y.memory.Claim(context.Background(), run, c)
-		answers <- answer{r, err}
+		var a answer
+		y.replay.step(func() { a.ClaimResult, a.error = y.memory.Claim(context.Background(), run, c) }, func() { y.replay.serves(y, a.ClaimResult) })
+		answers <- a
 	}()
 	lost := prefect.ClaimResult{Answer: prefect.Unknown, Reason: "no answer"}
 	if v == lateLost {
@@ -221,6 +254,7 @@ func (y *eyes) claimLate(ctx context.Context, v verdict, run prefect.FlowRun, c 
 	}
 	select {
 	case a := <-answers:
+		y.replay.step(func() {}, func() { y.replay.hears(y) })
 		return y.putBack(ctx, run, a.ClaimResult), a.error
 	case <-ctx.Done():
 		return lost, nil
@@ -244,7 +278,10 @@ func (y *eyes) Fail(ctx context.Context, run prefect.FlowRun, f prefect.Failure)
 }
 
 func (y *eyes) HandBack(ctx context.Context, run prefect.FlowRun, at time.Time, message string) error {
-	return y.call("hand back", true, func() error { return y.memory.HandBack(ctx, run, at, message) })
+	return y.call("hand back", true, func() (err error) {
+		y.replay.step(func() { err = y.memory.HandBack(ctx, run, at, message) }, func() { y.replay.writes(y, model.HandBack, err) })
+		return err
+	})
 }
 
 func (y *eyes) Watch(context.Context) {}
@@ -270,7 +307,10 @@ func (y *eyes) Known(run string) jobs.Presence {
 }
 
 func (y *eyes) List(ctx context.Context, run string) (found jobs.Presence, err error) {
-	err = y.call("list", false, func() error { found = y.store.of(run); return ctx.Err() })
+	err = y.call("list", false, func() error {
+		y.replay.step(func() { found = y.store.of(run) }, func() { y.replay.lists(y) })
+		return ctx.Err()
+	})
 	return found, err
 }
 
@@ -279,7 +319,8 @@ func (y *eyes) Create(ctx context.Context, j *batchv1.Job, _ *corev1.Secret) err
 		if err := errors.Join(ctx.Err(), y.refusal); err != nil {
 			return err
 		}
-		err := y.store.create(j)
+		var err error
+		y.replay.step(func() { err = y.store.create(j) }, func() { y.replay.writes(y, model.Create, nil) })
 		if y.all != nil && y.store.count() == y.want {
 			y.all()
 		}
@@ -394,10 +435,17 @@ func (s *store) change(ctx context.Context, j *batchv1.Job, do func(*batchv1.Job
 // passOnce is one pass of a launcher, with its tries one after another.
 func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	y.at("look", false)
+	y.replay.begins(y)
 	w := World{Now: time.Now(), NamespaceUID: y.uid, Present: map[string]jobs.Presence{}}
 	var errs [2]error
 	var due prefect.DueRuns
-	due, errs[0] = y.memory.Due(ctx, prefect.DueQuery{Until: w.Now, Limit: 10, Namespace: l.Namespace, NamespaceUID: y.uid})
+	y.replay.step(func() {
+		due, errs[0] = y.memory.Due(ctx, prefect.DueQuery{Until: w.Now, Limit: 10, Namespace: l.Namespace, NamespaceUID: y.uid})
+	}, func() {
+		for _, run := range due.Runs {
+			y.replay.read(y, run)
+		}
+	})
 	w.Due = due.Runs
 	w.Claimed, errs[1] = y.memory.Claimed(ctx, prefect.Scope{})
 	if errors.Join(errs[:]...) != nil {
@@ -412,7 +460,9 @@ func passOnce(ctx context.Context, l *Launcher, y *eyes) {
 	}
 }
 
-func emptyStore() *store { return &store{jobs: map[string]*batchv1.Job{}} }
+func emptyStore() *store {
+	return &store{jobs: map[string]*batchv1.Job{}, running: map[string]bool{}}
+}
 
 func storeWith(r *runBuilder) *store {
 	s := emptyStore()
@@ -429,28 +479,64 @@ func (s *store) endPods() {
 }
 
 // live is a pod's life: it does nothing for a run that has finished.
-func live(ctx context.Context, m *memory, st *store, j *batchv1.Job, restart bool) {
+func (x *execution) live(st *store, j *batchv1.Job, restart bool) {
 	time.Sleep(podStarts)
-	id := j.Labels[kubernetesrun.LabelFlowRunID]
-	if m.get(id).State.Phase.IsFinished() {
-		restart = false
-	} else {
-		_ = m.setState(ctx, "pod", id, prefect.State{Phase: prefect.Running, Name: "Running"})
+	if x.podBegins(st, j) {
 		time.Sleep(podRuns)
 		end := "Success"
 		if restart {
 			end = "Failed"
 		}
-		_ = m.setState(ctx, "pod", id, inState(end))
+		x.podEnds(st, j, end)
+		if restart {
+			x.replay.step(func() {
+				_ = x.m.setState(x.t.Context(), "person", "r", prefect.State{Phase: prefect.Waiting, Name: "Scheduled", StartTime: time.Now()})
+			}, func() { x.replay.must(model.Move{Action: model.Restart}) })
+		}
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if kept := st.jobs[j.Name]; kept != nil {
+}
+
+// podBegins reports whether the pod has anything to do.
+func (x *execution) podBegins(st *store, j *batchv1.Job) (begins bool) {
+	x.replay.step(func() {
+		if begins = !x.m.get("r").State.Phase.IsFinished(); begins {
+			_ = x.m.setState(x.t.Context(), "pod", "r", prefect.State{Phase: prefect.Running, Name: "Running"})
+		}
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.running[j.Name] = begins; !begins {
+			st.end(j.Name)
+		}
+	}, func() { x.replay.must(x.replay.ofJob(model.PodBegins, st, j)) })
+	return begins
+}
+
+func (x *execution) podEnds(st *store, j *batchv1.Job, in string) {
+	x.replay.step(func() {
+		_ = x.m.setState(x.t.Context(), "pod", "r", inState(in))
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		st.end(j.Name)
+	}, func() { x.replay.must(x.replay.ofJob(model.PodEnds, st, j)) })
+}
+
+// end has a Job end, if it is there. The caller holds the lock.
+func (s *store) end(name string) {
+	if kept := s.jobs[name]; kept != nil {
 		complete(kept)
 	}
-	if restart {
-		_ = m.setState(ctx, "person", id, prefect.State{Phase: prefect.Waiting, Name: "Scheduled", StartTime: time.Now()})
+}
+
+// unfinished are the Jobs that have not ended, by name.
+func (s *store) unfinished() (all []*batchv1.Job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
+		if j := s.jobs[name]; len(j.Status.Conditions) == 0 {
+			all = append(all, j.DeepCopy())
+		}
 	}
+	return all
 }
 
 func complete(j *batchv1.Job) {
