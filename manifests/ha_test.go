@@ -50,7 +50,7 @@ func TestHighAvailability(t *testing.T) {
 		d := decode[appsv1.Deployment](t, o)
 		set := labels.Set(d.Spec.Template.Labels)
 		spread := d.Spec.Template.Spec.TopologySpreadConstraints
-		if len(spread) != 1 || spread[0].TopologyKey != corev1.LabelHostname || spread[0].WhenUnsatisfiable != corev1.ScheduleAnyway || !selects(t, spread[0].LabelSelector, set) {
+		if len(spread) != 1 || spread[0].TopologyKey != corev1.LabelHostname || spread[0].WhenUnsatisfiable != corev1.ScheduleAnyway || !picks(t, spread[0].LabelSelector, set) {
 			t.Errorf("%s is not spread over nodes: %+v", d.Name, spread)
 		}
 		if d.Name == "prefect-keda-scaler" {
@@ -62,7 +62,7 @@ func TestHighAvailability(t *testing.T) {
 	for _, o := range objects {
 		if o.GetKind() == "PodDisruptionBudget" {
 			b := decode[policyv1.PodDisruptionBudget](t, o)
-			if !selects(t, b.Spec.Selector, scalers) || b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() != 1 {
+			if !picks(t, b.Spec.Selector, scalers) || b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() != 1 {
 				t.Errorf("the budget is not for the scalers, or lets both go: %+v", b.Spec)
 			}
 			return
@@ -71,7 +71,7 @@ func TestHighAvailability(t *testing.T) {
 	t.Error("there is no PodDisruptionBudget")
 }
 
-func selects(t *testing.T, s *metav1.LabelSelector, set labels.Set) bool {
+func picks(t *testing.T, s *metav1.LabelSelector, set labels.Set) bool {
 	t.Helper()
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,16 @@ import (
 const someRun = "0f9a6a1c-3e0a-4b53-9d3e-0a1b2c3d4e5f"
 
 // upstream is a server that notes when it carried something out, and what.
-type upstream struct{ carriedOut []string }
+type upstream struct {
+	mu         sync.Mutex
+	carriedOut []string
+}
+
+func (u *upstream) soFar() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.carriedOut)
+}
 
 // RoundTrip implements http.RoundTripper. A watch gets two pieces, the second after a minute.
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -25,7 +35,9 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.mu.Lock()
 	u.carriedOut = append(u.carriedOut, string(body))
+	u.mu.Unlock()
 	answer := io.NopCloser(strings.NewReader("done"))
 	if r.URL.Query().Has("watch") {
 		from, to := io.Pipe()
@@ -75,10 +87,10 @@ func TestFaults(t *testing.T) {
 				}
 				began := time.Now()
 				got := outcome(p, httptest.NewRequest(http.MethodPost, path, strings.NewReader("claim "+someRun)))
-				got += fmt.Sprintf(" after %s; carried out %d times", time.Since(began), len(u.carriedOut))
-				before := len(u.carriedOut)
-				if p.late.Wait(); len(u.carriedOut) != before {
-					got += fmt.Sprintf(", %d in the end", len(u.carriedOut))
+				got += fmt.Sprintf(" after %s; carried out %d times", time.Since(began), len(u.soFar()))
+				before := len(u.soFar())
+				if p.late.Wait(); len(u.soFar()) != before {
+					got += fmt.Sprintf(", %d in the end", len(u.soFar()))
 				}
 				if got != want {
 					t.Errorf("%s\nwant %s", got, want)
@@ -86,7 +98,7 @@ func TestFaults(t *testing.T) {
 				if !slices.Equal(concerned, []string{someRun}) {
 					t.Errorf("it concerns the runs %q", concerned)
 				}
-				for _, body := range u.carriedOut {
+				for _, body := range u.soFar() {
 					if body != "claim "+someRun {
 						t.Errorf("carried out: %q", body)
 					}

@@ -301,7 +301,9 @@ func (r *Resolver) treat(ctx context.Context, p *patient) Result {
 		return r.released(ctx, p, Ignored, jobs.Ending{})
 	case p.finding.Kind == trouble.Cancelling:
 		return r.cancelNow(ctx, p)
-	case (p.finding.Unbegun && phase == prefect.Claimed || endedAdopted(p.job, p.run)) && p.run.HandedBack < maxHandBacks:
+	case endedAdopted(p.job, p.run) && p.run.HandedBack < maxHandBacks:
+		return r.handBackUnbegun(ctx, p)
+	case p.finding.Unbegun && phase == prefect.Claimed && p.run.HandedBack < maxHandBacks:
 		return r.handBackUnbegun(ctx, p)
 	case p.finding.Unbegun && phase == prefect.Claimed:
 		p.finding.Message += fmt.Sprintf("; none began the flow, though the run was put back in the queue %d times", p.run.HandedBack)
