@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
@@ -124,13 +125,15 @@ func restartAPI(ctx context.Context) error {
 	if err := suite.Cluster.KillAPIServer(ctx); err != nil {
 		return err
 	}
-	for {
-		_, err := suite.Client.Discovery().ServerVersion()
-		if err == nil || ctx.Err() != nil {
-			return nil
+	for ctx.Err() == nil {
+		// RBAC is known a little later than the version, so this asks for something that
+		// needs it.
+		if _, err := suite.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1}); err == nil {
+			break
 		}
 		time.Sleep(time.Second)
 	}
+	return ctx.Err()
 }
 
 // panics are the lines of the processes' logs that tell of a panic or of a data race.

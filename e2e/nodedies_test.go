@@ -41,23 +41,25 @@ func TestNodeDies(t *testing.T) {
 			}
 		}
 	}
-	died := time.Now()
+	died, node := time.Now(), e.Node()
 	later := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods(), In: prefecttest.Duration(20 * time.Second)})
 	e.Eventually(3*time.Minute, "Kubernetes takes the node for dead", func(ctx context.Context) (string, bool) {
-		n, err := e.Client.CoreV1().Nodes().Get(ctx, e.Node(), metav1.GetOptions{})
+		n, err := e.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 		if err != nil {
 			return err.Error(), false
 		}
 		return fmt.Sprint(n.Spec.Taints), len(n.Spec.Taints) > 0
 	})
 	noticed := time.Now()
-	e.Eventually(2*time.Minute, "all pods are replaced", func(context.Context) (string, bool) {
+	e.Eventually(2*time.Minute, "all pods are replaced", func(ctx context.Context) (string, bool) {
+		list, err := e.Client.CoreV1().Pods(e.Namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
 		left := 0
-		for _, of := range []string{product.Scaler, product.Launcher} {
-			for _, p := range e.Pods(of) {
-				if dead[p.Name] && p.DeletionTimestamp == nil {
-					left++
-				}
+		for i := range list.Items {
+			if p := &list.Items[i]; dead[p.Name] && p.DeletionTimestamp == nil {
+				left++
 			}
 		}
 		return fmt.Sprintf("%d are left", left), left == 0

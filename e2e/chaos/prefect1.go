@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -82,9 +83,7 @@ func (w *Prefect1) Cancel(id string) { w.api.Cancel(id) }
 
 func (w *Prefect1) set(id, state string, more map[string]any) {
 	fields := map[string]any{"type": state}
-	for k, v := range more {
-		fields[k] = v
-	}
+	maps.Copy(fields, more)
 	if err := w.api.SetState(id, fields); err != nil {
 		w.t.Error(err)
 	}
@@ -92,9 +91,7 @@ func (w *Prefect1) set(id, state string, more map[string]any) {
 
 func (w *Prefect1) setTask(id, state string, more map[string]any) {
 	fields := map[string]any{"type": state}
-	for k, v := range more {
-		fields[k] = v
-	}
+	maps.Copy(fields, more)
 	if err := w.api.SetTaskState(w.api.Runs(id)[0].TaskRuns[0].ID, fields); err != nil {
 		w.t.Error(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -120,7 +121,7 @@ func (p *proxy) look(r *http.Request, body []byte) request {
 		operation = graphql.OperationName
 		write = strings.HasPrefix(strings.TrimSpace(graphql.Query), "mutation")
 	}
-	if at := strings.Index(path, "/jobs/"); at >= 0 { // a Job's name is another one each time
+	if strings.Contains(path, "/jobs/") { // a Job's name is another one each time
 		operation = r.Method + " one Job"
 	}
 	watch := r.URL.Query().Has("watch")
@@ -142,9 +143,7 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, body []byte, watch 
 		hangUp()
 	}
 	defer resp.Body.Close()
-	for name, values := range resp.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	if !watch {
 		_, _ = io.Copy(w, resp.Body) // either side may be gone
