@@ -163,7 +163,7 @@ func TestKubectlCommands(t *testing.T) {
 	for name, text := range documents(t) {
 		for _, m := range named.FindAllStringSubmatch(text, -1) {
 			seen++
-			if m[2] == "prefect-agent" || m[2] == "prefect-worker" {
+			if m[2] == "prefect-agent" || m[2] == "prefect-worker" || m[2] == "keda-operator" {
 				continue // where that is, its owner knows
 			}
 			if d, found := deployments[m[2]]; !found || d.Metadata.Namespace != m[1] {

@@ -134,6 +134,9 @@ func SlimJob(j *batchv1.Job, m job.Marks) *batchv1.Job {
 		Spec:       batchv1.JobSpec{Suspend: j.Spec.Suspend, TTLSecondsAfterFinished: j.Spec.TTLSecondsAfterFinished},
 		Status:     batchv1.JobStatus{StartTime: j.Status.StartTime, Active: j.Status.Active, Succeeded: j.Status.Succeeded, Failed: j.Status.Failed},
 	}
+	if j.Spec.PodFailurePolicy == nil {
+		slim.Spec.BackoffLimit = j.Spec.BackoffLimit
+	}
 	// Of a Job that completed nobody asks why or when.
 	if c := condition(j, batchv1.JobComplete); c != nil {
 		slim.Status.Conditions = append(slim.Status.Conditions, batchv1.JobCondition{Type: c.Type, Status: c.Status})

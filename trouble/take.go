@@ -11,18 +11,24 @@ func CanTake(j *batchv1.Job, pods []*corev1.Pod) bool {
 	if Finished(j) || j.Status.Succeeded > 0 {
 		return false
 	}
-	over := false
+	over, failed := false, int32(0)
 	for _, p := range PodsOf(j, pods) {
 		switch {
 		case p.Status.Phase == corev1.PodFailed:
-			// Another pod may follow one that failed.
+			failed++
 		case Executes(p):
 			return true
 		default:
 			over = true
 		}
 	}
-	return !over
+	return !over && mayReplace(j, max(failed, j.Status.Failed))
+}
+
+// mayReplace reports whether another pod may follow so many that failed. The Job controller
+// takes a while to find that none may. Where a policy forgives some failures, only it knows.
+func mayReplace(j *batchv1.Job, failed int32) bool {
+	return j.Spec.BackoffLimit == nil || j.Spec.PodFailurePolicy != nil || failed <= *j.Spec.BackoffLimit
 }
 
 // PastCare spares judging most Jobs: they have succeeded and wait for their removal.

@@ -74,3 +74,41 @@ func TestCanTake(t *testing.T) {
 		})
 	}
 }
+
+// A Job that may make no other pod cannot take its run, though the Job controller has not
+// found so yet. With a policy for failed pods only that knows.
+func TestCanTakeAfterFailures(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limit  *int32
+		policy *batchv1.PodFailurePolicy
+		failed int
+		status int32
+		want   bool
+	}{
+		"none may fail and none has":  {new(int32(0)), nil, 0, 0, true},
+		"none may fail and one has":   {new(int32(0)), nil, 1, 0, false},
+		"it has, and its pod is gone": {new(int32(0)), nil, 0, 1, false},
+		"one may fail and has":        {new(int32(1)), nil, 1, 1, true},
+		"one may fail and two have":   {new(int32(1)), nil, 2, 1, false},
+		"a policy may forgive":        {new(int32(0)), &batchv1.PodFailurePolicy{}, 1, 0, true},
+		"nobody knows the limit":      {nil, nil, 1, 1, true},
+	} {
+		j := &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{Name: "job-1", UID: "1"},
+			Spec:       batchv1.JobSpec{BackoffLimit: tc.limit, PodFailurePolicy: tc.policy}, Status: batchv1.JobStatus{Failed: tc.status},
+		}
+		var pods []*corev1.Pod
+		for range tc.failed {
+			pods = append(pods, &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "job-1", UID: "1", Controller: new(true)}}},
+				Status:     corev1.PodStatus{Phase: corev1.PodFailed},
+			})
+		}
+		if got := trouble.CanTake(j, pods); got != tc.want {
+			t.Errorf("%s: CanTake = %v, want %v", name, got, tc.want)
+		}
+		if got := trouble.CanTake(trouble.SlimJob(j, kubernetesrun.Marks()), pods); got != tc.want {
+			t.Errorf("%s, as the watch keeps it: CanTake = %v, want %v", name, got, tc.want)
+		}
+	}
+}

@@ -61,6 +61,7 @@ kind: Job
 metadata:
   name: chaos-%d
 spec:
+  backoffLimit: 0
   template:
     spec:
       schedulerName: nobody
