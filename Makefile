@@ -60,7 +60,7 @@ test: ## Run every test: checks, unit, the real Python client and agent, kind wi
 ##@ Parts of `make test`
 
 .PHONY: verify
-verify: ## Format, lint and vet, generated code, module files, workflows; every check runs, then they report together
+verify: ## Format, lint and vet, generated code, module files, workflows, licenses; every check runs, then they report together
 	@hack/verify.sh
 
 .PHONY: page
@@ -107,6 +107,7 @@ generate: ## Regenerate the GraphQL client and the generated docs
 	@go test ./scaler -run MetadataTable -update >/dev/null
 	@go test ./cmd/prefect-keda -run MetricsDocument -update >/dev/null
 	@go test ./claims/model -run Protocol -update >/dev/null
+	@cd hack/supply && go test -run LicensesPage -update >/dev/null
 
 .PHONY: fmt
 fmt: ## Format with gofumpt

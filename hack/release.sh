@@ -2,8 +2,9 @@
 # The steps of a release. RELEASING.md says when a person runs one; .github/workflows/release.yaml runs the others.
 #   hack/release.sh prepare v1.2.3   write the version into the manifests and the changelog, for the release's commit
 #   hack/release.sh check v1.2.3     fail if the tree is not prepared for this version
-#   hack/release.sh files v1.2.3     put binaries, install.yaml and the notes into dist/
-#   hack/release.sh image v1.2.3     build and push the image for two processors; its digest and SBOMs go into dist/
+#   hack/release.sh files v1.2.3     put binaries, their SBOMs and licenses, install.yaml and the notes into dist/
+#   hack/release.sh image v1.2.3     make the image for two processors of those binaries; it goes into dist/image, its digests beside it
+#   hack/release.sh push v1.2.3      push dist/image
 #   hack/release.sh sums v1.2.3      write dist/SHA256SUMS
 #   hack/release.sh publish v1.2.3   make the GitHub release
 set -euo pipefail
@@ -16,9 +17,7 @@ fi
 image=ghcr.io/prefect-keda/prefect-keda
 kustomization=manifests/base/kustomization.yaml
 heading="## [${version#v}]"
-# The image holds the time of the commit, so that building it again gives the same layers.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH
+supply() { go -C hack/supply run . "$@"; }
 
 prepare() {
   if grep -qF "$heading" CHANGELOG.md; then
@@ -47,39 +46,32 @@ files() {
     local out=bin/release/$platform
     GOOS=${platform%/*} GOARCH=${platform#*/} VERSION=$version hack/build.sh "$out"
     cp "$out/prefect-keda" "dist/prefect-keda-${platform/\//-}"
+    supply sbom -version "$version" -to "$PWD/dist/prefect-keda-${platform/\//-}.cdx.json" "$PWD/$out/prefect-keda"
   done
+  supply licenses -to "$PWD/dist/THIRD_PARTY_LICENSES"
   # The base as it is, with the API of a Prefect Server in the cluster: users edit that line.
   go run ./cmd/prefect-keda install --backend server --api http://prefect-apollo.prefect:4200 >dist/install.yaml
   awk -v heading="$heading" 'index($0, "## [") == 1 { on = index($0, heading) == 1; next } on' CHANGELOG.md >dist/notes.md
 }
 
-# Each processor's image is made in its own folder of binaries and pushed by digest; then both get one name.
+# Nothing but the binaries, the licenses and the version decides the image's digest.
 image() {
-  local digests=()
-  docker buildx create --name release --driver docker-container >/dev/null
-  for arch in amd64 arm64; do
-    docker buildx build --builder release --platform "linux/$arch" --build-arg "VERSION=$version" --provenance=mode=max --sbom=true \
-      --output "type=image,name=$image,push=true,push-by-digest=true,name-canonical=true" \
-      --metadata-file "bin/release/$arch.json" -f Dockerfile "bin/release/linux/$arch"
-    digests+=("$image@$(jq -r '."containerimage.digest"' "bin/release/$arch.json")")
-  done
-  docker buildx imagetools create -t "$image:$version" "${digests[@]}"
-  docker buildx imagetools inspect "$image:$version" --format '{{.Manifest.Digest}}' >dist/image.digest
-  for arch in amd64 arm64; do
-    docker buildx imagetools inspect "$image:$version" --format "{{json (index .SBOM \"linux/$arch\").SPDX}}" >"dist/image-linux-$arch.spdx.json"
-  done
+  supply image -version "$version" -to "$PWD/dist/image" "$PWD"/bin/release/linux/{amd64,arm64}/prefect-keda
+  echo "made $image:$version, $(cat dist/image.digest)"
 }
 
-sums() { (cd dist && rm -f SHA256SUMS && sha256sum -- prefect-keda-* install.yaml *.spdx.json >SHA256SUMS); }
+push() { go tool -modfile=hack/supply/go.mod crane push --index dist/image "$image:$version"; }
+
+sums() { (cd dist && rm -f SHA256SUMS && sha256sum -- prefect-keda-* THIRD_PARTY_LICENSES install.yaml >SHA256SUMS); }
 
 publish() {
   local kind=()
   if [[ $version == *-* ]]; then kind=(--prerelease); fi
   gh release create "$version" --verify-tag --title "$version" --notes-file dist/notes.md "${kind[@]}" \
-    dist/prefect-keda-* dist/install.yaml dist/*.spdx.json dist/SHA256SUMS
+    dist/prefect-keda-* dist/THIRD_PARTY_LICENSES dist/install.yaml dist/SHA256SUMS
 }
 
 case $step in
-  prepare | check | files | image | sums | publish) "$step" ;;
+  prepare | check | files | image | push | sums | publish) "$step" ;;
   *) echo "hack/release.sh: there is no step '$step'; see the head of the script" >&2; exit 2 ;;
 esac
