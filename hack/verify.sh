@@ -40,18 +40,31 @@ formatted() {
 # The tools have modules of their own, so that their dependencies never decide the versions of ours.
 tidy() {
   local folder
-  for folder in . hack/tools hack/tools/actionlint hack/monitoring job/kubernetesrun/source/servers; do (cd "$folder" && go mod tidy -diff) || return; done
+  for folder in . hack/tools hack/tools/actionlint hack/monitoring hack/supply job/kubernetesrun/source/servers; do (cd "$folder" && go mod tidy -diff) || return; done
 }
+
+# Image, licenses and SBOM. What they are made of lies outside of that module, which Go's cache of test results does not see.
+supply() { (cd hack/supply && go vet ./... && go test -count=1 ./...); }
+
+# The database of known vulnerabilities grows while our code stays as it is, so it is asked each time.
+database=https://vuln.go.dev
+vulnerabilities() { go tool -modfile=hack/tools/go.mod govulncheck -db "$database" ./...; }
 
 # Alerts and dashboard, with Prometheus' own engine.
 monitoring() { (cd hack/monitoring && go vet ./... && go test ./...); }
 
-echo "==> checks: format, generated, tidy, workflows, monitoring, lint (with nothing cached the linter alone takes minutes)"
+echo "==> checks: format, generated, tidy, workflows, monitoring, supply, known vulnerabilities, lint (with nothing cached the linter alone takes minutes)"
 check format formatted
 check generated generated
 check tidy tidy
 check workflows go tool -modfile=hack/tools/actionlint/go.mod actionlint
 check monitoring monitoring
+check supply supply
+if curl --silent --fail --max-time 5 --output /dev/null "$database/index/db.json"; then
+  check govulncheck vulnerabilities
+else
+  echo "    none  govulncheck  $database cannot be reached from here; the workflow ci runs it"
+fi
 check lint go tool -modfile=hack/tools/go.mod golangci-lint run ./...
 
 if [ ${#failed[@]} -gt 0 ]; then
