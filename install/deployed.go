@@ -245,15 +245,23 @@ func variables(items []map[string]any) (env []Variable, err error) {
 	return env, nil
 }
 
+// maxExpanded bounds what all variables in one text expand to, in bytes: each of them may
+// hold the one before it several times. Linux takes no longer variable or argument.
+const maxExpanded = 128 << 10
+
 // known looks up plain values. A variable that is not in env is not found; one from
-// elsewhere has the value unknown.
+// elsewhere has the value unknown, and so has each after too much was looked up.
 func known(env []Variable) func(string) (string, bool) {
+	room := maxExpanded
 	return func(name string) (string, bool) {
 		i := slices.IndexFunc(env, func(v Variable) bool { return v.Name == name })
 		switch {
 		case i < 0:
 			return "", false
 		case env[i].From != nil:
+			return unknown, true
+		}
+		if room -= len(env[i].Value); room < 0 {
 			return unknown, true
 		}
 		return env[i].Value, true
