@@ -114,8 +114,8 @@ fmt: ## Format with gofumpt
 	@$(TOOL) gofumpt -w $$(git ls-files '*.go' | grep -v -e generated.go)
 
 .PHONY: fuzz
-fuzz: ## Fuzz every parser of foreign input, 30 s each
-	@hack/fuzz.sh 30s
+fuzz: ## Fuzz every parser of foreign input, 30 s each; ARGS='60s scaler' sets the time and picks
+	@hack/fuzz.sh $(ARGS)
 
 .PHONY: model
 model: ## Visit all states of larger models of the claim protocol than the unit tests do (minutes)

@@ -205,29 +205,35 @@ func (c *Client) readEvents(ctx context.Context, conn *websocket.Conn, events ch
 		if err != nil {
 			return fmt.Errorf("read the stream of events: %w", err)
 		}
-		var frame struct {
-			Type  string
-			Event struct {
-				ID    uuid.UUID
-				Event string
-			}
-		}
-		if json.Unmarshal(text, &frame) != nil || frame.Type != "event" {
+		id, event, ok := eventIn(text)
+		if !ok || isKnown(seen[:], id) || freesSlot(event) && !c.holds.Load() {
 			continue
 		}
-		if isKnown(seen[:], frame.Event.ID) || freesSlot(frame.Event.Event) && !c.holds.Load() {
-			continue
-		}
-		if frame.Event.Event == ofRun+"Cancelling" {
+		if event == ofRun+"Cancelling" {
 			c.looks.stir()
 		}
-		seen[n%len(seen)] = frame.Event.ID
+		seen[n%len(seen)] = id
 		n++
 		select {
 		case events <- struct{}{}:
 		default: // a look is due anyway
 		}
 	}
+}
+
+// eventIn is the event in a frame, if it is one.
+func eventIn(text []byte) (id uuid.UUID, event string, ok bool) {
+	var frame struct {
+		Type  string
+		Event struct {
+			ID    uuid.UUID
+			Event string
+		}
+	}
+	if json.Unmarshal(text, &frame) != nil || frame.Type != "event" {
+		return uuid.Nil, "", false
+	}
+	return frame.Event.ID, frame.Event.Event, true
 }
 
 func isKnown(seen []uuid.UUID, id uuid.UUID) bool {
