@@ -12,7 +12,7 @@ echo "==> $all fuzz targets, $time each"
 while read -r package target; do
   n=$((n + 1))
   echo "==> $n/$all $package $target"
-  go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" </dev/null || failed+=("$package $target")
+  go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 3s "$package" </dev/null || failed+=("$package $target")
 done <<<"$targets"
 if [ ${#failed[@]} -gt 0 ]; then
   printf '%d of %d targets failed:\n' ${#failed[@]} "$all"

@@ -46,7 +46,8 @@ func Shown(text string) string {
 	host, path := rest[:end], rest[end:]
 	if i := strings.LastIndex(host, "@"); i >= 0 {
 		host = host[i+1:]
-	} else if !isHost(host) {
+	}
+	if !isHost(host) {
 		// This is half of a user and a password, not a host and a port.
 		i := strings.LastIndex(path, "@")
 		if i < 0 {
@@ -59,7 +60,10 @@ func Shown(text string) string {
 
 // isHost reports whether a text could be a host: a port follows its colon, if it has one.
 func isHost(host string) bool {
-	name, port, found := strings.Cut(host[strings.LastIndex(host, "]")+1:], ":")
+	if strings.HasPrefix(host, "[") { // an address of IPv6 has colons
+		host = host[strings.LastIndex(host, "]")+1:]
+	}
+	name, port, found := strings.Cut(host, ":")
 	_, err := strconv.ParseUint(port, 10, 16)
 	return !found || (port == "" || err == nil) && !strings.Contains(name, ":")
 }
