@@ -70,7 +70,10 @@ func TestNodeDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	back := time.Now()
-	e.Mend()
+	e.Eventually(time.Minute, "the stand-in answers again", func(ctx context.Context) (string, bool) {
+		err := e.Prefect.Mend(ctx)
+		return fmt.Sprint(err), err == nil
+	})
 	all := append(runs, later...)
 	e.WaitForJobs(all, 3*time.Minute)
 	suite.Report.Measured(t, "a node for the new pods → every run has its Job", seconds(time.Since(back)), "a minute")
