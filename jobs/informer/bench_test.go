@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,47 @@ func TestListsComeInPages(t *testing.T) {
 	if d := cmp.Diff(want, all); d != "" {
 		t.Errorf("asked for (-want +got):\n%s", d)
 	}
+}
+
+// When a watch begins at a version that is too old, the list that follows is of now. With the
+// version that the reflector names, and a limit, an API server would answer how things were
+// then, again and again.
+func TestListAfterAnOldWatchIsNew(t *testing.T) {
+	c := &crowd.Crowd{Finished: 600, NoPods: true, RunLabel: kubernetesrun.LabelFlowRunID, Old: true}
+	lists := make(chan string, 100)
+	var gone atomic.Bool
+	i := informerAt(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if !strings.HasSuffix(r.URL.Path, "/jobs") {
+			c.ServeHTTP(w, r)
+			return
+		}
+		if q.Get("watch") != "" && q.Get("sendInitialEvents") == "" && !gone.Swap(true) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusGone)
+			fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}`)
+			return
+		}
+		if q.Get("watch") == "" {
+			lists <- fmt.Sprintf("%s of %q", q.Get("limit"), q.Get("resourceVersion"))
+		}
+		c.ServeHTTP(w, r)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); i.Run(ctx) }()
+	for n := range 4 { // two pages, twice
+		select {
+		case got := <-lists:
+			if want := `500 of ""`; got != want {
+				t.Errorf("list %d asks for %s, want %s", n, got, want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("only %d lists", n)
+		}
+	}
+	cancel()
+	<-ended
 }
 
 func know(b *testing.B, c *crowd.Crowd) {

@@ -107,6 +107,9 @@ func New(namespace string, marks job.Marks, client Client, hooks Hooks) *Informe
 	return i
 }
 
+// page is how many objects are listed at a time.
+const page = 500
+
 // Patience is how long Run may take to return after its context ended.
 const Patience = time.Second
 
@@ -138,6 +141,7 @@ func keeper[L runtime.Object, T object](client Lister[L], s *store[T], o *outage
 		ObjectType:                   s.fresh(),
 		Process:                      s.process,
 		WatchErrorHandlerWithContext: func(ctx context.Context, _ *cache.Reflector, err error) { o.failed(ctx, err) },
+		WatchListPageSize:            page,
 	})
 }
 
@@ -145,14 +149,14 @@ func keeper[L runtime.Object, T object](client Lister[L], s *store[T], o *outage
 // for refused connections and 429, which it tries again by itself.
 func listWatch[L runtime.Object, T object](client Lister[L], s *store[T], o *outage) *cache.ListWatch {
 	return &cache.ListWatch{
-		// Only API servers that cannot stream lists are asked for one. The reflector asks with
-		// resource version "0", and for that an API server ignores the limit: tens of thousands
-		// of whole Jobs would take hundreds of megabytes, on both sides.
+		// API servers are asked for a list that cannot stream one, or failed to. The reflector
+		// names a resource version. With "0" an API server ignores the limit: tens of thousands
+		// of whole Jobs would take hundreds of megabytes, on both sides. With another one and a
+		// limit it answers how things were then, and after a watch that was too old they would
+		// stay so.
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.LabelSelector = s.marks.Run
-			if options.Limit > 0 && options.ResourceVersion == "0" {
-				options.ResourceVersion = ""
-			}
+			options.ResourceVersion = ""
 			list, err := client.List(ctx, options)
 			if err != nil {
 				o.failed(ctx, fmt.Errorf("list %s: %w", o.part, err))
