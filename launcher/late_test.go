@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/prefect-keda/prefect-keda/claims"
+	"github.com/prefect-keda/prefect-keda/job"
 	"github.com/prefect-keda/prefect-keda/jobs"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -325,6 +326,39 @@ func TestRunThatALateClaimBroughtBackIsNotFailed(t *testing.T) {
 				o := carriedOut(t, l, Action{Kind: Resolve, Run: run("r").FlowRun, Job: "job-r"})
 				if now := m.get("r").State.Name; o.result != tc.want || now != tc.end {
 					t.Errorf("%s (%v), the run is %s after %q", o.result, o.err, now, m.writes)
+				}
+			})
+		})
+	}
+}
+
+// A run that its Job of before has begun is not put back in the queue when that Job ends,
+// though a late claim made it look as if nobody had.
+func TestRunThatItsJobOfBeforeHasBegunIsNotPutBack(t *testing.T) {
+	for reached, want := range map[string]string{"Running": "Failed", "": "Scheduled"} {
+		t.Run("reached "+reached, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemory(run("r"))
+				claim := *ours("v1")
+				claim.Job = "job-r"
+				version := 2
+				if reached != "" {
+					other := claim
+					other.Launcher = "other"
+					m.set(submitted(2, &other))
+					m.set(run("r").in(reached).version(3))
+					version = 4
+				}
+				m.set(submitted(version, &claim).since(time.Now().Add(-claims.RivalsSettle)))
+				l, world := alone(m)
+				before := jobOfRun("r", givenUp)
+				before.Labels[job.LabelAttempt] = "v0"
+				pod := podOf("r", oomKilled())
+				pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+				world.store.jobs["job-r"], world.store.pods = before, []*corev1.Pod{pod}
+				o := carriedOut(t, l, Action{Kind: Resolve, Run: run("r").FlowRun, Job: "job-r"})
+				if now := m.get("r").State.Name; now != want {
+					t.Errorf("%s (%v), the run is %s after %q, want %s", o.result, o.err, now, m.writes, want)
 				}
 			})
 		})

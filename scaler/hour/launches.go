@@ -3,6 +3,7 @@ package hour
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 const (
 	// MaxLaunches is how many of the last runs are remembered.
 	MaxLaunches = 50
-	// maxUntold bounds the notes of Jobs that nobody has told of yet. That takes milliseconds.
+	// maxUntold bounds the notes of Jobs that nobody has told of yet: those of a first list,
+	// which is told of when it is complete. Where a note found no room, the next change of its
+	// Job brings it.
 	maxUntold = 10_000
 )
 
@@ -81,6 +84,7 @@ type Launches struct {
 
 	mu     sync.Mutex
 	untold map[jobKey]untold
+	swept  time.Time // when untold was last cleared of what is old
 	jobs   map[jobKey]*followed // those that are active
 	counts map[countKey]*Count
 	last   []Launched // the newest first
@@ -110,10 +114,15 @@ func (l *Launches) Note(namespace, name string, note job.Launch, now time.Time) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := jobKey{namespace, name}
-	if l.jobs[k] != nil {
+	if is := l.jobs[k]; is != nil {
+		if is.count == nil { // there was no room for its note before
+			is.count = l.at(namespace, note.Place())
+			is.count.add(is.stage, 1)
+		}
 		return
 	}
-	if len(l.untold) >= maxUntold {
+	if len(l.untold) >= maxUntold && now.Sub(l.swept) >= time.Second {
+		l.swept = now
 		// These are of lists that failed halfway.
 		for k, is := range l.untold {
 			if now.Sub(is.at) >= time.Minute {
@@ -172,6 +181,7 @@ func (l *Launches) Follows(namespace, name string) bool {
 
 // meet begins to follow a Job.
 func (l *Launches) meet(j Seen) *followed {
+	j.Name, j.Run = strings.Clone(j.Name), strings.Clone(j.Run) // they may be part of a longer text
 	k := j.key()
 	told, isNoted := l.untold[k]
 	delete(l.untold, k)

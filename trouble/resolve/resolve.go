@@ -302,7 +302,14 @@ func (r *Resolver) treat(ctx context.Context, p *patient) Result {
 	case p.finding.Kind == trouble.Cancelling:
 		return r.cancelNow(ctx, p)
 	case endedAdopted(p.job, p.run) && p.run.HandedBack < maxHandBacks:
-		return r.handBackUnbegun(ctx, p)
+		switch began, err := r.wasBegun(ctx, p); {
+		case err != nil:
+			return p.ended(err, judgeAgain)
+		case !began:
+			return r.handBackUnbegun(ctx, p)
+		case p.finding.Kind == trouble.JobGone:
+			return r.tellJobGone(ctx, p)
+		}
 	case p.finding.Unbegun && phase == prefect.Claimed && p.run.HandedBack < maxHandBacks:
 		return r.handBackUnbegun(ctx, p)
 	case p.finding.Unbegun && phase == prefect.Claimed:

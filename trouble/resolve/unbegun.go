@@ -39,14 +39,21 @@ func (p *patient) isTakenByAnother() bool {
 	})
 }
 
-// endedAdopted reports whether a run was claimed with a Job of an earlier attempt, which
-// ended instead of taking it: when it was claimed, the pod's end was not known yet, or the
-// Job controller had still to find that no other pod may follow. Nobody has begun this
-// attempt.
+// endedAdopted reports whether a run was claimed with a Job of an earlier attempt, which has
+// ended: when it was claimed, the pod's end was not known yet, or the Job controller had
+// still to find that no other pod may follow.
 func endedAdopted(j *batchv1.Job, run prefect.FlowRun) bool {
 	c := run.Claim
 	return c != nil && run.State.Phase == prefect.Claimed && trouble.Finished(j) &&
 		c.Job == j.Name && job.AttemptLabel(c.Attempt) != j.Labels[job.LabelAttempt]
+}
+
+// wasBegun reports whether the run was begun after all: its claim came late, over a state that
+// a pod had set.
+func (r *Resolver) wasBegun(ctx context.Context, p *patient) (bool, error) {
+	attempt := p.run.Claim.Attempt
+	h, _, err := r.Claims.History(ctx, p.run.ID, attempt)
+	return err == nil && r.Claims.IsLate(h, attempt) && h.Reached.Phase.IsRunning(), err
 }
 
 // handBackUnbegun hands back a Claimed run without a pod that could begin it, and then
