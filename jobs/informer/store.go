@@ -170,20 +170,25 @@ func (s *store[T]) process(happened any, _ bool) error {
 		}
 		var event watch.EventType
 		var changed bool
+		var former string
 		if d.Type == cache.Deleted {
 			event, changed = watch.Deleted, s.remove(e.nameIs())
 		} else {
-			event, changed = s.put(e, d.Type == cache.Replaced)
+			event, changed, former = s.put(e, d.Type == cache.Replaced)
 		}
 		if changed && s.changed != nil {
+			if former != "" {
+				s.changed(watch.Modified, e.nameIs(), former)
+			}
 			s.changed(event, e.nameIs(), e.runIs())
 		}
 	}
 	return nil
 }
 
-// put reports whether the object has come or changed. A list also has those that have not.
-func (s *store[T]) put(e *entry[T], listed bool) (event watch.EventType, changed bool) {
+// put reports whether the object has come or changed, and the run that it was of if it is of
+// another now. A list also has those that have not changed.
+func (s *store[T]) put(e *entry[T], listed bool) (event watch.EventType, changed bool, former string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	event, changed = watch.Added, true
@@ -193,6 +198,9 @@ func (s *store[T]) put(e *entry[T], listed bool) (event watch.EventType, changed
 			version := e.object().GetResourceVersion()
 			changed = version == "" || version != old.object().GetResourceVersion()
 		}
+		if old.runIs() != e.runIs() {
+			former = old.runIs()
+		}
 		s.unlink(old)
 	}
 	// The keys are texts of the entry itself. A key of the old one would keep all its text.
@@ -201,7 +209,7 @@ func (s *store[T]) put(e *entry[T], listed bool) (event watch.EventType, changed
 	e.next = s.byRun[e.runIs()]
 	delete(s.byRun, e.runIs())
 	s.byRun[e.runIs()] = e
-	return event, changed
+	return event, changed, former
 }
 
 // remove reports whether there was an object of that name.

@@ -77,7 +77,7 @@ func TestStoreFollowsChanges(t *testing.T) {
 		{"the list has it as it was", cache.Replaced, aJob("b", "1", "2", true), found{One: []string{"a", "b", "c"}, Active: []string{"1"}}},
 		{"the list has it changed", cache.Replaced, aJob("b", "1", "4", true), found{Told: []string{"MODIFIED b of 1"}, One: []string{"a", "b", "c"}, Active: []string{"1"}}},
 		{"the first ends", cache.Updated, aJob("a", "1", "5", true), found{Told: []string{"MODIFIED a of 1"}, One: []string{"a", "b", "c"}}},
-		{"one gets another run's label", cache.Updated, aJob("b", "2", "6", false), found{Told: []string{"MODIFIED b of 2"}, One: []string{"a", "c"}, Two: []string{"b"}, Active: []string{"2"}}},
+		{"one gets another run's label", cache.Updated, aJob("b", "2", "6", false), found{Told: []string{"MODIFIED b of 1", "MODIFIED b of 2"}, One: []string{"a", "c"}, Two: []string{"b"}, Active: []string{"2"}}},
 		{"one goes", cache.Deleted, aJob("c", "1", "7", true), found{Told: []string{"DELETED c of 1"}, One: []string{"a"}, Two: []string{"b"}, Active: []string{"2"}}},
 		{"it goes again", cache.Deleted, aJob("c", "1", "7", true), found{One: []string{"a"}, Two: []string{"b"}, Active: []string{"2"}}},
 		{"the last one goes", cache.Deleted, aJob("b", "2", "8", false), found{Told: []string{"DELETED b of 2"}, One: []string{"a"}}},

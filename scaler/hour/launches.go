@@ -84,7 +84,7 @@ type Launches struct {
 
 	mu     sync.Mutex
 	untold map[jobKey]untold
-	swept  time.Time // when untold was last cleared of what is old
+	swept  time.Time            // when untold was last cleared of what is old
 	jobs   map[jobKey]*followed // those that are active
 	counts map[countKey]*Count
 	last   []Launched // the newest first
