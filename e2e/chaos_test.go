@@ -74,7 +74,7 @@ func TestChaos(t *testing.T) {
 				t.Fatal(err)
 			}
 			storm := &chaos.Storm{
-				World: world.make(t), Plan: chaos.NewPlan(seed), Runs: *chaosRuns, Over: *chaosOver, Settle: 3 * time.Minute,
+				World: world.make(t), Plan: chaos.NewPlan(seed), Runs: *chaosRuns, Over: *chaosOver, Settle: 6 * time.Minute,
 				Binary: binary, Skewed: skewed, Dir: dir, Out: os.Stdout,
 				Namespace: e.Flows, Kubernetes: api, AsLauncher: as(t, e, product.Launcher), AsScaler: as(t, e, product.Scaler), Client: unlimited(t),
 				RestartAPI: restartAPI,
