@@ -2,10 +2,12 @@ package scaler
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/prefect-keda/prefect-keda/jobs/informer"
 	"github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/trouble"
 )
@@ -100,6 +102,7 @@ type gauges struct {
 	age, stale, wanted, failures, due, unserved, overdue *prometheus.Desc
 	held, lacking, silent, troubled, stuck, longest      *prometheus.Desc
 	demand, value, active, asking, untaken, since        *prometheus.Desc
+	failing                                              *prometheus.Desc
 }
 
 func newGauges(s *service) *gauges {
@@ -119,7 +122,7 @@ func newGauges(s *service) *gauges {
 		lacking:  desc("claims_without_job", "Claims whose Job is missing, including those within the grace for creating it.", "connection"),
 		silent:   desc("heartbeats_due", "Claims whose Job waits and that need a heartbeat, which wakes a launcher.", "connection"),
 		troubled: desc("jobs_in_trouble", "Jobs that need a launcher now or later, because something is wrong with them.", "connection", "kind"),
-		stuck:    desc("runs_stuck", "Claimed runs that have waited for their Job, or for its pod to start, for longer than the grace, by what they wait for. They wait for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set, and wake no launcher.", "connection", "kind"),
+		stuck:    desc("runs_stuck", "Claimed runs that have waited for their Job, or for its pod to start, for longer than the grace, by what they wait for. Those with a Job wait for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set, and wake no launcher.", "connection", "kind"),
 		longest:  desc("runs_stuck_longest_seconds", "How long the one that has waited longest has waited; 0 if none does.", "connection", "kind"),
 		demand:   desc("demand", "Runs, claims and Jobs that need a launcher.", "scaled_object"),
 		value:    desc("metric_value", "The metric as told to KEDA.", "scaled_object"),
@@ -127,6 +130,7 @@ func newGauges(s *service) *gauges {
 		untaken:  desc("runs_untaken", "Due runs, if no launcher has taken any for more than a minute since the ScaledObject became active: the launcher does not come up, or takes no runs.", "scaled_object"),
 		since:    desc("runs_untaken_seconds", "How long no launcher has taken any of them; 0 if there are none.", "scaled_object"),
 		asking:   desc("last_asked_timestamp_seconds", "When KEDA last asked.", "scaled_object"),
+		failing:  desc("watch_failing", "1 while the watch of Jobs or pods in a namespace of Jobs fails, or the namespace itself cannot be read; what happens to them goes unseen. The log says why.", "jobs_namespace", "resource"),
 	}
 }
 
@@ -134,7 +138,7 @@ func newGauges(s *service) *gauges {
 func (g *gauges) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		g.age, g.stale, g.wanted, g.failures, g.due, g.unserved, g.overdue, g.held, g.lacking, g.silent, g.troubled, g.stuck, g.longest,
-		g.demand, g.value, g.active, g.asking, g.untaken, g.since,
+		g.demand, g.value, g.active, g.asking, g.untaken, g.since, g.failing,
 	} {
 		c <- d
 	}
@@ -146,6 +150,7 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	g.collectWatches(gauge)
 	all := g.service.registry.all()
 	for name, p := range g.service.pollers {
 		s := p.current.Load()
@@ -170,7 +175,10 @@ func (g *gauges) Collect(c chan<- prometheus.Metric) {
 		unserved, longest := 0, time.Duration(0)
 		for _, group := range p.unserved(s, all, now) {
 			unserved += after(group.Due, now)
-			longest = max(longest, now.Sub(group.Due[0]))
+			// Prefect may give a run no time; nobody knows for how long that has been due.
+			if i := slices.IndexFunc(group.Due, func(t time.Time) bool { return !t.IsZero() }); i >= 0 {
+				longest = max(longest, now.Sub(group.Due[i]))
+			}
 		}
 		gauge(g.unserved, float64(unserved), name)
 		gauge(g.overdue, longest.Seconds(), name)
@@ -226,5 +234,29 @@ func (g *gauges) collectStuck(gauge func(*prometheus.Desc, float64, ...string), 
 	for _, k := range stuckKinds() {
 		gauge(g.stuck, float64(runs[k]), p.name, string(k))
 		gauge(g.longest, longest[k].Seconds(), p.name, string(k))
+	}
+}
+
+// collectWatches shows what cannot be read now. The watches of two backends may have a
+// namespace in common, which fails while either does.
+func (g *gauges) collectWatches(gauge func(*prometheus.Desc, float64, ...string)) {
+	type read struct {
+		namespace string
+		part      informer.Part
+	}
+	failing := map[read]float64{}
+	for _, p := range g.service.pollers {
+		for name, n := range p.watch.namespaces {
+			for _, part := range []informer.Part{informer.Jobs, informer.Pods, informer.Namespace} {
+				is := 0.0
+				if n.Err(part) != nil {
+					is = 1
+				}
+				failing[read{name, part}] = max(failing[read{name, part}], is)
+			}
+		}
+	}
+	for of, is := range failing {
+		gauge(g.failing, is, of.namespace, string(of.part))
 	}
 }

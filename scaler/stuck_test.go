@@ -94,7 +94,7 @@ func TestStuckRunsAreShownForAsLongAsTheyAre(t *testing.T) {
 			}
 		}
 		gauges := `
-# HELP prefect_keda_scaler_runs_stuck Claimed runs that have waited for their Job, or for its pod to start, for longer than the grace, by what they wait for. They wait for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set, and wake no launcher.
+# HELP prefect_keda_scaler_runs_stuck Claimed runs that have waited for their Job, or for its pod to start, for longer than the grace, by what they wait for. Those with a Job wait for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set, and wake no launcher.
 # TYPE prefect_keda_scaler_runs_stuck gauge
 prefect_keda_scaler_runs_stuck{connection="default",kind="no_job"} 1
 prefect_keda_scaler_runs_stuck{connection="default",kind="no_pods"} 1

@@ -3,6 +3,7 @@ package scaler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -297,6 +298,32 @@ func TestFailingWatchIsReportedOnce(t *testing.T) {
 		if diff := cmp.Diff([]string{"flows"}, rep.Connections[0].Unsynced); diff != "" {
 			t.Error(diff)
 		}
+	})
+}
+
+// What cannot be read shows while it cannot. Prefect 1 and Prefect 3 may have a namespace in
+// common, in which the watch of one of them fails.
+func TestFailingWatchShows(t *testing.T) {
+	kube, broken := fakeKube(), atomic.Bool{}
+	kube.PrependReactor("list", "pods", func(a kubetesting.Action) (bool, runtime.Object, error) {
+		ofPrefect1 := a.(kubetesting.ListAction).GetListRestrictions().Labels.String() == kubernetesrun.LabelFlowRunID
+		return broken.Load() && ofPrefect1, nil, errors.New("pods is forbidden")
+	})
+	broken.Store(true)
+	f := &fakeSource{}
+	o := withJobs(f, kube)
+	o.Connections["prefect3"] = Connection{Source: f, JobNamespaces: []string{"flows"}, Marks: job.Marks{Run: "prefect.io/flow-run-id"}}
+	inBubble(t, o, func(t *testing.T, s *Server) {
+		shows := func(pods int) {
+			t.Helper()
+			wantGauges(t, newGauges(s.service), `watch_failing{jobs_namespace="flows",resource="jobs"} 0`,
+				`watch_failing{jobs_namespace="flows",resource="namespace"} 0`, fmt.Sprintf(`watch_failing{jobs_namespace="flows",resource="pods"} %d`, pods))
+		}
+		pass(50 * time.Second)
+		shows(1)
+		broken.Store(false)
+		pass(2 * time.Minute)
+		shows(0)
 	})
 }
 

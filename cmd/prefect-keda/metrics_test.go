@@ -121,14 +121,15 @@ func TestMetricsDocument(t *testing.T) {
 <!-- Rendered from the registries by ` + "`make generate`" + `; do not edit. -->
 
 Both processes serve /metrics, /livez and /readyz at ` + "`PREFECT_KEDA_OPS_LISTEN`" + ` (port 8080). Besides what is below there are Go's own metrics
-(` + "`go_*`, `process_*`" + `). A launcher may be gone before it is scraped; its last log line has its totals.
+(` + "`go_*`, `process_*`" + `). A launcher may be gone before it is scraped, and ` + "`rate` and `increase`" + ` miss what it did before its first scrape;
+its last log line has its totals.
 
 ## Health
 
 | where | says |
 |---|---|
 | scaler: gRPC health service ` + "`liveness`" + `, /livez | its poll loops turn, whatever Prefect and Kubernetes do. A restart is good for nothing else |
-| scaler: gRPC health service ` + "`readiness`" + ` (and the one without a name), /readyz | it takes calls: it listens and is not shutting down. It does not depend on Prefect either, since only a scaler that is reached can tell KEDA what is wrong. While permissions are missing in all namespaces of Jobs, or those are not there, it is not ready, and /readyz says so |
+| scaler: gRPC health service ` + "`readiness`" + ` (and the one without a name), /readyz | it takes calls: it listens and is not shutting down. It does not depend on Prefect either, since only a scaler that is reached can tell KEDA what is wrong. While permissions are missing at its start in all namespaces of Jobs, or those are not there, it is not ready, and /readyz says so; what is taken away later shows in its log (` + "`watching Kubernetes failed`" + `) and in ` + "`prefect_keda_scaler_watch_failing`" + ` |
 | scaler: gRPC health service ` + "`upstream`" + ` | the answers of every connection are fresh enough to be served. For alerts, not for probes |
 | launcher: /livez | its loop turns |
 | launcher: /readyz | the same, and its permissions are there, for which it waits at its start |
