@@ -146,7 +146,7 @@ func cases() []struct {
 		{
 			"a Role is missing", "PrefectKedaScalerNotReady", "\nprefect_keda_scaler_ready{S} 0x60\nprefect_keda_scaler_connection_last_asked_timestamp_seconds{S,connection=\"default\"} 0x60\n", 30 * time.Minute,
 			[]firing{{"PrefectKedaScalerNotReady", home, "No scaler in namespace prefect-keda has been ready for 5 minutes, so KEDA starts no launcher and no new flow run starts. " +
-				"Its /readyz says what is missing: mostly a Role, or the namespace of the Jobs."}},
+				"Its log says what is missing: mostly a Role, or the namespace of the Jobs."}},
 		},
 		{"one of two scalers starts for long", "PrefectKedaScalerNotReady", "\nprefect_keda_scaler_ready{T} 0x60\n", time.Hour, nil},
 		{"the scaler is not ready for 4 minutes", "PrefectKedaScalerNotReady", "\nprefect_keda_scaler_ready{S} 1x20 0x4 1x40\n", 25 * time.Minute, nil},
@@ -189,25 +189,33 @@ prefect_keda_scaler_snapshot_stale{T,connection="prefect3"} 1x20 _x2 1x40
 			[]firing{{"PrefectKedaSnapshotStale", "connection=prefect3 " + home, "Prefect does not answer the scaler in namespace prefect-keda (connection prefect3), " +
 				"and its last answer has been too old to be served for 5 minutes. KEDA gets errors and leaves the number of launchers as it is."}},
 		},
+		{
+			"one of two scalers has an old key", "PrefectKedaSnapshotStale", `
+prefect_keda_scaler_polls_total{T,connection="default",result="auth"} 12+12x60
+prefect_keda_scaler_snapshot_stale{T,connection="default"} 1x60
+`, 20 * time.Minute,
+			[]firing{{"PrefectKedaSnapshotStale", "connection=default " + home, "Prefect does not answer the scaler in namespace prefect-keda (connection default), " +
+				"and its last answer has been too old to be served for 5 minutes. KEDA gets errors and leaves the number of launchers as it is."}},
+		},
 		{"Prefect is upgraded for 5 minutes", "PrefectKedaSnapshotStale", "\nprefect_keda_scaler_snapshot_stale{S,connection=\"default\"} 0x22 1x3 0x40\n", 26 * time.Minute, nil},
 		{
-			"KEDA is gone, for both scalers, and had been refused once", "PrefectKedaNotAsked", `
+			"KEDA is gone, for both scalers, so nobody asks for a run that is due", "PrefectKedaNotAsked", `
 prefect_keda_scaler_connection_last_asked_timestamp_seconds{S,connection="default"} 0+60x20 1200x40
 prefect_keda_scaler_connection_last_asked_timestamp_seconds{T,connection="default"} 0+60x20 1200x40
-prefect_keda_scaler_requests_total{S,method="IsActive",code="InvalidArgument"} 5x60
-prefect_keda_scaler_runs_unserved_longest_seconds{S,connection="default"} 0x35 0+60x25
-`, time.Hour,
-			[]firing{{"PrefectKedaNotAsked", "connection=default " + home, "KEDA has not asked the scaler in namespace prefect-keda about connection default for 40m 0s. " +
+prefect_keda_scaler_runs_unserved_longest_seconds{S,connection="default"} 0x20 700+60x39
+`, 29 * time.Minute,
+			[]firing{{"PrefectKedaNotAsked", "connection=default " + home, "KEDA has not asked the scaler in namespace prefect-keda about connection default for 9m 0s. " +
 				"Without its questions no launcher starts and no new flow run starts."}},
 		},
 		{"KEDA asks one of two scalers", "PrefectKedaNotAsked", "\nprefect_keda_scaler_connection_last_asked_timestamp_seconds{T,connection=\"default\"} 0x60\n", time.Hour, nil},
-		{"KEDA is away for 10 minutes", "PrefectKedaNotAsked", "\nprefect_keda_scaler_connection_last_asked_timestamp_seconds{S,connection=\"default\"} 0+60x20 1200x9 1860+60x40\n", 30 * time.Minute, nil},
+		{"KEDA is away for 8 minutes", "PrefectKedaNotAsked", "\nprefect_keda_scaler_connection_last_asked_timestamp_seconds{S,connection=\"default\"} 0+60x20 1200x7 1740+60x40\n", 28 * time.Minute, nil},
 		{
 			"a trigger is misspelt", "PrefectKedaTriggerRefused", `
 prefect_keda_scaler_requests_total{S,method="IsActive",code="InvalidArgument"} 1+12x60
 prefect_keda_scaler_connection_last_asked_timestamp_seconds{S,connection="default"} 0x60
 `, 20 * time.Minute,
-			[]firing{{"PrefectKedaTriggerRefused", "code=InvalidArgument " + home, "The scaler in namespace prefect-keda has answered KEDA with InvalidArgument for 10 minutes. " +
+			[]firing{{"PrefectKedaNotAsked", "connection=default " + home, "KEDA has not asked the scaler in namespace prefect-keda about connection default for 20m 0s. " +
+				"Without its questions no launcher starts and no new flow run starts."}, {"PrefectKedaTriggerRefused", "code=InvalidArgument " + home, "The scaler in namespace prefect-keda has answered KEDA with InvalidArgument for 10 minutes. " +
 				"A ScaledObject or ScaledJob has a trigger that is wrong, or may not ask; KEDA does not scale it."}},
 		},
 		{"a trigger was misspelt for 3 minutes", "PrefectKedaTriggerRefused", "\nprefect_keda_scaler_requests_total{S,method=\"IsActive\",code=\"InvalidArgument\"} 0x10 0+12x3 36x50\n", 17 * time.Minute, nil},
@@ -236,9 +244,27 @@ prefect_keda_scaler_connection_last_asked_timestamp_seconds{T,connection="defaul
 		{
 			"no node takes a pod", "PrefectKedaRunsStuck", "\nprefect_keda_scaler_runs_stuck_longest_seconds{S,connection=\"default\",kind=\"unschedulable\"} 0x10 60+60x50\n", 32 * time.Minute,
 			[]firing{{"PrefectKedaRunsStuck", "connection=default kind=unschedulable " + home, "A flow run of connection default has waited for 22m 0s for its Job or pod to start (unschedulable). " +
-				"It waits for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set (scaler in namespace prefect-keda)."}},
+				"It waits for ever unless PREFECT_KEDA_PENDING_TIMEOUT is set. The scaler is in namespace prefect-keda."}},
+		},
+		{
+			"no launcher is up to create a Job", "PrefectKedaRunsStuck", "\nprefect_keda_scaler_runs_stuck_longest_seconds{S,connection=\"default\",kind=\"no_job\"} 0x10 60+60x50\n", 32 * time.Minute,
+			[]firing{{"PrefectKedaRunsStuck", "connection=default kind=no_job " + home, "A flow run of connection default has waited for 22m 0s for its Job or pod to start (no_job). " +
+				"The scaler is in namespace prefect-keda."}},
 		},
 		{"one run after another waits for a node for 18 minutes", "PrefectKedaRunsStuck", "\nprefect_keda_scaler_runs_stuck_longest_seconds{S,connection=\"default\",kind=\"unschedulable\"} 60+60x17 60+60x17 60+60x17\n", 17 * time.Minute, nil},
+		{
+			"a Role is taken away, of which one of two scalers hears", "PrefectKedaWatchFailing", `
+prefect_keda_scaler_watch_failing{S,jobs_namespace="prefect-flows",resource="pods"} 0x20 1x40
+prefect_keda_scaler_watch_failing{S,jobs_namespace="prefect-flows",resource="jobs"} 0x60
+prefect_keda_scaler_watch_failing{T,jobs_namespace="prefect-flows",resource="pods"} 0x60
+`, 32 * time.Minute,
+			[]firing{{"PrefectKedaWatchFailing", "jobs_namespace=prefect-flows " + home + " resource=pods", "The scaler in namespace prefect-keda has not been able to read pods in prefect-flows for 10 minutes. " +
+				"Due runs get their launchers, but of Jobs in trouble and of claims without a Job it knows only what was so before."}},
+		},
+		{
+			"the control plane is upgraded for 9 minutes", "PrefectKedaWatchFailing",
+			"\nprefect_keda_scaler_watch_failing{S,jobs_namespace=\"prefect-flows\",resource=\"pods\"} 0x20 1x9 0x30\n", 30 * time.Minute, nil,
+		},
 		{
 			"the scaler runs out of memory", "PrefectKedaScalerRestarting", "\nprocess_start_time_seconds{S} 1000x20 2200x3 2380x3 2560x3 2740x40\n", 38 * time.Minute,
 			[]firing{{"PrefectKedaScalerRestarting", home, "A scaler in namespace prefect-keda has restarted 4 times within 30 minutes. While it restarts, KEDA changes nothing, and scheduled runs may start late."}},
@@ -277,6 +303,15 @@ prefect_keda_launcher_claims_total{M,answer="lost"} 0x60
 prefect_keda_launcher_claims_total{L,answer="won"} 0x25 1+1x30
 prefect_keda_launcher_claims_total{L,answer="lost"} 0x20 0+5x40
 `, 25 * time.Minute, nil},
+		{"a launcher won claims before its first scrape, and loses the others", "PrefectKedaClaimsRefused", `
+prefect_keda_launcher_claims_total{L,answer="won"} _x20 3x40
+prefect_keda_launcher_claims_total{L,answer="lost"} _x20 0+5x40
+`, 34 * time.Minute, nil},
+		{
+			"a launcher won claims long ago", "PrefectKedaClaimsRefused", "\nprefect_keda_launcher_claims_total{L,answer=\"won\"} 3x60\nprefect_keda_launcher_claims_total{L,answer=\"lost\"} 0+5x60\n", time.Hour,
+			[]firing{{"PrefectKedaClaimsRefused", "job=prefect-keda-launcher " + home, "Within 15 minutes Prefect has refused about 75 claims of prefect-keda-launcher in namespace prefect-keda, and granted none. " +
+				"Somebody else takes these runs, or a limit keeps them."}},
+		},
 		{"a launcher lost a few claims, and left", "PrefectKedaClaimsRefused", "\nprefect_keda_launcher_claims_total{L,answer=\"won\"} _x20 0x3\nprefect_keda_launcher_claims_total{L,answer=\"lost\"} _x20 0 2 5 8\n", 30 * time.Minute, nil},
 		{
 			"Kubernetes refuses all Jobs, launcher after launcher", "PrefectKedaLauncherFailing", `
@@ -284,7 +319,13 @@ prefect_keda_launcher_consecutive_failures{L,upstream="kubernetes"} 0 6+6x20 sta
 prefect_keda_launcher_consecutive_failures{M,upstream="kubernetes"} _x20 6+6x20
 prefect_keda_launcher_consecutive_failures{L,upstream="prefect_agent"} 10+6x20 stale
 `, 30 * time.Minute,
-			[]firing{{"PrefectKedaLauncherFailing", "job=prefect-keda-launcher " + home + " upstream=kubernetes", "prefect-keda-launcher in namespace prefect-keda has failed 66 times in a row to talk to kubernetes, for more than 5 minutes. " +
+			[]firing{{"PrefectKedaLauncherFailing", "job=prefect-keda-launcher " + home + " upstream=kubernetes", "prefect-keda-launcher in namespace prefect-keda has failed 66 times in a row at kubernetes, for more than 3 minutes. " +
+				"What depends on it waits: new runs, or Jobs in trouble."}},
+		},
+		{
+			"the quota of Jobs is full, so the launcher hands its runs back and leaves", "PrefectKedaLauncherFailing",
+			"\nprefect_keda_launcher_consecutive_failures{L,upstream=\"kubernetes\"} 0 6+6x4 stale\n", 30 * time.Minute,
+			[]firing{{"PrefectKedaLauncherFailing", "job=prefect-keda-launcher " + home + " upstream=kubernetes", "prefect-keda-launcher in namespace prefect-keda has failed 30 times in a row at kubernetes, for more than 3 minutes. " +
 				"What depends on it waits: new runs, or Jobs in trouble."}},
 		},
 		{"Kubernetes fails now and then, and Prefect 1's UI shows no agent", "PrefectKedaLauncherFailing", `
