@@ -65,6 +65,9 @@ func TestHighAvailability(t *testing.T) {
 			if !picks(t, b.Spec.Selector, scalers) || b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() != 1 {
 				t.Errorf("the budget is not for the scalers, or lets both go: %+v", b.Spec)
 			}
+			if p := b.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != policyv1.AlwaysAllow {
+				t.Errorf("scalers that are not ready hold up a drain: %+v", b.Spec)
+			}
 			return
 		}
 	}

@@ -190,8 +190,8 @@ func TestAnyOrder(t *testing.T) {
 					return strings.Compare(a.GetKind()+a.GetName(), b.GetKind()+b.GetName())
 				})
 				orders[name] = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool {
-					// A policy for a scaler that is not there hurts nobody.
-					return (one == "always-on" || two == "always-on") && o.GetKind() == "NetworkPolicy"
+					// A policy or a budget for a scaler that is not there hurts nobody.
+					return (one == "always-on" || two == "always-on") && (o.GetKind() == "NetworkPolicy" || o.GetKind() == "PodDisruptionBudget")
 				})
 			}
 			a, b := orders[two+" after "+one], orders[one+" after "+two]
@@ -214,7 +214,7 @@ func TestAnyOrder(t *testing.T) {
 // TestAlwaysOn: one launcher that never leaves and nothing that needs KEDA, with limits and
 // further teams too.
 func TestAlwaysOn(t *testing.T) {
-	for overlay, launchers := range map[string]int{"overlays/always-on": 1, "flow-limits and always-on": 1, "tls and always-on": 1, "team-b and always-on": 2} {
+	for overlay, launchers := range map[string]int{"overlays/always-on": 1, "flow-limits and always-on": 1, "tls and always-on": 1, "ha and always-on": 1, "team-b and always-on": 2} {
 		objects := buildWith(t, overlay, nil)
 		for _, o := range objects {
 			if strings.Contains(o.GroupVersionKind().Group, "keda") || strings.Contains(o.GetName(), "scaler") {
