@@ -132,7 +132,7 @@ mutate-all: ## Break the code in many places and list what no test notices (hour
 	@nice -n 19 go run ./hack/mutate -sweep $(ARGS)
 
 .PHONY: numbers
-numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (half an hour); prints a table
+numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (a quarter of an hour); prints a table
 	@echo "==> the numbers, with the real Prefect 3 server and the real Kubernetes worker"
 	@go test -tags e2e,numbers -count=1 -timeout 90m -run '^TestNumbers$$' -v ./e2e
 
