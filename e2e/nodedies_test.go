@@ -5,9 +5,11 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
@@ -79,4 +81,29 @@ func TestNodeDies(t *testing.T) {
 	suite.Report.Measured(t, "a node for the new pods → every run has its Job", seconds(time.Since(back)), "a minute")
 	e.WaitForState(all, "Submitted", time.Minute)
 	e.AssertOneJobEach(all)
+}
+
+// The asked one of two scalers falls silent, as with a node that loses its network: nothing
+// breaks KEDA's connection. This measures how long KEDA waits, a quarter of an hour, so nothing
+// but a name runs it.
+func TestAskedScalerFallsSilent(t *testing.T) {
+	e := suite.InstallOverlay(t, "overlays/ha")
+	asked, other := e.WaitForAskedScaler(time.Minute)
+	pods := e.Pods(product.Scaler)
+	i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return p.Name == asked })
+	hear, err := suite.Cluster.Silence(t.Context(), pods[i].Status.PodIP)
+	t.Cleanup(func() {
+		if err := hear(context.Background()); err != nil { // another pod may get the address
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	runs := e.CreateRuns(prefecttest.Order{RunConfig: framework.NoPods()})
+	e.WaitForStreamTo(other, 20*time.Minute)
+	suite.Report.Measured(t, "asked scaler silent → KEDA listens to the other", seconds(time.Since(began)), "")
+	e.WaitForJobs(runs, time.Minute)
+	e.AssertOneJobEach(runs)
 }
