@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -361,5 +360,5 @@ func (s *Storm) Exits() map[string][]string {
 			all[p.Name] = ends
 		}
 	}
-	return maps.Clone(all)
+	return all
 }
