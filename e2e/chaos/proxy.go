@@ -136,7 +136,10 @@ func (p *proxy) look(r *http.Request, body []byte) request {
 	return request{where: p.name + " " + operation, write: write, watch: watch, runs: slices.Compact(runs)}
 }
 
-// pass carries a request out and passes the answer on, each piece of it after lag.
+// lagFor is for how many lags a watch lags: a burst of events would else come over minutes.
+const lagFor = 5
+
+// pass carries a request out and passes the answer on, for a while each piece after lag.
 func (p *proxy) pass(w http.ResponseWriter, r *http.Request, body []byte, watch bool, lag time.Duration) {
 	resp, err := p.send(r.Context(), r, body)
 	if err != nil {
@@ -149,14 +152,16 @@ func (p *proxy) pass(w http.ResponseWriter, r *http.Request, body []byte, watch 
 		_, _ = io.Copy(w, resp.Body) // either side may be gone
 		return
 	}
-	piece, flush := make([]byte, 64<<10), http.NewResponseController(w)
+	piece, flush, until := make([]byte, 64<<10), http.NewResponseController(w), time.Now().Add(lagFor*lag)
 	for {
 		if flush.Flush() != nil {
 			return
 		}
 		n, err := resp.Body.Read(piece)
 		if n > 0 {
-			time.Sleep(lag)
+			if time.Now().Before(until) {
+				time.Sleep(lag)
+			}
 			if _, err := w.Write(piece[:n]); err != nil {
 				return
 			}

@@ -69,8 +69,8 @@ func TestFaults(t *testing.T) {
 		Twice:       "200 done after 0s; carried out 2 times",
 		Slow:        "200 done after 7s; carried out 1 times",
 		Late:        "cut after 0s; carried out 0 times, 1 in the end",
-		WatchLags:   "200 one two after 2m0s; carried out 1 times",
-		WatchBreaks: "200 one after 7s; carried out 1 times",
+		WatchLags:   "200 one@7s two@1m0s after 2m0s; carried out 1 times",
+		WatchBreaks: "200 one@0s after 7s; carried out 1 times",
 		WatchGone:   "410 after 0s; carried out 0 times",
 	} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -117,7 +117,11 @@ func outcome(p *proxy, r *http.Request) (got string) {
 		}
 	}()
 	w := httptest.NewRecorder()
-	p.ServeHTTP(w, r)
+	if r.URL.Query().Has("watch") {
+		p.ServeHTTP(timed{w, time.Now()}, r)
+	} else {
+		p.ServeHTTP(w, r)
+	}
 	if w.Code != http.StatusOK {
 		return fmt.Sprint(w.Code)
 	}
@@ -197,4 +201,16 @@ func TestTable(t *testing.T) {
 			t.Errorf("with broken %q: %s, want %s\n%s", broken, got, want, out.String())
 		}
 	}
+}
+
+// timed says of each piece of an answer when it came.
+type timed struct {
+	*httptest.ResponseRecorder
+	since time.Time
+}
+
+// Write is that of http.ResponseWriter.
+func (w timed) Write(piece []byte) (int, error) {
+	fmt.Fprintf(w.Body, "%s@%s ", strings.TrimSpace(string(piece)), time.Since(w.since))
+	return len(piece), nil
 }
