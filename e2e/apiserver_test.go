@@ -64,8 +64,7 @@ func newBench(t *testing.T) *bench {
 func asLauncher(t *testing.T, e *framework.Env) *rest.Config {
 	t.Helper()
 	e.InstallOnly("ServiceAccount", "Role", "RoleBinding")
-	cfg := rest.CopyConfig(suite.Config)
-	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + product.Launcher
+	cfg := actingAs(e, product.Launcher)
 	client, err := kube.NewClient(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +73,13 @@ func asLauncher(t *testing.T, e *framework.Env) *rest.Config {
 		_, err := client.NamespaceUID(ctx, e.Flows)
 		return fmt.Sprint(err), err == nil
 	})
+	return cfg
+}
+
+// actingAs acts as a ServiceAccount of the scenario.
+func actingAs(e *framework.Env, account string) *rest.Config {
+	cfg := rest.CopyConfig(suite.Config)
+	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + account
 	return cfg
 }
 
@@ -193,13 +199,11 @@ func TestRoleOfTheManifestsSuffices(t *testing.T) {
 // manifests, and none is missing; without the Role every one is named.
 func TestPermissionsAreThoseOfTheManifests(t *testing.T) {
 	b := newBench(t)
-	scaler := rest.CopyConfig(suite.Config)
-	scaler.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":" + product.Scaler
+	scaler := actingAs(b.Env, product.Scaler)
 	if err := checkAccess(t.Context(), scaler, kube.ScalerPermissions(), b.Flows); err != nil {
 		t.Error(err)
 	}
-	nobody := rest.CopyConfig(suite.Config)
-	nobody.Impersonate.UserName = "system:serviceaccount:" + b.Namespace + ":default"
+	nobody := actingAs(b.Env, "default")
 	err := checkAccess(t.Context(), nobody, kube.LauncherPermissions(), b.Flows)
 	var missing *kube.MissingError
 	if !errors.As(err, &missing) || len(missing.Missing[b.Flows]) != len(kube.LauncherPermissions()) {

@@ -111,9 +111,7 @@ func TestChaos(t *testing.T) {
 // as reaches the API server as one of the ServiceAccounts of the manifests.
 func as(t *testing.T, e *framework.Env, account string) http.RoundTripper {
 	t.Helper()
-	cfg := rest.CopyConfig(suite.Config)
-	cfg.Impersonate.UserName = "system:serviceaccount:" + e.Namespace + ":" + account
-	transport, err := rest.TransportFor(cfg)
+	transport, err := rest.TransportFor(actingAs(e, account))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ type verdict struct {
 	// Capped is set when the trigger's own limit cut Value.
 	Capped bool
 
-	// Since is when the earliest claimTimes run was due; zero when none has a time.
+	// Since is when the earliest counted run was due; zero when none has a time.
 	Since time.Time
 	// NextWake is when the verdict can change without a new snapshot; zero if it cannot.
 	NextWake time.Time

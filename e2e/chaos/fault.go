@@ -60,7 +60,7 @@ type Fault struct {
 
 // String is the fault as evidence of a broken run.
 func (f Fault) String() string {
-	text := fmt.Sprintf("%s %s: %s", f.At.Format("15:04:05.000"), f.Where, f.Kind)
+	text := fmt.Sprintf("%s %s: %s", f.At.Format(moment), f.Where, f.Kind)
 	if f.Lasts > 0 {
 		text += " for " + f.Lasts.Round(time.Millisecond).String()
 	}

@@ -51,7 +51,7 @@ func (p *pods) run(ctx context.Context) error {
 		if j, ok := obj.(*batchv1.Job); ok && p.isNew(j.UID) {
 			p.mu.Lock()
 			run := j.Labels[p.world.Label()]
-			p.jobs[run] = append(p.jobs[run], fmt.Sprintf("%s Job %s (%s)", time.Now().Format("15:04:05.000"), j.Name, j.UID))
+			p.jobs[run] = append(p.jobs[run], fmt.Sprintf("%s Job %s (%s)", time.Now().Format(moment), j.Name, j.UID))
 			p.mu.Unlock()
 		}
 	}})
@@ -144,7 +144,7 @@ func (p *pods) begin(ctx context.Context, run string) (n int, began bool) {
 		}
 		if wait <= 0 || !pause(ctx, min(wait, time.Second)) {
 			p.mu.Lock()
-			p.refused[run] = append(p.refused[run], fmt.Sprintf("%s its pod may not begin: %s", time.Now().Format("15:04:05.000"), whyNot))
+			p.refused[run] = append(p.refused[run], fmt.Sprintf("%s its pod may not begin: %s", time.Now().Format(moment), whyNot))
 			p.mu.Unlock()
 			return 0, false
 		}
@@ -154,7 +154,7 @@ func (p *pods) begin(ctx context.Context, run string) (n int, began bool) {
 	p.begun[run]++
 	p.now[run]++
 	if p.now[run] > 1 {
-		p.wrong[run] = append(p.wrong[run], time.Now().Format("15:04:05.000")+" two pods execute it at once")
+		p.wrong[run] = append(p.wrong[run], time.Now().Format(moment)+" two pods execute it at once")
 	}
 	return p.begun[run], true
 }

@@ -5,8 +5,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +16,9 @@ import (
 
 // Prefect1 is a Prefect Server 1.x with several API processes.
 type Prefect1 struct {
+	clock
 	t    testing.TB
 	api  *prefecttest.API
-	off  atomic.Int64
 	flow string
 	dir  string
 	mu   sync.Mutex
@@ -32,19 +32,16 @@ func NewPrefect1(t testing.TB) *Prefect1 {
 	return w
 }
 
-func (w *Prefect1) now() time.Time { return time.Now().Add(time.Duration(w.off.Load())) }
-
 // Start implements World.
 func (w *Prefect1) Start() string { return w.api.Start(w.t) }
-
-// Move implements World.
-func (w *Prefect1) Move(by time.Duration) { w.off.Store(int64(by)) }
 
 // Label implements World.
 func (w *Prefect1) Label() string { return kubernetesrun.LabelFlowRunID }
 
 // Metadata implements World.
-func (w *Prefect1) Metadata() map[string]string { return map[string]string{"runsPerLauncher": "40"} }
+func (w *Prefect1) Metadata() map[string]string {
+	return map[string]string{"runsPerLauncher": strconv.Itoa(runsPerLauncher)}
+}
 
 // Settings implements World.
 func (w *Prefect1) Settings(url string, template int) []string {
@@ -83,19 +80,21 @@ func (w *Prefect1) Create(_ Sort, in time.Duration) string {
 func (w *Prefect1) Cancel(id string) { w.api.Cancel(id) }
 
 func (w *Prefect1) set(id, state string, more map[string]any) {
-	fields := map[string]any{"type": state}
-	maps.Copy(fields, more)
-	if err := w.api.SetState(id, fields); err != nil {
+	if err := w.api.SetState(id, stateOf(state, more)); err != nil {
 		w.t.Error(err)
 	}
 }
 
 func (w *Prefect1) setTask(id, state string, more map[string]any) {
-	fields := map[string]any{"type": state}
-	maps.Copy(fields, more)
-	if err := w.api.SetTaskState(w.api.Runs(id)[0].TaskRuns[0].ID, fields); err != nil {
+	if err := w.api.SetTaskState(w.api.Runs(id)[0].TaskRuns[0].ID, stateOf(state, more)); err != nil {
 		w.t.Error(err)
 	}
+}
+
+func stateOf(name string, more map[string]any) map[string]any {
+	fields := map[string]any{"type": name}
+	maps.Copy(fields, more)
+	return fields
 }
 
 // Begin implements World. The client leaves a run alone that has ended or is being cancelled
@@ -149,10 +148,10 @@ func (w *Prefect1) Look() map[string]Run {
 	for _, r := range w.api.Runs() {
 		run := Run{State: r.State, Ended: prefecttest.IsFinished(r.State), Cancelled: r.State == "Cancelled"}
 		for _, c := range r.History {
-			run.History = append(run.History, fmt.Sprintf("%s v%d %s: %s", c.At.Format("15:04:05.000"), c.Version, c.Type, c.Message))
+			run.History = append(run.History, fmt.Sprintf("%s v%d %s: %s", c.At.Format(moment), c.Version, c.Type, c.Message))
 		}
 		for _, l := range r.Logs {
-			run.History = append(run.History, fmt.Sprintf("%s log: %s", l.At.Format("15:04:05.000"), l.Message))
+			run.History = append(run.History, fmt.Sprintf("%s log: %s", l.At.Format(moment), l.Message))
 		}
 		all[r.ID] = run
 	}

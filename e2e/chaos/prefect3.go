@@ -2,7 +2,7 @@ package chaos
 
 import (
 	"fmt"
-	"sync/atomic"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,9 +12,9 @@ import (
 
 // Prefect3 is a Prefect 3 server with one work pool.
 type Prefect3 struct {
+	clock
 	t   testing.TB
 	api *fake.API
-	off atomic.Int64
 	// template is the pool's base job template.
 	template func(name string) any
 }
@@ -30,20 +30,15 @@ func NewPrefect3(t testing.TB, template func(name string) any) *Prefect3 {
 	return w
 }
 
-func (w *Prefect3) now() time.Time { return time.Now().Add(time.Duration(w.off.Load())) }
-
 // Start implements World.
 func (w *Prefect3) Start() string { return w.api.Start(w.t) }
-
-// Move implements World.
-func (w *Prefect3) Move(by time.Duration) { w.off.Store(int64(by)) }
 
 // Label implements World.
 func (w *Prefect3) Label() string { return workpool.LabelFlowRunID }
 
 // Metadata implements World.
 func (w *Prefect3) Metadata() map[string]string {
-	return map[string]string{"workPools": pool, "runsPerLauncher": "40"}
+	return map[string]string{"workPools": pool, "runsPerLauncher": strconv.Itoa(runsPerLauncher)}
 }
 
 // Settings implements World.
@@ -102,10 +97,10 @@ func (w *Prefect3) Look() map[string]Run {
 	for _, r := range w.api.Runs() {
 		run := Run{State: r.State, Ended: fake.IsFinished(r.Type), Cancelled: r.Type == "CANCELLED"}
 		for _, c := range r.History {
-			run.History = append(run.History, fmt.Sprintf("%s %s %s: %s", c.At.Format("15:04:05.000"), c.ID[:8], c.Name, c.Message))
+			run.History = append(run.History, fmt.Sprintf("%s %s %s: %s", c.At.Format(moment), c.ID[:8], c.Name, c.Message))
 		}
 		for _, l := range w.api.Logs(r.ID) {
-			run.History = append(run.History, fmt.Sprintf("%s log: %s", l.At.Format("15:04:05.000"), l.Message))
+			run.History = append(run.History, fmt.Sprintf("%s log: %s", l.At.Format(moment), l.Message))
 		}
 		all[r.ID] = run
 	}

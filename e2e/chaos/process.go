@@ -77,13 +77,10 @@ func (p *Process) Keep(ctx context.Context) error {
 		p.mu.Lock()
 		p.cmd = nil
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() && ctx.Err() == nil {
-			p.ends = append(p.ends, fmt.Sprintf("%s %s", time.Now().Format("15:04:05.000"), exit))
+			p.ends = append(p.ends, fmt.Sprintf("%s %s", time.Now().Format(moment), exit))
 		}
 		p.mu.Unlock()
-		select { // the kubelet's first back-off is longer
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		pause(ctx, time.Second) // the kubelet's first back-off is longer
 	}
 	return nil
 }
@@ -121,10 +118,7 @@ func (p *Process) Stop(ctx context.Context, d time.Duration) bool {
 	if !p.signal(syscall.SIGSTOP) {
 		return false
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
+	pause(ctx, d)
 	p.signal(syscall.SIGCONT)
 	return true
 }

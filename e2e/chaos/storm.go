@@ -141,7 +141,7 @@ func (s *Storm) prepare() (closing func(), err error) {
 		s.procs.launchers = append(s.procs.launchers, p)
 	}
 	s.keda = &keda{
-		scalers: addresses, target: 40, launchers: s.procs.launchers, cooldown: 5 * time.Second,
+		scalers: addresses, target: runsPerLauncher, launchers: s.procs.launchers, cooldown: 5 * time.Second,
 		ref: &externalscaler.ScaledObjectRef{Name: "chaos", Namespace: "chaos", ScalerMetadata: s.World.Metadata()},
 	}
 	s.pods = newPods(s.Client, s.Namespace, s.World, s.Plan, s.sortOf)

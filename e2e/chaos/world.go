@@ -1,6 +1,15 @@
 package chaos
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
+
+// moment is how times are shown as evidence, so that they sort.
+const moment = "15:04:05.000"
+
+// runsPerLauncher is the trigger's; few, so that there are several launchers.
+const runsPerLauncher = 40
 
 // Sort is what becomes of a run.
 type Sort string
@@ -65,3 +74,11 @@ type Run struct {
 	// History are its states and log lines, each with its time.
 	History []string
 }
+
+// clock is a World's, which can be moved.
+type clock struct{ off atomic.Int64 }
+
+// Move moves it away from everybody's.
+func (c *clock) Move(by time.Duration) { c.off.Store(int64(by)) }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.off.Load())) }
