@@ -131,6 +131,11 @@ mutate-all: ## Break the code in many places and list what no test notices (hour
 	@echo "==> the code, broken in many places (ARGS=-h lists the flags)"
 	@nice -n 19 go run ./hack/mutate -sweep $(ARGS)
 
+.PHONY: keda-versions
+keda-versions: ## KEDA's own client, of each version that we support, at the scaler (minutes, the first time half an hour on two cores); VERSIONS=2.17,2.21 picks
+	@echo "==> KEDA's own client at the scaler, of $(or $(VERSIONS),each supported version) (the first time its Go modules are downloaded and compiled)"
+	@PREFECT_KEDA_VERSIONS=$(VERSIONS) go test -tags kedaversions -count=1 -timeout 90m -v ./e2e/kedaversions | grep -v '^=== '
+
 .PHONY: numbers
 numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (a quarter of an hour); prints a table
 	@echo "==> the numbers, with the real Prefect 3 server and the real Kubernetes worker"

@@ -233,7 +233,7 @@ func TestSettingsExist(t *testing.T) {
 	settings := read(t, "docs/settings.md")
 	variable := regexp.MustCompile(`PREFECT_(?:KEDA)?_[A-Z_]+`)
 	// These steer the tests, not the product.
-	tooling := []string{"PREFECT_KEDA_CACHE", "PREFECT_KEDA_IMAGES", "PREFECT_KEDA_SERVERS", "PREFECT_KEDA_TEST_PROFILES"}
+	tooling := []string{"PREFECT_KEDA_CACHE", "PREFECT_KEDA_IMAGES", "PREFECT_KEDA_SERVERS", "PREFECT_KEDA_VERSIONS", "PREFECT_KEDA_TEST_PROFILES"}
 	for name, text := range documents(t) {
 		if strings.HasPrefix(name, "docs/spec/") {
 			continue // which name Prefect's own

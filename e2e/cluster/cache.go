@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// cacheDir is PREFECT_KEDA_CACHE, else prefect-keda in the user's cache folder.
-func cacheDir() (string, error) {
+// CacheDir is PREFECT_KEDA_CACHE, else prefect-keda in the user's cache folder.
+func CacheDir() (string, error) {
 	dir := os.Getenv("PREFECT_KEDA_CACHE")
 	if dir == "" {
 		user, err := os.UserCacheDir()

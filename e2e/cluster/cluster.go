@@ -42,7 +42,7 @@ type Cluster struct {
 }
 
 func newEnv(ctx context.Context, out io.Writer) (*env, error) {
-	dir, err := cacheDir()
+	dir, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}
