@@ -29,6 +29,8 @@ type report struct {
 	Specs  []spec
 	Values []value
 	Active bool
+
+	Kubernetes string
 }
 
 type spec struct{ Name, Kind, Type, Target string }

@@ -13,17 +13,19 @@ type Version struct {
 	FollowsTLS bool
 	// Kubernetes are the oldest and newest version with which KEDA itself tests.
 	Kubernetes [2]string
+	// Types is the version of Kubernetes whose types KEDA is built with.
+	Types string
 }
 
 // Versions are those that we support: the newest patch of each minor version, the oldest
 // first. The newest is the one in go.mod and in the kind cluster.
 func Versions() []Version {
 	return []Version{
-		{Number: "2.17.3", Kubernetes: [2]string{"1.30", "1.32"}},
-		{Number: "2.18.3", Kubernetes: [2]string{"1.31", "1.33"}},
-		{Number: "2.19.0", Kubernetes: [2]string{"1.32", "1.34"}},
-		{Number: "2.20.2", Kubernetes: [2]string{"1.33", "1.35"}, FollowsTLS: true},
-		{Number: "2.21.0", Kubernetes: [2]string{"1.34", "1.36"}, FollowsTLS: true},
+		{Number: "2.17.3", Kubernetes: [2]string{"1.30", "1.32"}, Types: "1.31"},
+		{Number: "2.18.3", Kubernetes: [2]string{"1.31", "1.33"}, Types: "1.33"},
+		{Number: "2.19.0", Kubernetes: [2]string{"1.32", "1.34"}, Types: "1.34"},
+		{Number: "2.20.2", Kubernetes: [2]string{"1.33", "1.35"}, Types: "1.35", FollowsTLS: true},
+		{Number: "2.21.0", Kubernetes: [2]string{"1.34", "1.36"}, Types: "1.36", FollowsTLS: true},
 	}
 }
 

@@ -42,7 +42,7 @@ func TestVersions(t *testing.T) {
 			t.Run("work pools", func(t *testing.T) { t.Parallel(); workPools(t, product, program) })
 			t.Run("labels", func(t *testing.T) { t.Parallel(); labels(t, product, program) })
 			t.Run("restarts", func(t *testing.T) { t.Parallel(); restarts(t, product, program) })
-			t.Run("manifests", func(t *testing.T) { t.Parallel(); manifests(t, program) })
+			t.Run("manifests", func(t *testing.T) { t.Parallel(); manifests(t, program, v) })
 			t.Run("mutual TLS", func(t *testing.T) { t.Parallel(); mutualTLS(t, product, program, v) })
 		})
 	}
@@ -257,8 +257,11 @@ func mutualTLS(t *testing.T, product, program string, v Version) {
 
 // manifests have only fields that this KEDA knows, and the Kubernetes that it is built with.
 // Both drop other fields without a word, or refuse the object.
-func manifests(t *testing.T, program string) {
+func manifests(t *testing.T, program string, v Version) {
 	k := startKEDA(t, program)
+	if r := k.tell(command{Do: "about"}); !strings.HasPrefix("1"+strings.TrimPrefix(r.Kubernetes, "0"), v.Types+".") {
+		t.Errorf("KEDA %s is built with Kubernetes' types %s: say so in Versions, which has %s", v.Number, r.Kubernetes, v.Types)
+	}
 	read := func(object string) string { return k.tell(command{Do: "read", Object: object}).Error }
 	if err := read(`{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "spec": {"pollingIntervall": 5}}`); !strings.Contains(err, `unknown field "spec.pollingIntervall"`) {
 		t.Errorf("a field that no KEDA has: %q", err)

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +30,7 @@ import (
 
 // command is one thing to do with the scaler of that name.
 type command struct {
-	Do     string // open, spec, metrics, listen, close or read
+	Do     string // open, spec, metrics, listen, close, read or about
 	Scaler string
 	// For open, as the ScaledObject and its TriggerAuthentication have it:
 	Push                bool
@@ -51,6 +53,8 @@ type report struct {
 	Specs  []spec  `json:",omitempty"`
 	Values []value `json:",omitempty"`
 	Active bool    `json:",omitempty"`
+	// Kubernetes is the version of its types, as Kubernetes' modules count: 0.34.3.
+	Kubernetes string `json:",omitempty"`
 }
 
 type spec struct{ Name, Kind, Type, Target string }
@@ -117,6 +121,9 @@ func (d *driver) do(ctx context.Context, c command, r *report) error {
 		return err
 	case "read":
 		return d.read(c.Object)
+	case "about":
+		r.Kubernetes = types()
+		return nil
 	}
 	s := d.scalers[c.Scaler]
 	if s == nil {
@@ -180,4 +187,19 @@ func (d *driver) read(object string) error {
 	strict := serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, d.kinds, d.kinds, serializer.SerializerOptions{Strict: true})
 	_, _, err := strict.Decode([]byte(object), nil, nil)
 	return err
+}
+
+// types is the version of the module that the kinds of Kubernetes are from.
+func types() string {
+	built, _ := debug.ReadBuildInfo()
+	for _, m := range built.Deps {
+		if m.Path != "k8s.io/api" {
+			continue
+		}
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		return strings.TrimPrefix(m.Version, "v")
+	}
+	return ""
 }
