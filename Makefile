@@ -134,7 +134,7 @@ mutate-all: ## Break the code in many places and list what no test notices (hour
 .PHONY: keda-versions
 keda-versions: ## KEDA's own client, of each version that we support, at the scaler (a minute, the first time a quarter of an hour on two idle cores); VERSIONS=2.17,2.21 picks
 	@echo "==> KEDA's own client at the scaler, of $(or $(VERSIONS),each supported version) (the first time its Go modules are downloaded and compiled)"
-	@PREFECT_KEDA_VERSIONS=$(VERSIONS) go test -tags kedaversions -count=1 -timeout 90m -v ./e2e/kedaversions | grep -v '^=== '
+	@PREFECT_KEDA_VERSIONS=$(VERSIONS) go test -tags kedaversions -count=1 -parallel 10 -timeout 90m -v ./e2e/kedaversions | grep -v '^=== '
 
 .PHONY: numbers
 numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (a quarter of an hour); prints a table

@@ -38,7 +38,7 @@ func TestVersions(t *testing.T) {
 			program, err := Build(t.Context(), filepath.Join(cache, "keda"), v.Number)
 			must(t, err)
 			t.Logf("compiled in %s", time.Since(began).Round(100*time.Millisecond))
-			// Each in parallel with the others, as much of the time is waiting.
+			t.Parallel() // once all are compiled: much of the time is waiting
 			t.Run("work pools", func(t *testing.T) { t.Parallel(); workPools(t, product, program) })
 			t.Run("labels", func(t *testing.T) { t.Parallel(); labels(t, product, program) })
 			t.Run("restarts", func(t *testing.T) { t.Parallel(); restarts(t, product, program) })
