@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -35,7 +36,9 @@ func Name(prefix, runID string, attempt prefect.Attempt, n int) (name, identifie
 	}
 	// The identifier cannot follow a dot, or a dash behind a dot, where a cut may well
 	// fall. (The agent's Jobs of such a template were refused.)
-	prefix = unfinished.ReplaceAllString(prefix, "")
+	if strings.Contains(prefix, ".") {
+		prefix = unfinished.ReplaceAllString(prefix, "")
+	}
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}

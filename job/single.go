@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -31,8 +30,8 @@ func Reserved(j *batchv1.Job, authors bool) (wrong []string) {
 			name  string
 			given map[string]string
 		}{{"labels", of.meta.Labels}, {"annotations", of.meta.Annotations}} {
-			for _, name := range slices.Sorted(maps.Keys(kind.given)) {
-				refuse(strings.HasPrefix(name, ownPrefix), fmt.Sprintf("%s%s.%s (%s is prefect-keda's own)", of.path, kind.name, name, ownPrefix))
+			for _, name := range own(kind.given) {
+				refuse(true, fmt.Sprintf("%s%s.%s (%s is prefect-keda's own)", of.path, kind.name, name, ownPrefix))
 			}
 		}
 		refuse(authors && len(of.meta.OwnerReferences) > 0, of.path+"ownerReferences (the Job would go with another object)")
@@ -42,6 +41,17 @@ func Reserved(j *batchv1.Job, authors bool) (wrong []string) {
 	refuse(j.Spec.Selector != nil, "spec.selector (Kubernetes makes it)")
 	refuse(authors && j.Spec.ManagedBy != nil && *j.Spec.ManagedBy != batchv1.JobControllerName, "spec.managedBy (Kubernetes itself would not run the Job)")
 	return wrong
+}
+
+// own are the names among these that are ours alone.
+func own(given map[string]string) (names []string) {
+	for name := range given {
+		if strings.HasPrefix(name, ownPrefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // MinTTLSeconds is the shortest life of a finished Job. Its name is the lock of

@@ -74,6 +74,9 @@ func FuzzSlugs(f *testing.F) {
 		if key := keySlug(text); key != "" && len(validation.IsQualifiedName(strings.ToLower(key))) > 0 && strings.Count(key, ".") == 0 && !strings.Contains(key, "-/") {
 			t.Errorf("key %q", key)
 		}
+		if isQualified(text) != (len(validation.IsQualifiedName(text)) == 0) {
+			t.Errorf("Kubernetes has another opinion of the key %q", text)
+		}
 	})
 }
 

@@ -77,16 +77,22 @@ func (r *rendering) name(j *batchv1.Job) {
 // that Kubernetes takes, and all that the Job has on its pod. It refuses what only we may
 // set (prefect3 §3.6, §3.7).
 func (r *rendering) label(j *batchv1.Job) error {
-	labels := newObject()
+	given := newObject()
 	for name, text := range r.baseLabels() {
-		labels.set(name, &value{data: text, from: "the flow run"})
+		given.set(name, &value{data: text, from: "the flow run"})
 	}
-	labels.with(r.config.labels)
+	given.with(r.config.labels)
+	var labels []slugged
+	for name, v := range given.all() {
+		if l, ok := r.sluggedLabel(name, str(v), v.from); ok {
+			labels = append(labels, l)
+		}
+	}
 	const path, pod = "metadata.", "spec.template.metadata."
 	meta, pods := &j.ObjectMeta, &j.Spec.Template.ObjectMeta
-	meta.Labels = r.sluggedLabels(meta.Labels, labels, path)
+	meta.Labels = r.sluggedLabels(meta.Labels, given, labels, path)
 	meta.Annotations = r.sluggedAnnotations(meta.Annotations, r.config.annotations, path)
-	pods.Labels = r.sluggedLabels(pods.Labels, labels, pod)
+	pods.Labels = r.sluggedLabels(pods.Labels, given, labels, pod)
 	pods.Annotations = r.sluggedAnnotations(pods.Annotations, r.jobs(meta.Annotations, path+"annotations."), pod)
 	if reserved := job.Reserved(j, true); len(reserved) > 0 {
 		return authorError("%s makes a Job with what no flow run's Job may have: %s: leave it out", r.inputs.templateFrom, strings.Join(reserved, ", "))
@@ -141,39 +147,59 @@ func pythonTime(text string) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000000-07:00")
 }
 
-// sluggedLabels leaves out what Kubernetes cannot take: it would refuse the Job for a name
+// slugged is a label as Kubernetes takes it.
+type slugged struct{ key, text, from string }
+
+// sluggedLabel leaves out what Kubernetes cannot take: it would refuse the Job for a name
 // that somebody gave a flow.
-func (r *rendering) sluggedLabels(literal map[string]string, more *object, path string) map[string]string {
-	all := map[string]string{}
-	set := func(name, text, from string) {
-		key, slug := keySlug(name), valueSlug(text)
-		switch {
-		case key == "" || len(validation.IsQualifiedName(key)) > 0:
-			r.warn("the label %.100q, which is from %s, cannot be a label in Kubernetes and is left out", name, from)
-			return
-		case slug == "" && text != "":
-			r.warn("%.100q of the label %s, which is from %s, cannot be a label's value in Kubernetes, so the label is left out", text, key, from)
-			return
-		}
-		all[key] = slug
-		r.from[path+"labels."+key] = from
+func (r *rendering) sluggedLabel(name, text, from string) (slugged, bool) {
+	key, slug := keySlug(name), valueSlug(text)
+	switch {
+	case key == "" || !isQualified(key):
+		r.warn("the label %.100q, which is from %s, cannot be a label in Kubernetes and is left out", name, from)
+		return slugged{}, false
+	case slug == "" && text != "":
+		r.warn("%.100q of the label %s, which is from %s, cannot be a label's value in Kubernetes, so the label is left out", text, key, from)
+		return slugged{}, false
 	}
+	return slugged{key, slug, from}, true
+}
+
+// sluggedLabels are those of the manifest, and over them those that are given.
+func (r *rendering) sluggedLabels(literal map[string]string, given *object, labels []slugged, path string) map[string]string {
+	var all []slugged
 	for _, name := range slices.Sorted(maps.Keys(literal)) {
-		if !more.has(name) {
-			set(name, literal[name], r.from.Of(path+"labels."+name))
+		if given.has(name) {
+			continue
+		}
+		if l, ok := r.sluggedLabel(name, literal[name], r.from.Of(path+"labels."+name)); ok {
+			all = append(all, l)
 		}
 	}
-	for name, v := range more.all() {
-		set(name, str(v), v.from)
+	texts := map[string]string{}
+	for _, l := range append(all, labels...) {
+		texts[l.key] = l.text
+		r.from[path+"labels."+l.key] = l.from
 	}
-	return all
+	return texts
+}
+
+// isQualified reports whether Kubernetes takes a key. Its own regular expressions take a fifth of
+// what a whole Job costs, so they see only what does not look plain.
+func isQualified(key string) bool {
+	prefix, name, ok := strings.Cut(key, "/")
+	if ok && isSlug(name, maxLabel, "_.") && isSlug(prefix, maxDomain, ".") &&
+		prefix == strings.ToLower(prefix) && !strings.Contains(prefix, "..") && !strings.Contains(prefix, ".-") && !strings.Contains(prefix, "-.") {
+		return true
+	}
+	return len(validation.IsQualifiedName(key)) == 0
 }
 
 func (r *rendering) sluggedAnnotations(literal map[string]string, more *object, path string) map[string]string {
 	all := map[string]string{}
 	set := func(name, text, from string) {
 		key := keySlug(name)
-		if key == "" || len(validation.IsQualifiedName(strings.ToLower(key))) > 0 {
+		if key == "" || !isQualified(strings.ToLower(key)) {
 			r.warn("the annotation %.100q, which is from %s, cannot be an annotation in Kubernetes and is left out", name, from)
 			return
 		}

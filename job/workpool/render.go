@@ -68,7 +68,7 @@ func render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settin
 		return job.Rendering{}, err
 	}
 	r := &rendering{
-		run: run, inputs: in, settings: s, room: maxText, from: job.Origins{}, secrets: map[string]bool{},
+		run: run, inputs: in, settings: s, room: maxText, from: make(job.Origins, usualOrigins), secrets: map[string]bool{},
 		references: references{ctx: ctx, ask: ask, known: map[string]*value{}},
 	}
 	j, err := r.render()
@@ -87,6 +87,9 @@ func render(ctx context.Context, run prefect.FlowRun, of recipe.Inputs, s Settin
 	}
 	return made, nil
 }
+
+// usualOrigins are those of a Job of the default template.
+const usualOrigins = 64
 
 // rendering makes one Job. Its methods run once each, in the order of render.
 type rendering struct {
@@ -255,7 +258,7 @@ func (r *rendering) namespace() (string, error) {
 // withoutNulls leaves out what is null, which is nothing to Kubernetes. (The worker leaves
 // it in; a null image or name was refused.)
 func withoutNulls(o *object) *object {
-	kept := newObject()
+	kept := o.first(0)
 	for name, field := range o.all() {
 		if v := field.withoutNulls(); v != nil {
 			kept.set(name, v)

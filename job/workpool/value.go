@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // What may come from outside: far above any Job, and far below what hurts a launcher, which
@@ -97,11 +98,17 @@ func (v *value) isZero() bool {
 
 // object keeps its fields in order: variables of a container may use those before them.
 type object struct {
-	names  []string
-	fields map[string]*value
+	names []string
+	// few are the fields in the order of their names. Most objects have so few that looking at
+	// each takes less than a map would.
+	few []*value
+	// many are the fields by their names if they are more than maxFew.
+	many map[string]*value
 }
 
-func newObject() *object { return &object{fields: map[string]*value{}} }
+const maxFew = 8
+
+func newObject() *object { return &object{} }
 
 func (o *object) len() int {
 	if o == nil {
@@ -112,33 +119,68 @@ func (o *object) len() int {
 
 // get is the field of a name; nil if there is none.
 func (o *object) get(name string) *value {
-	if o == nil {
+	switch i := o.at(name); {
+	case i < 0:
 		return nil
+	case o.many != nil:
+		return o.many[name]
+	default:
+		return o.few[i]
 	}
-	return o.fields[name]
 }
 
-func (o *object) has(name string) bool {
+func (o *object) has(name string) bool { return o.at(name) >= 0 }
+
+// at is the place of a name, as far as it matters: of many it is not known. It is negative
+// if there is no such name.
+func (o *object) at(name string) int {
 	if o == nil {
-		return false
+		return -1
 	}
-	_, ok := o.fields[name]
-	return ok
+	if o.many == nil {
+		return slices.Index(o.names, name)
+	}
+	if _, ok := o.many[name]; !ok {
+		return -1
+	}
+	return 0
 }
 
 // set keeps the place of a name that is there.
 func (o *object) set(name string, v *value) {
-	if !o.has(name) {
+	i := o.at(name)
+	if i < 0 {
 		o.names = append(o.names, name)
 	}
-	o.fields[name] = v
+	if i < 0 && o.many == nil && len(o.names) > maxFew {
+		o.many = make(map[string]*value, 2*maxFew)
+		for i, v := range o.few {
+			o.many[o.names[i]] = v
+		}
+		o.few = nil
+	}
+	switch {
+	case o.many != nil:
+		o.many[name] = v
+	case i < 0:
+		o.few = append(o.few, v)
+	default:
+		o.few[i] = v
+	}
 }
 
 func (o *object) remove(name string) {
-	if o.has(name) {
-		delete(o.fields, name)
-		o.names = slices.DeleteFunc(o.names, func(n string) bool { return n == name })
+	i := o.at(name)
+	switch {
+	case i < 0:
+		return
+	case o.many != nil:
+		delete(o.many, name)
+		i = slices.Index(o.names, name)
+	default:
+		o.few = slices.Delete(o.few, i, i+1)
 	}
+	o.names = slices.Delete(o.names, i, i+1)
 }
 
 func (o *object) all() iter.Seq2[string, *value] {
@@ -146,16 +188,43 @@ func (o *object) all() iter.Seq2[string, *value] {
 		if o == nil {
 			return
 		}
-		for _, name := range o.names {
-			if !yield(name, o.fields[name]) {
+		for i, name := range o.names {
+			var v *value
+			if o.many != nil {
+				v = o.many[name]
+			} else {
+				v = o.few[i]
+			}
+			if !yield(name, v) {
 				return
 			}
 		}
 	}
 }
 
+// first is another object with so many of the fields, and room for all.
+func (o *object) first(n int) *object {
+	some := newObject()
+	if o == nil {
+		return some
+	}
+	some.names = make([]string, 0, len(o.names))
+	if len(o.names) > maxFew {
+		some.many = make(map[string]*value, len(o.names))
+	} else {
+		some.few = make([]*value, 0, len(o.names))
+	}
+	for name, v := range o.all() {
+		if n--; n < 0 {
+			break
+		}
+		some.set(name, v)
+	}
+	return some
+}
+
 // clone is another object with the same fields.
-func (o *object) clone() *object { return newObject().with(o) }
+func (o *object) clone() *object { return o.first(o.len()) }
 
 // with sets all fields of another object.
 func (o *object) with(more *object) *object {
@@ -284,34 +353,53 @@ func (v *value) hasSecret() bool {
 }
 
 // MarshalJSON keeps the order of fields.
-func (v *value) MarshalJSON() ([]byte, error) {
-	if o, ok := v.data.(*object); ok {
-		return o.MarshalJSON()
-	}
-	return json.Marshal(v.data)
-}
+func (v *value) MarshalJSON() ([]byte, error) { return v.appendTo(nil) }
 
 // MarshalJSON writes the fields in their order.
-func (o *object) MarshalJSON() ([]byte, error) {
-	b := bytes.NewBufferString("{")
-	for name, field := range o.all() {
-		if b.Len() > 1 {
-			b.WriteByte(',')
+func (o *object) MarshalJSON() ([]byte, error) { return (&value{data: o}).appendTo(nil) }
+
+func (v *value) appendTo(b []byte) (_ []byte, err error) {
+	switch data := v.data.(type) {
+	case string:
+		return appendText(b, data)
+	case []*value:
+		b = append(b, '[')
+		for i, item := range data {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = item.appendTo(b); err != nil {
+				return nil, err
+			}
 		}
-		key, err := json.Marshal(name)
-		if err != nil {
-			return nil, err
+		return append(b, ']'), nil
+	case *object:
+		b = append(b, '{')
+		begin := len(b)
+		for name, field := range data.all() {
+			if len(b) > begin {
+				b = append(b, ',')
+			}
+			if b, err = appendText(b, name); err != nil {
+				return nil, err
+			}
+			if b, err = field.appendTo(append(b, ':')); err != nil {
+				return nil, err
+			}
 		}
-		text, err := field.MarshalJSON()
-		if err != nil {
-			return nil, err
-		}
-		b.Write(key)
-		b.WriteByte(':')
-		b.Write(text)
+		return append(b, '}'), nil
 	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+	text, err := json.Marshal(v.data)
+	return append(b, text...), err
+}
+
+// appendText spares most texts the way through json.Marshal, which takes several times as long.
+func appendText(b []byte, text string) ([]byte, error) {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return append(append(append(b, '"'), text...), '"'), nil
+	}
+	quoted, err := json.Marshal(text)
+	return append(b, quoted...), err
 }
 
 // size is about how long the value is as a text.
