@@ -43,7 +43,7 @@ func newPrefect1(o prefect1.Options, p config.Prefect) (backend, error) {
 }
 
 func (b ofPrefect1) renderer(s config.Launcher, mayAsk bool) renderer {
-	r := kubernetesrun.Renderer{Settings: jobSettings(s), Source: source.New(nil)}
+	r := kubernetesrun.NewRenderer(jobSettings(s), source.New(nil))
 	if mayAsk {
 		r.Tenant = b.TenantID
 	}

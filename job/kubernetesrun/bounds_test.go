@@ -124,7 +124,7 @@ func TestBoundsAreToldToWhoeverGaveTheTemplate(t *testing.T) {
 		{"large", repeated(1<<20+2, "#", "x", "\n"), "is larger than 1 MiB: have the pod mount what is long in it from a ConfigMap, or bring it in the image"},
 	} {
 		for _, fromRun := range []bool{true, false} {
-			_, err := template{YAML: []byte(tc.template), FromRun: fromRun, Origin: "it"}.decode(Settings{Namespace: "flows"})
+			_, err := template{YAML: []byte(tc.template), FromRun: fromRun, Origin: "it"}.decode(Settings{Namespace: "flows"}, &library{})
 			want := "it " + tc.want
 			if !fromRun {
 				want += ": mend it, or set JOB_TEMPLATE (--job-template) to another; runs without a template of their own wait"
@@ -148,7 +148,7 @@ func TestBoundsAreToldToWhoeverGaveTheTemplate(t *testing.T) {
 	}
 	// What a Job may have in one variable, all of it JSON, is no reason to refuse it.
 	config := strings.ReplaceAll(repeated(128<<10, "[", `{"name":"x","value":"some text"},`, "{}]"), `"`, `\"`)
-	if _, err := (template{YAML: []byte(inPod + `env: [{name: A, value: "` + config + `"}]` + ofPod), FromRun: true}).decode(Settings{Namespace: "flows"}); err != nil {
+	if _, err := (template{YAML: []byte(inPod + `env: [{name: A, value: "` + config + `"}]` + ofPod), FromRun: true}).decode(Settings{Namespace: "flows"}, &library{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,10 +11,11 @@ type Template = template
 
 // Render puts a run into a template that no source has to be asked for.
 func Render(run prefect.FlowRun, s Settings, t Template) (*batchv1.Job, error) {
-	made, rc, err := open(run)
+	shared := &library{}
+	made, rc, err := open(run, shared)
 	if err != nil {
 		return nil, err
 	}
-	j, _, err := render(run, made, rc, s, t)
+	j, _, err := render(run, made, rc, s, t, shared)
 	return j, err
 }

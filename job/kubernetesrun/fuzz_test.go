@@ -29,7 +29,7 @@ func FuzzTemplate(f *testing.F) {
 		if !isText {
 			given.YAML, given.JSON = nil, json.RawMessage(text)
 		}
-		d, err := given.decode(Settings{Namespace: "flows"})
+		d, err := given.decode(Settings{Namespace: "flows"}, &library{})
 		_, operators := errors.AsType[*job.TemplateError](err)
 		switch {
 		case err == nil && d.job == nil:

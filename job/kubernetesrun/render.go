@@ -1,6 +1,7 @@
 package kubernetesrun
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -42,6 +43,19 @@ type Renderer struct {
 	// Tenant is the API key's, for pods, when the settings have a key and name no
 	// tenant; nil leaves it out.
 	Tenant func(ctx context.Context) (string, error)
+
+	shared *library
+}
+
+// NewRenderer is for many runs: it keeps what it has decoded and other runs share.
+func NewRenderer(s Settings, of Source) Renderer {
+	return Renderer{Settings: s, Source: of, shared: &library{}}
+}
+
+// library are the templates and run configs that many runs share, decoded. A nil one keeps nothing.
+type library struct {
+	runConfigs       job.Kept[runConfig]
+	inYAML, fromJSON job.Kept[decoded]
 }
 
 // Render is the Job for a run's present attempt. An error is a
@@ -52,7 +66,8 @@ func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (job.Renderin
 	if run.Fault != nil {
 		return job.Rendering{}, run.Fault
 	}
-	made, rc, err := open(run)
+	shared := cmp.Or(r.shared, &library{})
+	made, rc, err := open(run, shared)
 	if err != nil {
 		return job.Rendering{}, err
 	}
@@ -66,7 +81,7 @@ func (r Renderer) Render(ctx context.Context, run prefect.FlowRun) (job.Renderin
 			return job.Rendering{}, fmt.Errorf("find the tenant for the flow's pod: %w", err)
 		}
 	}
-	j, from, err := render(run, made, rc, s, t)
+	j, from, err := render(run, made, rc, s, t, shared)
 	if err != nil {
 		return job.Rendering{}, err
 	}
@@ -107,7 +122,7 @@ func (r Renderer) CheckTemplate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.decode(r.Settings)
+	_, err = t.decode(r.Settings, &library{})
 	return err
 }
 
@@ -123,18 +138,18 @@ func (r Renderer) read(ctx context.Context, from string) ([]byte, error) {
 	return text, nil
 }
 
-func open(run prefect.FlowRun) (recipe.Recipe, runConfig, error) {
+func open(run prefect.FlowRun, shared *library) (recipe.Recipe, runConfig, error) {
 	made, ok := recipe.Of(run)
 	if !ok {
 		return made, runConfig{}, fmt.Errorf("flow run %s was read without what its Job is made of", run.ID)
 	}
-	rc, err := decodeRunConfig(run.ID, made.RunConfig)
+	rc, err := shared.runConfigs.Open(made.RunConfig, func(raw []byte) (runConfig, error) { return decodeRunConfig(run.ID, raw) })
 	return made, rc, err
 }
 
 // render puts a run into a template (prefect1 §4.2, in its order).
-func render(run prefect.FlowRun, made recipe.Recipe, rc runConfig, s Settings, t template) (*batchv1.Job, job.Origins, error) {
-	d, err := t.decode(s)
+func render(run prefect.FlowRun, made recipe.Recipe, rc runConfig, s Settings, t template, shared *library) (*batchv1.Job, job.Origins, error) {
+	d, err := t.decode(s, shared)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -70,8 +70,8 @@ type decoded struct {
 
 // decode reads a template strictly: the API server drops a misspelt field
 // silently, and its author then looks for days why it does nothing.
-func (t template) decode(s Settings) (decoded, error) {
-	d, err := t.strictly()
+func (t template) decode(s Settings, shared *library) (decoded, error) {
+	d, err := t.once(shared)
 	if err == nil && d.job.Namespace != "" && d.job.Namespace != s.Namespace {
 		err = authorError("%s names the namespace %q, but Jobs run in %q: remove metadata.namespace", t.origin(), d.job.Namespace, s.Namespace)
 	}
@@ -102,18 +102,30 @@ func (t template) secure(pod corev1.PodTemplateSpec, level string) error {
 	return authorError("%s makes a pod that the Pod Security level %s, which flows are held to here, does not allow: %s", t.origin(), level, forbidden)
 }
 
-func (t template) strictly() (decoded, error) {
-	raw, origin := t.JSON, t.origin()
-	if len(raw) == 0 {
-		text := t.YAML
-		if len(text) == 0 {
-			text = []byte(builtin)
-		}
-		var err error
-		if raw, err = yamlToJSON(text); err != nil {
-			return decoded{}, authorError("%s %v", origin, err)
-		}
+// once decodes the template unless an earlier run had the same. The Job is the caller's.
+func (t template) once(shared *library) (d decoded, err error) {
+	switch {
+	case len(t.JSON) > 0:
+		d, err = shared.fromJSON.Open(t.JSON, t.strictly)
+	case len(t.YAML) > 0:
+		d, err = shared.inYAML.Open(t.YAML, t.strictlyYAML)
+	default:
+		d, err = shared.inYAML.Open([]byte(builtin), t.strictlyYAML)
 	}
+	d.job = d.job.DeepCopy()
+	return d, err
+}
+
+func (t template) strictlyYAML(text []byte) (decoded, error) {
+	raw, err := yamlToJSON(text)
+	if err != nil {
+		return decoded{}, authorError("%s %v", t.origin(), err)
+	}
+	return t.strictly(raw)
+}
+
+func (t template) strictly(raw []byte) (decoded, error) {
+	origin := t.origin()
 	var tree any
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &tree); err != nil {
 		return decoded{}, authorError("%s does not parse: %v", origin, err)

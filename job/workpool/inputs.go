@@ -51,6 +51,13 @@ type pool struct {
 	configuration, defaults *object
 }
 
+// library are the objects of the API that many runs share, decoded.
+type library struct {
+	pools       job.Kept[pool]
+	deployments job.Kept[deployment]
+	flows       job.Kept[named]
+}
+
 func open(of recipe.Inputs, shared *library) (inputs, error) {
 	in := inputs{serverVersion: of.ServerVersion, flowRunRow: of.FlowRun, flowRow: of.Flow}
 	var row struct {
@@ -65,17 +72,17 @@ func open(of recipe.Inputs, shared *library) (inputs, error) {
 	if in.runVariables, err = jobVariables(row.JobVariables, "the flow run"); err != nil {
 		return in, err
 	}
-	if in.flow, err = shared.flows.open(of.Flow, openFlow); err != nil {
+	if in.flow, err = shared.flows.Open(of.Flow, openFlow); err != nil {
 		return in, err
 	}
-	if in.deployment, err = shared.deployments.open(of.Deployment, openDeployment); err != nil {
+	if in.deployment, err = shared.deployments.Open(of.Deployment, openDeployment); err != nil {
 		return in, err
 	}
-	in.pool, err = shared.pools.open(of.WorkPool, openPool)
+	in.pool, err = shared.pools.Open(of.WorkPool, openPool)
 	return in, err
 }
 
-func openPool(raw json.RawMessage) (p pool, err error) {
+func openPool(raw []byte) (p pool, err error) {
 	var row struct {
 		named
 		Template json.RawMessage `json:"base_job_template"`
@@ -99,11 +106,11 @@ func isGiven(raw json.RawMessage) bool {
 	return len(raw) > 0 && string(bytes.TrimSpace(raw)) != "null"
 }
 
-func openFlow(raw json.RawMessage) (flow named, err error) {
+func openFlow(raw []byte) (flow named, err error) {
 	return flow, unmarshal(raw, "flow", &flow)
 }
 
-func openDeployment(raw json.RawMessage) (deployment, error) {
+func openDeployment(raw []byte) (deployment, error) {
 	d := deployment{variables: newObject()}
 	if !isGiven(raw) {
 		return d, nil

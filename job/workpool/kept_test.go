@@ -2,6 +2,7 @@ package workpool
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,32 +40,9 @@ func TestTemplateIsSharedUnchanged(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(known.pools.known) != 1 {
-		t.Errorf("%d templates are kept, want 1", len(known.pools.known))
-	}
-}
-
-// However many pools there are, and however large, few of them are kept.
-func TestKeptTemplatesAreBounded(t *testing.T) {
-	known := &kept[pool]{}
-	for i := range 200 {
-		for _, size := range []int{100, maxKeptText / 2, maxKeptText} {
-			row := fmt.Sprintf(`{"id": "%d", "name": "%s", "base_job_template": {}}`, i, strings.Repeat("x", size))
-			p, err := known.open(json.RawMessage(row), openPool)
-			if err != nil || p.poolIs.ID != fmt.Sprint(i) || p.configuration == nil {
-				t.Fatalf("pool %d: %+v, %v", i, p.poolIs, err)
-			}
-		}
-	}
-	bytes := 0
-	for text := range known.known {
-		bytes += len(text)
-		if len(text) > maxKeptText {
-			t.Errorf("a pool of %d bytes is kept", len(text))
-		}
-	}
-	if bytes != known.bytes || bytes > maxKept || len(known.known) == 0 {
-		t.Errorf("%d bytes are kept and %d counted, want at most %d", bytes, known.bytes, maxKept)
+	again := func([]byte) (pool, error) { return pool{}, errors.New("it is not known") }
+	if _, err := known.pools.Open(inputs(0).WorkPool, again); err != nil {
+		t.Errorf("the template is decoded again: %v", err)
 	}
 }
 

@@ -1,24 +1,14 @@
-package workpool
+package job
 
-import (
-	"encoding/json"
-	"sync"
-)
+import "sync"
 
-// kept are objects of the API of one kind as they were decoded for earlier runs. Decoding the
-// work pool's template is much of what a Job costs, and the runs of a burst share a few. Who
-// gets one must not change it.
-type kept[T any] struct {
+// Kept are texts of one kind as they were decoded for earlier runs: templates, and objects of the
+// API. Decoding them is much of what a Job costs, and the runs of a burst share a few. Who gets
+// one must not change it. The zero value is ready.
+type Kept[T any] struct {
 	mu    sync.Mutex
 	known map[string]T // by the text
 	bytes int          // of those texts
-}
-
-// library are the objects that many runs share. A nil one keeps nothing.
-type library struct {
-	pools       kept[pool]
-	deployments kept[deployment]
-	flows       kept[named]
 }
 
 const (
@@ -30,8 +20,8 @@ const (
 	maxKeptText = 64 << 10
 )
 
-// open decodes a text, unless it is known.
-func (k *kept[T]) open(raw json.RawMessage, decode func(json.RawMessage) (T, error)) (T, error) {
+// Open decodes a text, unless it is known.
+func (k *Kept[T]) Open(raw []byte, decode func([]byte) (T, error)) (T, error) {
 	if len(raw) > maxKeptText {
 		return decode(raw)
 	}
