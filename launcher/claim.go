@@ -126,18 +126,18 @@ func (l *launch) sendClaim(ctx context.Context) error {
 	default:
 		r.Answer = l.readBack(ctx)
 	}
-	log := l.log.With("flow_run", l.run.ID, "attempt", l.claim.Attempt, "answer", r.Answer.String(), "reason", r.Reason)
+	about := []any{"flow_run", l.run.ID, "attempt", l.claim.Attempt, "answer", r.Answer.String(), "reason", r.Reason}
 	switch r.Answer {
 	case prefect.Won:
-		log.DebugContext(ctx, "claimed", "job", l.claim.Job)
+		l.log.DebugContext(ctx, "claimed", append(about, "job", l.claim.Job)...)
 		l.claimed, l.sole, l.hasSlot, l.confirmed = true, r.Sole, r.HasSlot, began
 		l.won = time.Now()
 		return nil
 	case prefect.Lost:
-		log.DebugContext(ctx, "not claimed")
+		l.log.DebugContext(ctx, "not claimed", about...)
 		return &stop{result: lost}
 	}
-	log.DebugContext(ctx, "not claimed")
+	l.log.DebugContext(ctx, "not claimed", about...)
 	return &stop{result: later, backoff: max(claims.NotNow, r.RetryAfter), quiet: r.RetryAfter}
 }
 

@@ -216,7 +216,7 @@ func (c poolCase) render(t *testing.T) (*batchv1.Job, error) {
 			DefaultImage: "prefecthq/prefect:3.9.1-python3.11", TemplateEnv: c.Environ, TemplateSecrets: workpool.Inline,
 		},
 		Source: workpool.FromBundle(bundle),
-	}.Render(t.Context(), model.FlowRun{ID: poolRun, Attempt: "s1", Recipe: recipe.Run(c.FlowRun)})
+	}.Render(t.Context(), model.FlowRun{ID: poolRun, Attempt: "s1", Recipe: recipe.Run{Row: c.FlowRun}})
 	return made.Job, err
 }
 

@@ -121,7 +121,7 @@ func (a asked) render(t *testing.T) (job.Rendering, error) {
 		a.settings(&s)
 	}
 	r := workpool.Renderer{Settings: s, Source: workpool.FromBundle(a.bundle(t))}
-	return r.Render(t.Context(), prefect.FlowRun{ID: runID, Attempt: "s1", Recipe: recipe.Run(`{}`)})
+	return r.Render(t.Context(), prefect.FlowRun{ID: runID, Attempt: "s1", Recipe: recipe.Run{}})
 }
 
 func (a asked) rendered(t *testing.T) job.Rendering {
@@ -601,7 +601,7 @@ func (a away) Variable(context.Context, string) (v any, ok bool, e error) { retu
 // A server that is away is nobody's mistake.
 func TestAway(t *testing.T) {
 	gone := errors.New("connection refused")
-	if _, err := (workpool.Renderer{Settings: settings(), Source: away{gone}}).Render(t.Context(), prefect.FlowRun{ID: runID, Recipe: recipe.Run(`{}`)}); !errors.Is(err, gone) {
+	if _, err := (workpool.Renderer{Settings: settings(), Source: away{gone}}).Render(t.Context(), prefect.FlowRun{ID: runID, Recipe: recipe.Run{}}); !errors.Is(err, gone) {
 		t.Errorf("inputs: %v", err)
 	}
 	for _, run := range []string{`{"image": "{{ prefect.blocks.a.b }}"}`, `{"image": "{{ prefect.variables.a }}"}`, `{"env": {"$ref": {"block_document_id": "1"}}}`} {

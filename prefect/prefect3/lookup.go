@@ -28,36 +28,26 @@ const (
 // reads, and no run misses a change that was made before it.
 func (c *Client) Inputs(ctx context.Context, run prefect.FlowRun) (in recipe.Inputs, err error) {
 	defer exchange.Explain(&err, "read what the Job of flow run %s is made of", run.ID)
-	raw, ok := recipe.Of(run)
+	row, ok := recipe.Of(run)
 	if !ok {
-		row, err := c.readRun(ctx, run.ID)
+		read, err := c.readRun(ctx, run.ID)
 		if err != nil {
 			return in, err
 		}
-		raw = recipe.Run(row.raw)
+		row = read.recipe()
 	}
-	// The whole row was read when the run was found due.
-	var row struct {
-		Created    moment `json:"created"`
-		Deployment string `json:"deployment_id"`
-		Flow       string `json:"flow_id"`
-		Pool       string `json:"work_pool_name"`
-	}
-	if err := json.Unmarshal(raw, &row); err != nil {
-		return in, &prefect.AuthorError{Message: "This flow run cannot be read: " + err.Error(), Err: err}
-	}
-	in.FlowRun = json.RawMessage(raw)
+	in.FlowRun = row.Row
 	if row.Pool == "" {
 		return in, &prefect.AuthorError{Message: "This flow run is in no work pool, so no Job can be made for it. Give it, or its deployment, a work pool."}
 	}
-	if in.WorkPool, err = c.lookup(ctx, "pool", poolPath(row.Pool), row.Created.Time); err != nil {
+	if in.WorkPool, err = c.lookup(ctx, "pool", poolPath(row.Pool), row.Created); err != nil {
 		return in, err
 	}
 	if in.Flow, err = c.lookup(ctx, "flow", "/flows/"+url.PathEscape(row.Flow), time.Time{}); err != nil {
 		return in, err
 	}
 	if row.Deployment != "" {
-		in.Deployment, err = c.lookup(ctx, "deployment", "/deployments/"+url.PathEscape(row.Deployment), row.Created.Time)
+		in.Deployment, err = c.lookup(ctx, "deployment", "/deployments/"+url.PathEscape(row.Deployment), row.Created)
 		if errors.Is(err, prefect.ErrNotFound) {
 			return in, &prefect.AuthorError{Message: "The deployment of this flow run no longer exists, so its Job cannot be made. Create the deployment, and then the run, again.", Err: err}
 		}

@@ -168,11 +168,15 @@ func keptUntil(lease string, now time.Time) string {
 	return lease + " until " + formatTime(now.Add(leaseFor))
 }
 
+func (r *runRow) recipe() recipe.Run {
+	return recipe.Run{Row: r.raw, Created: r.Created.Time, Deployment: r.Deployment, Flow: r.Flow, Pool: r.Pool}
+}
+
 // run is the row in the words of package prefect.
 func (r *runRow) run() prefect.FlowRun {
 	out := prefect.FlowRun{
 		ID: r.ID, Name: r.Name, Revision: r.StateID, Attempt: prefect.Attempt("s" + r.StateID), Fresh: r.isFresh(),
-		State: r.State.domain(), Place: r.place(), Arbitrated: true, StateAt: r.State.Timestamp.Time, ReadAt: r.at, Recipe: recipe.Run(r.raw),
+		State: r.State.domain(), Place: r.place(), Arbitrated: true, StateAt: r.State.Timestamp.Time, ReadAt: r.at, Recipe: r.recipe(),
 	}
 	switch out.State.Phase {
 	case prefect.Waiting:

@@ -7,17 +7,25 @@ package recipe
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
 
-// Run is a flow run as the API returns it, and goes into prefect.FlowRun.Recipe.
-type Run json.RawMessage
+// Run goes into prefect.FlowRun.Recipe.
+type Run struct {
+	// Row is the flow run as the API returns it.
+	Row json.RawMessage
+	// Created is when the run was made; the others name what its Job is made of besides. All
+	// are in the row, too, which is decoded once.
+	Created                time.Time
+	Deployment, Flow, Pool string
+}
 
 // Of returns the recipe of a run; false if the run was read without it.
 func Of(run prefect.FlowRun) (Run, bool) {
 	r, ok := run.Recipe.(Run)
-	return r, ok
+	return r, ok && len(r.Row) > 0
 }
 
 // Inputs are the objects that a run's Job is made of, undecoded: a bad one is its
