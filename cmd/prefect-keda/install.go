@@ -146,13 +146,13 @@ func installFlags() []config.Group {
 	ours.String("image", "", "image of the scaler and the launcher, if it is in a registry of yours")
 	ours.Int("runs-per-launcher", 0, "due flow runs per launcher (default 100)")
 	ours.Int("max-launchers", 0, "most launchers at a time (default 10)")
-	groups := []config.Group{{Title: "As Prefect has them", Flags: prefects}, {Title: "Manifests", Flags: ours}}
+	groups, all := []config.Group{{Title: "As Prefect has them", Flags: prefects}, {Title: "Manifests", Flags: ours}}, allSettings()
 	for _, g := range slices.Concat(config.Flags(config.Launcher{}), config.Flags(config.Scaler{})) {
 		rest := pflag.NewFlagSet(g.Title, pflag.ContinueOnError)
 		g.Flags.VisitAll(func(f *pflag.Flag) {
 			known := slices.ContainsFunc(groups, func(g config.Group) bool { return g.Flags.Lookup(f.Name) != nil })
-			i := slices.IndexFunc(allSettings(), func(s config.Setting) bool { return s.Flag == f.Name })
-			if known || i < 0 || isWired(allSettings()[i].Variable) { // i: a second name of a flag
+			i := slices.IndexFunc(all, func(s config.Setting) bool { return s.Flag == f.Name })
+			if known || i < 0 || isWired(all[i].Variable) { // i: a second name of a flag
 				return
 			}
 			if f.Name == "key" || f.Name == "auth-string" {

@@ -70,10 +70,11 @@ func showing(groups []config.Group, used ...any) []config.Group {
 // without are the groups without the flags that another process has too.
 func without(groups []config.Group, other any) []config.Group {
 	var rest []config.Group
+	others := config.Settings(other)
 	for _, g := range groups {
 		own := pflag.NewFlagSet(g.Title, pflag.ContinueOnError)
 		g.Flags.VisitAll(func(f *pflag.Flag) {
-			if !slices.ContainsFunc(config.Settings(other), func(s config.Setting) bool { return s.Flag == f.Name }) {
+			if !slices.ContainsFunc(others, func(s config.Setting) bool { return s.Flag == f.Name }) {
 				own.AddFlag(f)
 			}
 		})
