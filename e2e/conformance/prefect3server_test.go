@@ -16,30 +16,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prefect-keda/prefect-keda/e2e/python"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3/servertest"
 )
 
-func prefect2Environment() pinned {
-	return pinned{what: "Prefect 2.20.26", requirements: "prefect2-constraints.txt", pythons: []string{"3.11"}}
-}
-
 // realServers are the servers that we test with, by version: the newest and the oldest.
-func realServers() map[string]pinned {
-	return map[string]pinned{"3.9.1": prefect3Environment(), "2.20.26": prefect2Environment()}
+func realServers() map[string]python.Environment {
+	return map[string]python.Environment{"3.9.1": python.Prefect3(), "2.20.26": python.Prefect2()}
 }
 
 // clientsServers are the same, or on demand those of PREFECT_KEDA_SERVERS, whose packages have
 // no fixed versions.
-func clientsServers() map[string]pinned {
+func clientsServers() map[string]python.Environment {
 	versions := strings.FieldsFunc(os.Getenv("PREFECT_KEDA_SERVERS"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(versions) == 0 {
 		return realServers()
 	}
 	// Servers of before 3.8 do not work with newer ones of these, which they allow.
 	of := []string{"fastapi<0.119", "importlib_metadata<9", "pydantic<2.12", "starlette<0.49", "typer<0.20"}
-	all := map[string]pinned{}
+	all := map[string]python.Environment{}
 	for _, v := range versions {
-		all[v] = pinned{what: "Prefect " + v, packages: append([]string{"prefect==" + v}, of...), pythons: []string{"3.11"}}
+		all[v] = python.Environment{What: "Prefect " + v, Packages: append([]string{"prefect==" + v}, of...), Versions: []string{"3.11"}}
 	}
 	return all
 }
@@ -78,9 +75,9 @@ type server struct {
 	exited chan error
 }
 
-func newServer(t *testing.T, of pinned) *server {
+func newServer(t *testing.T, of python.Environment) *server {
 	t.Helper()
-	s := &server{t: t, python: of.interpreter(t), home: t.TempDir()}
+	s := &server{t: t, python: interpreterOf(t, of), home: t.TempDir()}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

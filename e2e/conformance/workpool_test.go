@@ -21,6 +21,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/prefect-keda/prefect-keda/e2e/python"
 	"github.com/prefect-keda/prefect-keda/job/workpool"
 	model "github.com/prefect-keda/prefect-keda/prefect"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3/recipe"
@@ -223,7 +224,7 @@ func (c poolCase) render(t *testing.T) (*batchv1.Job, error) {
 // python3 runs a module of e2e/python with Prefect 3, and returns what it printed.
 func python3(t *testing.T, stdin *bytes.Buffer, args ...string) string {
 	t.Helper()
-	python := prefect3Environment().interpreter(t)
+	python := interpreterOf(t, python.Prefect3())
 	modules, err := filepath.Abs("../python")
 	if err != nil {
 		t.Fatal(err)
