@@ -71,4 +71,5 @@ func (a *API) route() {
 		a.handle("POST /v2/concurrency_limits/leases/{id}/renew", a.renew)
 	}
 	a.mux.HandleFunc("GET /events/out", a.streamEvents)
+	a.mux.HandleFunc("GET /events/in", a.takeStream)
 }

@@ -39,24 +39,8 @@ type greeting struct {
 
 // streamEvents is the server's event stream (prefect3 §6.2).
 func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
-	const route = "GET /events/out"
-	a.count(route)
-	if f := a.fault(route); f != nil {
-		f.wait(r.Context())
-		if f.strike(w) {
-			return
-		}
-	}
-	switch {
-	case !a.version.since(withPrefect3): // the experiment is off
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		return
-	case !slices.Contains(r.Header.Values("Sec-Websocket-Protocol"), "prefect"):
-		http.Error(w, "Forbidden", http.StatusForbidden)
-		return
-	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"prefect"}, InsecureSkipVerify: true})
-	if err != nil {
+	conn, ok := a.accept(w, r, "GET /events/out")
+	if !ok {
 		return
 	}
 	defer conn.CloseNow() //nolint:errcheck // it may be closed already
@@ -67,11 +51,60 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// welcome takes a client's token and filter, or closes the connection.
-func (a *API) welcome(ctx context.Context, conn *websocket.Conn) (*eventFilter, bool) {
+// takeStream is the socket that the real worker sends its events through. Nobody here reads them.
+func (a *API) takeStream(w http.ResponseWriter, r *http.Request) {
+	conn, ok := a.accept(w, r, "GET /events/in")
+	if !ok {
+		return
+	}
+	defer conn.CloseNow() //nolint:errcheck // it may be closed already
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	s := a.store
+	s.mu.Lock()
+	s.senders[conn] = cancel
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.senders, conn)
+	}()
+	if !a.greet(ctx, conn) {
+		return
+	}
+	for {
+		if _, _, err := conn.Read(ctx); err != nil {
+			return
+		}
+	}
+}
+
+// accept takes a client's connection for events.
+func (a *API) accept(w http.ResponseWriter, r *http.Request, route string) (conn *websocket.Conn, ok bool) {
+	a.count(route)
+	if f := a.fault(route); f != nil {
+		f.wait(r.Context())
+		if f.strike(w) {
+			return nil, false
+		}
+	}
+	switch {
+	case !a.version.since(withPrefect3): // the experiment is off
+		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+		return nil, false
+	case !slices.Contains(r.Header.Values("Sec-Websocket-Protocol"), "prefect"):
+		http.Error(w, "Forbidden", http.StatusForbidden)
+		return nil, false
+	}
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"prefect"}, InsecureSkipVerify: true})
+	return conn, err == nil
+}
+
+// greet takes a client's token, or closes the connection.
+func (a *API) greet(ctx context.Context, conn *websocket.Conn) bool {
 	var hello greeting
 	if err := wsjson.Read(ctx, conn, &hello); err != nil {
-		return nil, false
+		return false
 	}
 	want := a.options.AuthString
 	if a.options.Key != "" {
@@ -83,12 +116,17 @@ func (a *API) welcome(ctx context.Context, conn *websocket.Conn) (*eventFilter, 
 			reason = "Auth required but no token provided"
 		}
 		conn.Close(websocket.StatusPolicyViolation, reason) //nolint:errcheck // the client may be gone
+		return false
+	}
+	return wsjson.Write(ctx, conn, map[string]string{"type": "auth_success"}) == nil
+}
+
+// welcome takes a client's token and filter, or closes the connection.
+func (a *API) welcome(ctx context.Context, conn *websocket.Conn) (*eventFilter, bool) {
+	if !a.greet(ctx, conn) {
 		return nil, false
 	}
-	if err := wsjson.Write(ctx, conn, map[string]string{"type": "auth_success"}); err != nil {
-		return nil, false
-	}
-	hello = greeting{}
+	var hello greeting
 	if _, text, err := conn.Read(ctx); err != nil || json.Unmarshal(text, &hello) != nil || hello.Type != "filter" || hello.Filter == nil {
 		conn.Close(websocket.StatusProtocolError, "Invalid filter") //nolint:errcheck // the client may be gone
 		return nil, false
@@ -141,11 +179,14 @@ func (a *API) Streams() int {
 	return len(a.store.streams)
 }
 
-// DropStreams cuts the connections of all who listen to events.
+// DropStreams cuts the connections of all who listen to events or send some.
 func (a *API) DropStreams() {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
 	for st := range a.store.streams {
 		st.drop()
+	}
+	for _, drop := range a.store.senders {
+		drop()
 	}
 }

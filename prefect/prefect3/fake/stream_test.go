@@ -48,6 +48,38 @@ func heard(ctx context.Context, conn *websocket.Conn) string {
 	return frame.Type
 }
 
+// The real worker sends its events through a socket of its own, and does not ask for work before
+// that is open.
+func TestEventsAreTaken(t *testing.T) {
+	api := fake.New(fake.Options{AuthString: "u:p"})
+	address := strings.Replace(api.Start(t), "http", "ws", 1) + "/events/in"
+	open := func(token string) (*websocket.Conn, string) {
+		conn, _, err := websocket.Dial(t.Context(), address, &websocket.DialOptions{Subprotocols: []string{"prefect"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.CloseNow() })
+		if err := wsjson.Write(t.Context(), conn, fields{"type": "auth", "token": token}); err != nil {
+			t.Fatal(err)
+		}
+		return conn, heard(t.Context(), conn)
+	}
+	conn, got := open("u:p")
+	if got != "auth_success" {
+		t.Fatal(got)
+	}
+	if err := wsjson.Write(t.Context(), conn, fields{"event": "prefect.worker.submitted-flow-run"}); err != nil {
+		t.Error(err)
+	}
+	if _, got := open("u:q"); !strings.Contains(got, "Invalid token") {
+		t.Error(got, "instead of Invalid token")
+	}
+	api.DropStreams()
+	if got := heard(t.Context(), conn); !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
+		t.Error(got, "instead of the end of the connection")
+	}
+}
+
 func TestEventStream(t *testing.T) {
 	api := fake.New(fake.Options{AuthString: "u:p"})
 	url := api.Start(t)
