@@ -22,8 +22,8 @@ const (
 	charWidth  = 6.7 // of the small text, on average; for placing marks
 )
 
-// style follows the page: the media query works in <img> as well.
-const style = `
+// Style is that of all our pictures. It follows the page: the media query works in <img> as well.
+const Style = `
   .page { fill: #ffffff } .title { fill: #14171c } .text { fill: #4a515c } .quiet { fill: #767e8a }
   .grid { stroke: #e7e9ed } .axis { stroke: #b9bfc8 } .mark { stroke: #9aa2ad }
   .c0 { stroke: #2a6fdb } .c1 { stroke: #d9601a } .c2 { stroke: #12936a } .c3 { stroke: #7a8493 }
@@ -46,7 +46,7 @@ func (p Picture) SVG() []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title desc">`+"\n",
 		width, height, width, height)
 	fmt.Fprintf(&b, "<title id=\"title\">%s</title>\n<desc id=\"desc\">%s</desc>\n<style>%s</style>\n",
-		html.EscapeString(p.Title), html.EscapeString(p.describe()), style)
+		html.EscapeString(p.Title), html.EscapeString(p.describe()), Style)
 	fmt.Fprintf(&b, `<rect class="page" width="%d" height="%d" rx="10"/>`+"\n", width, height)
 	text(&b, 20, 34, "h1 title", "start", p.Title)
 	text(&b, 20, 55, "h2 text", "start", p.Subtitle)
