@@ -70,10 +70,14 @@ func TestSideBySide(t *testing.T) {
 	for _, c := range []sidebyside.Contender{sidebyside.Ours1, sidebyside.Ours3} {
 		t.Run("drain/"+string(c), func(t *testing.T) { s.drain(t, c) })
 	}
-	t.Run("idle", s.idle)
-	t.Run("delays", func(t *testing.T) {
-		t.Run("warm", s.warm)
-		t.Run("zero", s.fromZero)
+	t.Run("quiet", func(t *testing.T) {
+		// Nearly all of these is waiting.
+		for name, measure := range map[string]func(*testing.T){"idle": s.idle, "warm": s.warm, "zero": s.fromZero} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				measure(t)
+			})
+		}
 	})
 	t.Run("answers", s.answers)
 }
@@ -140,6 +144,8 @@ func machine(t *testing.T) sidebyside.Machine {
 // add keeps what was measured at once, so that an interrupted run keeps what it has.
 func (s *sideBySide) add(t *testing.T, r sidebyside.Results) {
 	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r.Machine = s.results.Machine
 	s.results.Add(r)
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
@@ -626,7 +632,7 @@ const samples = 12
 func (s *sideBySide) warm(t *testing.T) {
 	for _, of := range []sidebyside.Contender{sidebyside.Ours1, sidebyside.Ours3, sidebyside.Agent, sidebyside.Worker} {
 		t.Run(string(of), func(t *testing.T) {
-			t.Parallel() // nearly all of it is waiting
+			t.Parallel()
 			e := newScene(t, of, 0)
 			var more []string
 			if of == sidebyside.Ours1 || of == sidebyside.Ours3 {
@@ -643,9 +649,7 @@ func (s *sideBySide) warm(t *testing.T) {
 				delays["scheduled"] = append(delays["scheduled"], e.WaitForJob(e.create(1, due)[0], 2*time.Minute).At.Sub(due))
 			}
 			for _, kind := range []string{"ad hoc", "scheduled"} {
-				s.mu.Lock()
 				s.add(t, sidebyside.Results{Delays: []sidebyside.Delay{sidebyside.DelayOf(time.Now().UTC().Truncate(time.Second), of, kind, "warm", delays[kind])}})
-				s.mu.Unlock()
 			}
 		})
 	}
