@@ -54,7 +54,7 @@ func TestChaos(t *testing.T) {
 		name string
 		make func(t *testing.T) chaos.World
 	}{
-		{"Prefect 1", func(t *testing.T) chaos.World { return chaos.NewPrefect1(t) }},
+		{"Prefect 1", func(t *testing.T) chaos.World { return chaos.NewPrefect1(t, nil) }},
 		{"Prefect 3", func(t *testing.T) chaos.World {
 			return chaos.NewPrefect3(t, func(name string) any {
 				template := prefectapi.Template(map[string]any{"name": name})

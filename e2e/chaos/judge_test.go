@@ -43,16 +43,17 @@ func TestJudge(t *testing.T) {
 			runs["r"] = *tc.run
 		}
 		w := still{runs: runs}
-		s := &Storm{World: w, Plan: NewPlan(1), sorts: map[string]Sort{"r": tc.sort}, pods: newPods(nil, "flows", w, nil, nil)}
-		s.pods.jobs["r"], s.pods.begun["r"] = make([]string, tc.jobs), tc.begun
+		l := NewLedger(nil, "flows", w, NewPlan(1))
+		l.sorts["r"] = tc.sort
+		l.pods.jobs["r"], l.pods.begun["r"] = make([]string, tc.jobs), tc.begun
 		if tc.wrong != nil {
-			s.pods.wrong["r"] = tc.wrong
+			l.pods.wrong["r"] = tc.wrong
 		}
-		if got := s.judge()["r"]; got != tc.want {
+		if got := l.Open()["r"]; got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
-		s.pods.wrong["stranger"] = []string{"a Job for a run that nobody made"}
-		if got := s.judge()["stranger"]; got != "flow run stranger: a Job for a run that nobody made" {
+		l.pods.wrong["stranger"] = []string{"a Job for a run that nobody made"}
+		if got := l.Open()["stranger"]; got != "flow run stranger: a Job for a run that nobody made" {
 			t.Errorf("%s: of a run that nobody made: %q", name, got)
 		}
 	}

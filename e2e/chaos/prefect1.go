@@ -24,11 +24,12 @@ type Prefect1 struct {
 	mu   sync.Mutex
 }
 
-// NewPrefect1 is one without runs.
-func NewPrefect1(t testing.TB) *Prefect1 {
+// NewPrefect1 is one without runs. runConfig is that of the runs; nil leaves their Jobs to the
+// launchers' template.
+func NewPrefect1(t testing.TB, runConfig any) *Prefect1 {
 	w := &Prefect1{t: t, dir: t.TempDir()}
 	w.api = prefecttest.New(prefecttest.Options{Replicas: 2, Now: w.now})
-	w.flow = w.api.CreateFlow(prefecttest.FlowSpec{Name: "chaos", Tasks: []string{"task"}})
+	w.flow = w.api.CreateFlow(prefecttest.FlowSpec{Name: "chaos", Tasks: []string{"task"}, RunConfig: runConfig})
 	return w
 }
 

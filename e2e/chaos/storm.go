@@ -43,9 +43,7 @@ type Storm struct {
 	Dir string
 	Out io.Writer
 
-	mu    sync.Mutex
-	sorts map[string]Sort
-	pods  *pods
+	runs  *Ledger
 	keda  *keda
 	procs struct{ launchers, scalers []*Process }
 	// env is the environment of each process with the nth template.
@@ -57,7 +55,7 @@ type Storm struct {
 func (s *Storm) Run(ctx context.Context) (broken map[string]string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.sorts, s.env = map[string]Sort{}, map[*Process]func(int) []string{}
+	s.env = map[*Process]func(int) []string{}
 	closing, err := s.prepare()
 	defer closing()
 	if err != nil {
@@ -70,7 +68,7 @@ func (s *Storm) Run(ctx context.Context) (broken map[string]string, err error) {
 	for _, p := range s.procs.scalers {
 		p.Want(true)
 	}
-	group.Go(func() error { return s.pods.run(ctx) })
+	group.Go(func() error { return s.runs.Play(ctx) })
 	group.Go(func() error { return s.keda.run(ctx) })
 	group.Go(func() error {
 		defer cancel()
@@ -144,15 +142,8 @@ func (s *Storm) prepare() (closing func(), err error) {
 		scalers: addresses, target: runsPerLauncher, launchers: s.procs.launchers, cooldown: 5 * time.Second,
 		ref: &externalscaler.ScaledObjectRef{Name: "chaos", Namespace: "chaos", ScalerMetadata: s.World.Metadata()},
 	}
-	s.pods = newPods(s.Client, s.Namespace, s.World, s.Plan, s.sortOf)
+	s.runs = NewLedger(s.Client, s.Namespace, s.World, s.Plan)
 	return closing, nil
-}
-
-func (s *Storm) sortOf(run string) (Sort, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sort, known := s.sorts[run]
-	return sort, known
 }
 
 // rage creates the runs and breaks things meanwhile.
@@ -175,15 +166,8 @@ func (s *Storm) rage(ctx context.Context) error {
 }
 
 func (s *Storm) progress() string {
-	s.pods.mu.Lock()
-	defer s.pods.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	jobs, begun := 0, 0
-	for run, seen := range s.pods.jobs {
-		jobs, begun = jobs+len(seen), begun+s.pods.begun[run]
-	}
-	return fmt.Sprintf("%d runs made, %d Jobs, %d pods begun, %d faults", len(s.sorts), jobs, begun, len(s.Plan.Struck()))
+	c := s.runs.Count()
+	return fmt.Sprintf("%d runs made, %d Jobs, %d pods begun, %d faults", c.Runs, c.Jobs, c.Begun, len(s.Plan.Struck()))
 }
 
 // load creates the runs, most of them in crowds.
@@ -196,22 +180,7 @@ func (s *Storm) load(ctx context.Context) {
 			crowd = 1 + dice.IntN(40)
 			pause(ctx, time.Duration(float64(crowd)/float64(s.Runs)*float64(s.Over)*0.85))
 		}
-		sort := []Sort{AdHoc, AdHoc, AdHoc, AdHoc, Scheduled, Scheduled, Scheduled, Retried, Retried, Restarted, Cancelled, Cancelled}[dice.IntN(12)]
-		var in time.Duration
-		if sort == Scheduled || sort == Cancelled && dice.IntN(2) == 0 {
-			in = time.Duration(dice.IntN(20)) * time.Second
-		}
-		s.mu.Lock()
-		id := s.World.Create(sort, in)
-		s.sorts[id] = sort
-		s.mu.Unlock()
-		if sort == Cancelled {
-			after := time.Duration(dice.IntN(6000)) * time.Millisecond
-			cancels.Go(func() {
-				pause(context.WithoutCancel(ctx), after)
-				s.World.Cancel(id)
-			})
-		}
+		cancels.Go(s.runs.Any(context.WithoutCancel(ctx), dice))
 	}
 }
 
@@ -285,7 +254,7 @@ func (s *Storm) settle(ctx context.Context) map[string]string {
 	fmt.Fprintf(s.Out, "    calm again; %s\n", s.progress())
 	began := time.Now()
 	for {
-		open := s.judge()
+		open := s.runs.Open()
 		if len(open) == 0 && s.keda.idle() {
 			fmt.Fprintf(s.Out, "    all in order and no launcher wanted after %s; %s\n", time.Since(began).Round(time.Second), s.progress())
 			return nil
@@ -299,50 +268,9 @@ func (s *Storm) settle(ctx context.Context) map[string]string {
 	}
 }
 
-// judge says what is not in order, by flow run.
-func (s *Storm) judge() map[string]string {
-	runs := s.World.Look()
-	s.pods.mu.Lock()
-	defer s.pods.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	open := map[string]string{}
-	for id, sort := range s.sorts {
-		run, there := runs[id]
-		wrong := slices.Clone(s.pods.wrong[id])
-		begun, jobs, want := s.pods.begun[id], len(s.pods.jobs[id]), sort.schedulings()
-		switch {
-		case !there:
-			wrong = append(wrong, "Prefect has lost it")
-		case !run.Ended:
-			wrong = append(wrong, "it has not ended")
-		case sort == Cancelled:
-			if begun > 1 || jobs > 1 {
-				wrong = append(wrong, fmt.Sprintf("%d Jobs and %d pods, want at most one", jobs, begun))
-			}
-		case run.Cancelled:
-			wrong = append(wrong, "it is Cancelled, and nobody cancelled it")
-		case begun != want || jobs != want:
-			wrong = append(wrong, fmt.Sprintf("%d Jobs and %d pods that began, want %d", jobs, begun, want))
-		}
-		if len(wrong) > 0 {
-			open[id] = fmt.Sprintf("flow run %s (%s) is %s: %s", id, sort, run.State, strings.Join(wrong, "; "))
-		}
-	}
-	for id := range s.pods.wrong {
-		if _, known := s.sorts[id]; !known {
-			open[id] = "flow run " + id + ": " + strings.Join(s.pods.wrong[id], "; ")
-		}
-	}
-	return open
-}
-
 // Evidence is all that is known of a flow run.
 func (s *Storm) Evidence(id string) string {
-	lines := s.World.Look()[id].History
-	s.pods.mu.Lock()
-	lines = slices.Concat(lines, s.pods.jobs[id], s.pods.refused[id])
-	s.pods.mu.Unlock()
+	lines := s.runs.History(id)
 	for _, f := range s.Plan.Struck() {
 		if slices.Contains(f.Runs, id) || len(f.Runs) == 0 && !strings.Contains(f.Where, "→") {
 			lines = append(lines, f.String())
