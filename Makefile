@@ -100,6 +100,12 @@ chaos: ## Break everything around 2,000 flow runs of each Prefect, on the kind c
 	@echo "==> chaos: everything breaks around 2,000 flow runs of each Prefect"
 	@go test -tags e2e,chaos -count=1 -timeout 90m -run '^(TestChaos|TestNodeDies)$$' ./e2e -v -runs 2000 -over 8m -skew $(ARGS)
 
+# It ends by itself, and every wait in it has a limit.
+.PHONY: soak
+soak: ## Soak for ten minutes on the kind cluster: mixed load, rollouts, KEDA's restarts, the release before beside this one; ARGS='-for 2h' is longer
+	@echo "==> soak: mixed load, rollouts, restarts of KEDA, an upgrade and back; nothing may grow"
+	@go test -tags e2e,soak -count=1 -timeout 0 -run '^TestSoak$$' ./e2e -v $(ARGS)
+
 .PHONY: generate
 generate: ## Regenerate the GraphQL client and the generated docs
 	@go generate ./...

@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,6 +130,63 @@ func renamed(o *unstructured.Unstructured, name string) *unstructured.Unstructur
 		set(another, name, "spec", "scaleTargetRef", "name")
 	}
 	return another
+}
+
+// Image gives the product's containers another image.
+func Image(ref string, deployments ...string) Change {
+	return each("Deployment", func(o *unstructured.Unstructured) {
+		if !slices.Contains(deployments, o.GetName()) {
+			return
+		}
+		path := []string{"spec", "template", "spec", "containers"}
+		containers, found, err := unstructured.NestedSlice(o.Object, path...)
+		if err != nil || !found {
+			panic(fmt.Sprintf("Deployment %s has no containers: %v", o.GetName(), err))
+		}
+		containers[0].(map[string]any)["image"] = ref
+		set(o, containers, path...)
+	})
+}
+
+// Settings sets some of the product's settings.
+func Settings(settings map[string]string) Change {
+	return each("ConfigMap", func(o *unstructured.Unstructured) {
+		if _, found, _ := unstructured.NestedString(o.Object, "data", "NAMESPACE"); !found {
+			return
+		}
+		for name, value := range settings {
+			set(o, value, "data", name)
+		}
+	})
+}
+
+// AtLeast keeps that many launchers, whatever is due.
+func AtLeast(launchers int64) Change {
+	return each("ScaledObject", func(o *unstructured.Unstructured) { set(o, launchers, "spec", "minReplicaCount") })
+}
+
+// FlowsIn has an installation create its Jobs where another one does, in namespace to instead of
+// from, by Roles of its own.
+func FlowsIn(from, to string) Change {
+	return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+		for _, o := range objects {
+			text, err := o.MarshalJSON()
+			if err == nil {
+				err = o.UnmarshalJSON(bytes.ReplaceAll(text, []byte(`"`+from+`"`), []byte(`"`+to+`"`)))
+			}
+			if err != nil {
+				panic(fmt.Sprintf("%s %s: %v", o.GetKind(), o.GetName(), err)) // it was read from JSON
+			}
+			if o.GetNamespace() != to || o.GetKind() != "Role" && o.GetKind() != "RoleBinding" {
+				continue
+			}
+			if o.GetKind() == "RoleBinding" {
+				set(o, o.GetName()+"-beside", "roleRef", "name")
+			}
+			o.SetName(o.GetName() + "-beside")
+		}
+		return objects
+	}
 }
 
 func each(kind string, do func(*unstructured.Unstructured)) Change {

@@ -68,7 +68,7 @@ func (e *Env) awaitReady(objects []*unstructured.Unstructured) {
 	e.t.Helper()
 	for _, o := range objects {
 		if o.GetKind() == "Deployment" && (o.GetName() == product.StandIn || o.GetName() == product.Scaler) {
-			e.waitForDeployment(o.GetName())
+			e.WaitForRollout(o.GetName())
 		}
 	}
 	for _, o := range objects {
@@ -121,6 +121,15 @@ func (e *Env) InstallOnly(kinds ...string) {
 		e.t.Fatal(err)
 	}
 	e.apply(slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool { return !slices.Contains(kinds, o.GetKind()) }))
+}
+
+// Put applies objects, changed, over what is there.
+func (e *Env) Put(objects []*unstructured.Unstructured, changes ...Change) {
+	e.t.Helper()
+	for _, change := range changes {
+		objects = change(objects)
+	}
+	e.apply(objects)
 }
 
 // namespaceName turns the name of a test or subtest into a name for Kubernetes.

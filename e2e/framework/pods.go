@@ -78,13 +78,17 @@ func (e *Env) StopScaler() {
 // RollScaler does a kubectl rollout restart: the new pod is ready before the old one stops.
 func (e *Env) RollScaler() {
 	e.t.Helper()
-	e.replaceScaler(func(string) {
-		patch := `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"` + time.Now().Format(time.RFC3339) + `"}}}}}`
-		deployments := e.Client.AppsV1().Deployments(e.Namespace)
-		if _, err := deployments.Patch(e.t.Context(), product.Scaler, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-			e.t.Fatal(err)
-		}
-	})
+	e.replaceScaler(func(string) { e.Roll(product.Scaler) })
+}
+
+// Roll does a kubectl rollout restart of a Deployment, and does not wait.
+func (e *Env) Roll(deployment string) {
+	e.t.Helper()
+	patch := `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"` + time.Now().Format(time.RFC3339) + `"}}}}}`
+	deployments := e.Client.AppsV1().Deployments(e.Namespace)
+	if _, err := deployments.Patch(e.t.Context(), deployment, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		e.t.Fatal(err)
+	}
 }
 
 // replaceScaler returns when the present scaler is gone, another one is ready, and KEDA

@@ -40,8 +40,7 @@ func (s *Suite) StartKEDA(t *testing.T) {
 }
 
 func (s *Suite) scaleKEDA(ctx context.Context, replicas int) error {
-	const operator = "keda-operator"
-	deployments := s.Client.AppsV1().Deployments("keda")
+	deployments := s.Client.AppsV1().Deployments(kedaNamespace)
 	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
 	if _, err := deployments.Patch(ctx, operator, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("scale KEDA: %w", err)

@@ -60,7 +60,8 @@ func (e *Env) deployment(ctx context.Context, name string) (*appsv1.Deployment, 
 	return e.Client.AppsV1().Deployments(e.Namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
-func (e *Env) waitForDeployment(name string) {
+// WaitForRollout waits until all pods of a Deployment are of its newest form and ready.
+func (e *Env) WaitForRollout(name string) {
 	e.t.Helper()
 	e.Eventually(2*time.Minute, name+" is rolled out", func(ctx context.Context) (string, bool) {
 		d, err := e.deployment(ctx, name)

@@ -37,7 +37,7 @@ func (e *PoolEnv) StartWorker(pool string) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.waitForDeployment(Worker)
+	e.WaitForRollout(Worker)
 	e.WaitForLog(Worker, "started!", 5*time.Minute) // it imports for half a minute of a core that others want too
 }
 
