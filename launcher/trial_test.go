@@ -58,9 +58,10 @@ func TestWhatKubernetesRefusesOfTheOperatorsFailsNoRun(t *testing.T) {
 				m.set(realRun("claimed", `{"type":"KubernetesRun"}`).claimedBy("other", "v1", "prefect-job-0", time.Now().Add(-time.Hour)))
 				m.set(realRun("own", ownTemplate))
 				m.set(realRun("wrong", `{"type":"KubernetesRun","job_template":{"spec":{"template":{"spec":{"containers":[{}]}}}}}`))
-				p, mended := &page{text: tc.template}, false
+				p := &page{text: tc.template}
+				var mended atomic.Bool
 				b := startRendering(t, m, p, func(j *batchv1.Job, _ bool) error {
-					if tc.policy != nil && !mended {
+					if tc.policy != nil && !mended.Load() {
 						if err := tc.policy(j); err != nil {
 							return err
 						}
@@ -87,7 +88,7 @@ func TestWhatKubernetesRefusesOfTheOperatorsFailsNoRun(t *testing.T) {
 					t.Errorf("%d dry runs in two minutes", n)
 				}
 
-				mended = true
+				mended.Store(true)
 				p.set(wellTemplate)
 				if err := b.leave(); err != nil {
 					t.Error(err)
