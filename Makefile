@@ -114,6 +114,7 @@ generate: ## Regenerate the GraphQL client and the generated docs
 	@go test ./cmd/prefect-keda -run MetricsDocument -update >/dev/null
 	@go test ./claims/model -run Protocol -update >/dev/null
 	@cd hack/supply && go test -run LicensesPage -update >/dev/null
+	@go test ./e2e/sidebyside -run Page -update >/dev/null
 
 .PHONY: fmt
 fmt: ## Format with gofumpt

@@ -49,7 +49,11 @@ func (r Results) panels() (all []panel) {
 	burst(fmt.Sprintf("Jobs a second, the same with APIs %d ms away", FarMS), FarMS, rate)
 	burst("CPU for a Job", 0, func(b Burst) (float64, string) { return b.CPUMS, milliseconds(b.CPUMS) })
 	idle := panel{title: "Memory while nothing is due"}
-	for _, m := range r.Idle {
+	for _, c := range Contenders() {
+		m, ok := r.IdleOf(c)
+		if !ok {
+			continue
+		}
 		idle.bars = append(idle.bars, bar{m.Contender, m.MemoryMiB, fmt.Sprintf("%.0f MiB", m.MemoryMiB)})
 	}
 	return append(all, idle)

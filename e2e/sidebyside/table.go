@@ -53,14 +53,22 @@ func (r Results) Tables() string {
 
 	b.WriteString("\n### An hour in which nothing is due\n\n")
 	head("", "memory of its own", "CPU", "requests to Prefect", "requests to Kubernetes")
-	for _, m := range r.Idle {
-		row(string(m.Contender), fmt.Sprintf("%.1f MiB", m.MemoryMiB), fmt.Sprintf("%.0f s", m.CPUSeconds), fmt.Sprintf("%.0f", m.PrefectRequests), fmt.Sprintf("%.0f", m.KubernetesRequests))
+	for _, c := range Contenders() {
+		m, ok := r.IdleOf(c)
+		if !ok {
+			continue
+		}
+		row(string(c), fmt.Sprintf("%.1f MiB", m.MemoryMiB), fmt.Sprintf("%.0f s", m.CPUSeconds), fmt.Sprintf("%.0f", m.PrefectRequests), fmt.Sprintf("%.0f", m.KubernetesRequests))
 	}
 
 	b.WriteString("\n### From due to its Job\n\n")
 	head("", "run", "from", "p50", "p95", "worst", "runs")
-	for _, m := range r.Delays {
-		row(string(m.Contender), m.Kind, m.From, fmt.Sprintf("%.2f s", m.P50), fmt.Sprintf("%.2f s", m.P95), fmt.Sprintf("%.2f s", m.Worst), fmt.Sprint(m.Runs))
+	for _, c := range Contenders() {
+		for _, m := range r.Delays {
+			if m.Contender == c {
+				row(string(c), m.Kind, m.From, fmt.Sprintf("%.2f s", m.P50), fmt.Sprintf("%.2f s", m.P95), fmt.Sprintf("%.2f s", m.Worst), fmt.Sprint(m.Runs))
+			}
+		}
 	}
 
 	if a := r.Answers; a.ScaledObjects > 0 {
