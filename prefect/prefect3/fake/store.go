@@ -35,7 +35,7 @@ type store struct {
 	logs        map[string][]LogLine // by flow run
 	events      []*event             // the newest ones
 	streams     map[*stream]bool
-	senders     map[*websocket.Conn]context.CancelFunc
+	drops       map[*websocket.Conn]context.CancelFunc // of all connections for events
 	made        int
 	timers      timers
 }
@@ -45,7 +45,7 @@ func newStore(o Options, v version) *store {
 		options: o, version: v, pools: map[string]*pool{}, queues: map[string]*queue{}, flows: map[string]*flow{},
 		deployments: map[string]*deployment{}, runs: map[string]*run{}, byState: map[string]map[string]*run{}, limits: map[string]*limit{},
 		leases: map[string]*lease{}, blocks: map[string]*block{}, variables: map[string]*variable{}, tokens: map[string]token{},
-		logs: map[string][]LogLine{}, streams: map[*stream]bool{}, senders: map[*websocket.Conn]context.CancelFunc{},
+		logs: map[string][]LogLine{}, streams: map[*stream]bool{}, drops: map[*websocket.Conn]context.CancelFunc{},
 	}
 	s.started = s.clock()
 	return s

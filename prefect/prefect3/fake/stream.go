@@ -3,6 +3,7 @@ package fake
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -15,7 +16,6 @@ import (
 type stream struct {
 	filter *eventFilter
 	queue  chan *event
-	drop   context.CancelFunc
 }
 
 // waiting is how many events may wait for a slow client before it loses some, as on the
@@ -39,22 +39,41 @@ type greeting struct {
 
 // streamEvents is the server's event stream (prefect3 §6.2).
 func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
-	conn, ok := a.accept(w, r, "GET /events/out")
-	if !ok {
-		return
-	}
-	defer conn.CloseNow() //nolint:errcheck // it may be closed already
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	if filter, backfill := a.welcome(ctx, conn); filter != nil {
-		a.serveStream(ctx, conn, &stream{filter: filter, queue: make(chan *event, waiting), drop: cancel}, backfill)
-	}
+	a.connect(w, r, "GET /events/out", func(ctx context.Context, conn *websocket.Conn) {
+		if filter, backfill := a.welcome(ctx, conn); filter != nil {
+			a.serveStream(ctx, conn, &stream{filter: filter, queue: make(chan *event, waiting)}, backfill)
+		}
+	})
 }
 
 // takeStream is the socket that the real worker sends its events through. Nobody here reads them.
 func (a *API) takeStream(w http.ResponseWriter, r *http.Request) {
-	conn, ok := a.accept(w, r, "GET /events/in")
-	if !ok {
+	a.connect(w, r, "GET /events/in", func(ctx context.Context, conn *websocket.Conn) {
+		for err := a.greet(ctx, conn); err == nil; {
+			_, _, err = conn.Read(ctx)
+		}
+	})
+}
+
+// connect serves a client's connection for events until DropStreams cuts it.
+func (a *API) connect(w http.ResponseWriter, r *http.Request, route string, serve func(context.Context, *websocket.Conn)) {
+	a.count(route)
+	if f := a.fault(route); f != nil {
+		f.wait(r.Context())
+		if f.strike(w) {
+			return
+		}
+	}
+	switch {
+	case !a.version.since(withPrefect3): // the experiment is off
+		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+		return
+	case !slices.Contains(r.Header.Values("Sec-Websocket-Protocol"), "prefect"):
+		http.Error(w, "Forbidden", http.StatusForbidden)
+		return
+	}
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"prefect"}, InsecureSkipVerify: true})
+	if err != nil {
 		return
 	}
 	defer conn.CloseNow() //nolint:errcheck // it may be closed already
@@ -62,49 +81,21 @@ func (a *API) takeStream(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	s := a.store
 	s.mu.Lock()
-	s.senders[conn] = cancel
+	s.drops[conn] = cancel
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.senders, conn)
+		delete(s.drops, conn)
 	}()
-	if !a.greet(ctx, conn) {
-		return
-	}
-	for {
-		if _, _, err := conn.Read(ctx); err != nil {
-			return
-		}
-	}
-}
-
-// accept takes a client's connection for events.
-func (a *API) accept(w http.ResponseWriter, r *http.Request, route string) (conn *websocket.Conn, ok bool) {
-	a.count(route)
-	if f := a.fault(route); f != nil {
-		f.wait(r.Context())
-		if f.strike(w) {
-			return nil, false
-		}
-	}
-	switch {
-	case !a.version.since(withPrefect3): // the experiment is off
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		return nil, false
-	case !slices.Contains(r.Header.Values("Sec-Websocket-Protocol"), "prefect"):
-		http.Error(w, "Forbidden", http.StatusForbidden)
-		return nil, false
-	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"prefect"}, InsecureSkipVerify: true})
-	return conn, err == nil
+	serve(ctx, conn)
 }
 
 // greet takes a client's token, or closes the connection.
-func (a *API) greet(ctx context.Context, conn *websocket.Conn) bool {
+func (a *API) greet(ctx context.Context, conn *websocket.Conn) error {
 	var hello greeting
 	if err := wsjson.Read(ctx, conn, &hello); err != nil {
-		return false
+		return err
 	}
 	want := a.options.AuthString
 	if a.options.Key != "" {
@@ -116,14 +107,14 @@ func (a *API) greet(ctx context.Context, conn *websocket.Conn) bool {
 			reason = "Auth required but no token provided"
 		}
 		conn.Close(websocket.StatusPolicyViolation, reason) //nolint:errcheck // the client may be gone
-		return false
+		return errors.New(reason)
 	}
-	return wsjson.Write(ctx, conn, map[string]string{"type": "auth_success"}) == nil
+	return wsjson.Write(ctx, conn, map[string]string{"type": "auth_success"})
 }
 
 // welcome takes a client's token and filter, or closes the connection.
 func (a *API) welcome(ctx context.Context, conn *websocket.Conn) (*eventFilter, bool) {
-	if !a.greet(ctx, conn) {
+	if a.greet(ctx, conn) != nil {
 		return nil, false
 	}
 	var hello greeting
@@ -183,10 +174,7 @@ func (a *API) Streams() int {
 func (a *API) DropStreams() {
 	a.store.mu.Lock()
 	defer a.store.mu.Unlock()
-	for st := range a.store.streams {
-		st.drop()
-	}
-	for _, drop := range a.store.senders {
+	for _, drop := range a.store.drops {
 		drop()
 	}
 }
