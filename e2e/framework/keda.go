@@ -64,13 +64,7 @@ func (s *Suite) restartKEDA(ctx context.Context, deployment string) error {
 // end of the test leaves one too, whatever happens.
 func (s *Suite) ChangeKEDALeader(t *testing.T) {
 	t.Helper()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), kedaPatience)
-		defer cancel()
-		if err := s.scaleKEDA(ctx, 1); err != nil {
-			t.Error(err)
-		}
-	})
+	s.leaveOneOperator(t, kedaPatience)
 	ctx, cancel := context.WithTimeout(t.Context(), kedaPatience)
 	defer cancel()
 	if err := s.changeKEDALeader(ctx); err != nil {

@@ -19,13 +19,7 @@ import (
 // alone. StartKEDA brings it back, and so does the end of the test.
 func (s *Suite) StopKEDA(t *testing.T) {
 	t.Helper()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := s.scaleKEDA(ctx, 1); err != nil {
-			t.Error(err)
-		}
-	})
+	s.leaveOneOperator(t, 2*time.Minute)
 	if err := s.scaleKEDA(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -45,17 +39,25 @@ func (s *Suite) scaleKEDA(ctx context.Context, replicas int) error {
 	if _, err := deployments.Patch(ctx, operator, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("scale KEDA: %w", err)
 	}
-	for {
+	err := poll(ctx, func() (bool, error) {
 		d, err := deployments.Get(ctx, operator, metav1.GetOptions{})
-		if err == nil && d.Status.ObservedGeneration >= d.Generation && int(d.Status.Replicas) == replicas && int(d.Status.ReadyReplicas) == replicas {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("scale KEDA to %d: %w", replicas, ctx.Err())
-		case <-time.After(between):
-		}
+		return err == nil && d.Status.ObservedGeneration >= d.Generation && int(d.Status.Replicas) == replicas && int(d.Status.ReadyReplicas) == replicas, err
+	})
+	if err != nil {
+		return fmt.Errorf("scale KEDA to %d: %w", replicas, err)
 	}
+	return nil
+}
+
+// leaveOneOperator has the end of the test leave KEDA with one operator, whatever happens.
+func (s *Suite) leaveOneOperator(t *testing.T, within time.Duration) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		if err := s.scaleKEDA(ctx, 1); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // RefuseConnections makes the Prefect API's port refuse connections, until
