@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/prefect-keda/prefect-keda/e2e/cluster"
 )
 
 //go:embed *.txt
@@ -59,13 +61,9 @@ func (e Environment) Interpreter(ctx context.Context) (path string, err error) {
 		return "", err
 	}
 	sum := sha256.Sum256(append(wanted, version...))
-	cache := os.Getenv("PREFECT_KEDA_CACHE")
-	if cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return "", err
-		}
-		cache = filepath.Join(user, "prefect-keda")
+	cache, err := cluster.CacheDir()
+	if err != nil {
+		return "", err
 	}
 	venv := filepath.Join(cache, "venv-"+hex.EncodeToString(sum[:6]))
 	python := filepath.Join(venv, "bin", "python")
