@@ -151,7 +151,7 @@ numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (a qua
 .PHONY: bench-side-by-side
 bench-side-by-side: ## Measure beside the real agent, the real worker and bare loops, on the kind cluster (an hour); ARGS=-publish puts it into docs/
 	@echo "==> side by side: the agent, the worker, bare loops and prefect-keda, one after the other"
-	@go test -tags e2e,sidebyside -count=1 -timeout 3h $(if $(findstring -run,$(ARGS)),,-run '^TestSideBySide$$') ./e2e -v $(ARGS)
+	@go test -tags e2e,sidebyside -count=1 -timeout 3h -run '^TestSideBySide$$' ./e2e -v $(ARGS)
 
 .PHONY: bench
 bench: ## Benchmarks; each reports a ratio against something run beside it

@@ -18,12 +18,10 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
 	"github.com/prefect-keda/prefect-keda/e2e/chaos"
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
-	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 )
 
@@ -57,11 +55,7 @@ func TestChaos(t *testing.T) {
 		{"Prefect 1", func(t *testing.T) chaos.World { return chaos.NewPrefect1(t, nil) }},
 		{"Prefect 3", func(t *testing.T) chaos.World {
 			return chaos.NewPrefect3(t, func(name string) any {
-				template := prefectapi.Template(map[string]any{"name": name})
-				if err := unstructured.SetNestedField(template, "nobody", "job_configuration", "job_manifest", "spec", "template", "spec", "schedulerName"); err != nil {
-					t.Error(err)
-				}
-				return template
+				return unscheduled(t, map[string]any{"name": name})
 			})
 		}},
 	} {

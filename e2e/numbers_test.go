@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os/exec"
 	"slices"
@@ -238,8 +237,8 @@ func (n *numbers) burstAtTheStandIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	like.ObjectMeta = metav1.ObjectMeta{GenerateName: "bare-", Labels: like.Labels, Annotations: like.Annotations}
-	like.Spec.Selector, like.Spec.Template.Labels = nil, maps.Clone(like.Labels)
+	like = likeJob(like)
+	like.GenerateName = "bare-"
 	client := unlimited(t)
 	server := prefectapi.New(url, "", nil)
 	bare := api.CreateRuns(fake.Order{Deployment: deployment, Count: runs, At: time.Now()})

@@ -9,9 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -40,6 +38,7 @@ import (
 	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 	"github.com/prefect-keda/prefect-keda/e2e/python"
+	"github.com/prefect-keda/prefect-keda/e2e/reach"
 	"github.com/prefect-keda/prefect-keda/e2e/sidebyside"
 	"github.com/prefect-keda/prefect-keda/job/kubernetesrun"
 	"github.com/prefect-keda/prefect-keda/job/workpool"
@@ -349,11 +348,11 @@ func apiServerCPU(t *testing.T) time.Duration {
 func (s *sideBySide) burst(t *testing.T, of sidebyside.Contender, runs, farMS int) {
 	e := newScene(t, of, farMS)
 	defer e.clear()
-	python := of == sidebyside.Agent || of == sidebyside.Worker
+	standsBy := of == sidebyside.Agent || of == sidebyside.Worker
 	var p *sidebyside.Process
 	var before sidebyside.Use
 	var err error
-	if python {
+	if standsBy {
 		// They import for seconds, which would hide what a run costs.
 		p = e.start(s, nil)
 		e.ready(p)
@@ -364,7 +363,7 @@ func (s *sideBySide) burst(t *testing.T, of sidebyside.Contender, runs, farMS in
 	}
 	apiServer := apiServerCPU(t)
 	ids := e.create(runs, time.Now())
-	if !python {
+	if !standsBy {
 		p = e.start(s, ids)
 	}
 	began := time.Now()
@@ -405,9 +404,7 @@ func (s *sideBySide) learn(t *testing.T, e *scene, run string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	like := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Labels: j.Labels, Annotations: j.Annotations}, Spec: j.Spec}
-	like.Spec.Selector, like.Spec.Template.Labels = nil, maps.Clone(j.Labels)
-	s.like[label] = like
+	s.like[label] = likeJob(j)
 }
 
 func perJob(cpu time.Duration, jobs int) float64 {
@@ -477,9 +474,7 @@ func (c *counting) start(t *testing.T) (kubeconfig string) {
 	}))
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: %q}}],
-users: [{name: u, user: {}}], contexts: [{name: c, context: {cluster: c, user: u}}]}`, server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+	if err := reach.WriteKubeconfig(kubeconfig, server.URL); err != nil {
 		t.Fatal(err)
 	}
 	return kubeconfig
@@ -550,12 +545,10 @@ func (s *sideBySide) idle(t *testing.T) {
 // scaler starts a scaler of the scene.
 func (s *scene) scaler(by *sideBySide) (*sidebyside.Process, string) {
 	s.t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(s.t.Context(), "tcp", "127.0.0.1:0")
+	address, err := reach.FreeAddress()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
 	env := []string{"HOME=" + s.t.TempDir(), "KUBECONFIG=" + s.kubeconfig, "NAMESPACE=" + s.Flows, "PREFECT_KEDA_OPS_LISTEN=127.0.0.1:0", "PREFECT_KEDA_LISTEN=" + address}
 	if s.three != nil {
 		env = append(env, "PREFECT_API_URL="+s.url)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/prefect-keda/prefect-keda/e2e/chaos"
 	"github.com/prefect-keda/prefect-keda/e2e/framework"
-	"github.com/prefect-keda/prefect-keda/e2e/prefectapi"
 	"github.com/prefect-keda/prefect-keda/e2e/product"
 	"github.com/prefect-keda/prefect-keda/e2e/soak"
 	"github.com/prefect-keda/prefect-keda/job"
@@ -66,11 +65,7 @@ func (s *soaking) soaked(prefect int) *soaked {
 		}))
 	} else {
 		world = chaos.NewPrefect3(s.t, func(name string) any {
-			template := prefectapi.Template(map[string]any{"name": name, "namespace": p.env.Flows, "finished_job_ttl": int64(seconds)})
-			if err := unstructured.SetNestedField(template, nobody, "job_configuration", "job_manifest", "spec", "template", "spec", "schedulerName"); err != nil {
-				s.t.Error(err)
-			}
-			return template
+			return unscheduled(s.t, map[string]any{"name": name, "namespace": p.env.Flows, "finished_job_ttl": int64(seconds)})
 		})
 	}
 	p.url = suite.Expose(s.t, world.Start())

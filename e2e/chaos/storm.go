@@ -16,6 +16,8 @@ import (
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/prefect-keda/prefect-keda/e2e/reach"
 )
 
 const launchers, scalers = 3, 2
@@ -104,7 +106,7 @@ func (s *Storm) prepare() (closing func(), err error) {
 	process := func(role string, i int, to http.RoundTripper, settings ...string) (*Process, error) {
 		name := fmt.Sprintf("%s-%d", role, i)
 		kubeconfig := filepath.Join(s.Dir, name+".kubeconfig")
-		if err := writeKubeconfig(kubeconfig, between(name+" → Kubernetes:", s.Kubernetes, to)); err != nil {
+		if err := reach.WriteKubeconfig(kubeconfig, between(name+" → Kubernetes:", s.Kubernetes, to)); err != nil {
 			return nil, err
 		}
 		settings = append(settings, "KUBECONFIG="+kubeconfig, "NAMESPACE="+s.Namespace, "PREFECT_KEDA_OPS_LISTEN=127.0.0.1:0", "HOME="+s.Dir, "PREFECT_KEDA_LOG_FORMAT=json")
@@ -121,7 +123,7 @@ func (s *Storm) prepare() (closing func(), err error) {
 	}
 	var addresses []string
 	for i := range scalers {
-		address, err := freeAddress()
+		address, err := reach.FreeAddress()
 		if err != nil {
 			return closing, err
 		}

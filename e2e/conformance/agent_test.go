@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apifields "k8s.io/apimachinery/pkg/fields"
 
+	"github.com/prefect-keda/prefect-keda/e2e/reach"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
 )
 
@@ -90,9 +90,7 @@ func agent(t *testing.T, api string, k *kubernetes, polls int, args ...string) s
 func kubeconfig(t *testing.T, url string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	config := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: "%s"}}],
-users: [{name: u, user: {}}], contexts: [{name: c, context: {cluster: c, user: u}}]}`, url)
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+	if err := reach.WriteKubeconfig(path, url); err != nil {
 		t.Fatal(err)
 	}
 	return "KUBECONFIG=" + path

@@ -9,6 +9,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/prefect-keda/prefect-keda/e2e/certificates"
 )
 
 // HoldJobs lets nobody create a Job for the flows, nor be told so: the API server asks a webhook
@@ -52,7 +54,7 @@ func (e *PoolEnv) HoldJobs() (release func()) {
 	_, err = hooks.Create(e.t.Context(), &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: e.Namespace, Labels: map[string]string{ours: "true"}},
 		Webhooks: []admissionv1.ValidatingWebhook{{
-			Name: "silent.prefect-keda.io", ClientConfig: admissionv1.WebhookClientConfig{URL: &url, CABundle: newAuthority().pem},
+			Name: "silent.prefect-keda.io", ClientConfig: admissionv1.WebhookClientConfig{URL: &url, CABundle: certificates.NewAuthority().PEM},
 			FailurePolicy: &fail, SideEffects: &none, TimeoutSeconds: &seconds, AdmissionReviewVersions: []string{"v1"},
 			// Launchers try a Job in a dry run before they claim.
 			MatchConditions:   []admissionv1.MatchCondition{{Name: "for-good", Expression: "!has(request.dryRun) || !request.dryRun"}},

@@ -4,25 +4,15 @@ package kedaversions
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/prefect-keda/prefect-keda/e2e/reach"
 	"github.com/prefect-keda/prefect-keda/jobs/informer/crowd"
 )
 
@@ -67,8 +57,7 @@ func newProcess(t *testing.T, program string, env ...string) *process {
 	kubernetes := httptest.NewServer(&crowd.Crowd{})
 	t.Cleanup(kubernetes.Close)
 	config := filepath.Join(t.TempDir(), "kubeconfig")
-	write(t, config, fmt.Appendf(nil, `{"apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [{"name": "c", "cluster": {"server": %q}}],
-		"users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "flows"}}]}`, kubernetes.URL))
+	must(t, reach.WriteKubeconfig(config, kubernetes.URL))
 	p := &process{t: t, program: program, grpc: freeAddress(t), ops: freeAddress(t)}
 	p.env = append([]string{
 		"KUBECONFIG=" + config, "NAMESPACE=flows", "HOME=" + t.TempDir(),
@@ -121,58 +110,9 @@ func (p *process) kill() {
 	p.cmd = nil
 }
 
-// freeAddress is a port of this machine that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	address, err := reach.FreeAddress()
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func write(t *testing.T, path string, text []byte) {
-	t.Helper()
-	must(t, os.WriteFile(path, text, 0o600))
-}
-
-// authority signs certificates for 127.0.0.1.
-type authority struct {
-	t    *testing.T
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	pem  string
-}
-
-func newAuthority(t *testing.T) authority {
-	t.Helper()
-	a := authority{t: t, cert: forAnHour("a CA of the test")}
-	a.cert.IsCA, a.cert.BasicConstraintsValid, a.cert.KeyUsage = true, true, x509.KeyUsageCertSign
-	var err error
-	a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, a.key.Public(), a.key)
-	must(t, err)
-	a.pem = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return a
-}
-
-func (a authority) sign(name string) (cert, key string) {
-	a.t.Helper()
-	template := forAnHour(name)
-	template.IPAddresses, template.DNSNames = []net.IP{net.IPv4(127, 0, 0, 1)}, []string{name}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(a.t, err)
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, own.Public(), a.key)
-	must(a.t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(own)
-	must(a.t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
-}
-
-func forAnHour(name string) *x509.Certificate {
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-	}
+	return address
 }

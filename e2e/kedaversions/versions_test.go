@@ -4,6 +4,7 @@ package kedaversions
 
 import (
 	"maps"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
+	"github.com/prefect-keda/prefect-keda/e2e/certificates"
 	"github.com/prefect-keda/prefect-keda/e2e/cluster"
 	"github.com/prefect-keda/prefect-keda/prefect/prefect3/fake"
 	"github.com/prefect-keda/prefect-keda/prefect/prefecttest"
@@ -200,17 +202,20 @@ func restarts(t *testing.T, product, program string) {
 func mutualTLS(t *testing.T, product, program string, v Version) {
 	api := fake.New(fake.Options{})
 	api.CreatePool(fake.Pool{Name: "etl"})
-	ours, foreign := newAuthority(t), newAuthority(t)
+	ours, foreign := certificates.NewAuthority(), certificates.NewAuthority()
 	dir := t.TempDir()
-	cert, key := ours.sign("scaler")
-	for name, text := range map[string]string{"tls.crt": cert, "tls.key": key, "ca.crt": ours.pem} {
-		write(t, filepath.Join(dir, name), []byte(text))
+	cert, key := ours.Sign("scaler", net.IPv4(127, 0, 0, 1))
+	for name, text := range map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": ours.PEM} {
+		must(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 	scaler := newProcess(t, product, "PREFECT_API_URL="+api.Start(t), "PREFECT_KEDA_TLS_CERT_FILE="+filepath.Join(dir, "tls.crt"),
 		"PREFECT_KEDA_TLS_KEY_FILE="+filepath.Join(dir, "tls.key"), "PREFECT_KEDA_TLS_CLIENT_CA_FILE="+filepath.Join(dir, "ca.crt"))
 	scaler.start()
-	certOf, keyOf := ours.sign("keda")
-	right := map[string]string{"caCert": ours.pem, "tlsClientCert": certOf, "tlsClientKey": keyOf}
+	certOf, keyOf := ours.Sign("keda")
+	as := func(ca certificates.Authority) map[string]string {
+		return map[string]string{"caCert": string(ca.PEM), "tlsClientCert": string(certOf), "tlsClientKey": string(keyOf)}
+	}
+	right := as(ours)
 	trigger := func(more map[string]string) map[string]string {
 		all := map[string]string{"scalerAddress": scaler.grpc}
 		maps.Copy(all, more)
@@ -218,9 +223,9 @@ func mutualTLS(t *testing.T, product, program string, v Version) {
 	}
 	for what, c := range map[string]command{
 		"no TLS":                {},
-		"no client certificate": {Auth: map[string]string{"caCert": ours.pem}},
+		"no client certificate": {Auth: map[string]string{"caCert": string(ours.PEM)}},
 		"nor a check of ours":   {Metadata: map[string]string{"enableTLS": "true", "unsafeSsl": "true"}},
-		"a foreign CA":          {Auth: map[string]string{"caCert": foreign.pem, "tlsClientCert": certOf, "tlsClientKey": keyOf}},
+		"a foreign CA":          {Auth: as(foreign)},
 	} {
 		k := startKEDA(t, program)
 		c.Scaler, c.Metadata = "launcher", trigger(c.Metadata)
@@ -242,7 +247,7 @@ func mutualTLS(t *testing.T, product, program string, v Version) {
 
 	// Somebody corrects the certificates of a trigger. KEDA opens it again with them.
 	k = startKEDA(t, program)
-	k.open(command{Scaler: "launcher", Metadata: trigger(nil), Auth: map[string]string{"caCert": foreign.pem}})
+	k.open(command{Scaler: "launcher", Metadata: trigger(nil), Auth: map[string]string{"caCert": string(foreign.PEM)}})
 	if r := k.poll("launcher"); r.Error == "" {
 		t.Fatalf("with a foreign CA KEDA learns %+v", r)
 	}

@@ -148,11 +148,6 @@ func (r Results) IdleOf(of Contender) (Idle, bool) {
 	return find(r.Idle, func(i Idle) bool { return i.Contender == of })
 }
 
-// Delay finds a measurement.
-func (r Results) Delay(of Contender, kind, from string) (Delay, bool) {
-	return find(r.Delays, func(d Delay) bool { return d.Contender == of && d.Kind == kind && d.From == from })
-}
-
 func find[T any](all []T, is func(T) bool) (found T, ok bool) {
 	if i := slices.IndexFunc(all, is); i >= 0 {
 		return all[i], true
