@@ -55,12 +55,22 @@ func RegisteredFlows(ctx context.Context, client kubernetes.Interface, namespace
 	if err != nil {
 		return nil, err.Error(), nil //nolint:nilerr // asked again
 	}
-	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
 	if job.Status.Failed > 0 {
 		return nil, "", fmt.Errorf("register flows: the Prefect client failed:\n%s", log)
 	}
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &ids); err != nil {
-		return nil, "", fmt.Errorf("register flows: read the ids: %w:\n%s", err, log)
+	ids, err = registeredIDs(string(log))
+	return ids, "", err
+}
+
+// registeredIDs reads the ids from the log of the client, which prints them in
+// a line of their own. The line may stand anywhere: a log has what a container
+// writes to stdout and to stderr in no certain order, and the client warns.
+func registeredIDs(log string) (map[string]string, error) {
+	for line := range strings.Lines(log) {
+		var ids map[string]string
+		if json.Unmarshal([]byte(line), &ids) == nil && len(ids) > 0 {
+			return ids, nil
+		}
 	}
-	return ids, "", nil
+	return nil, fmt.Errorf("register flows: no line of the client's log has the ids:\n%s", log)
 }
