@@ -50,6 +50,7 @@ import (
 var (
 	publish   = flag.Bool("publish", false, "put what was measured into docs/, in the place of what was there")
 	idleFor   = flag.Duration("idle", 10*time.Minute, "how long nothing is due")
+	profiles  = flag.String("profiles", "", "a folder for the CPU and heap profiles of our processes, which cost a little themselves")
 	mostBurst = flag.Duration("most", 2*time.Minute, "how long a burst may take; then it is judged by the Jobs made so far")
 )
 
@@ -92,7 +93,7 @@ type sideBySide struct {
 }
 
 func newSideBySide(t *testing.T) *sideBySide {
-	s := &sideBySide{binary: buildBinary(t), bare: filepath.Join(t.TempDir(), "bare"), path: filepath.Join(suite.Root, "e2e/out/side-by-side.json"), like: map[string]*batchv1.Job{}}
+	s := &sideBySide{binary: ourBinary(t), bare: filepath.Join(t.TempDir(), "bare"), path: filepath.Join(suite.Root, "e2e/out/side-by-side.json"), like: map[string]*batchv1.Job{}}
 	if *publish {
 		s.path = filepath.Join(suite.Root, "docs/side-by-side.json")
 	}
@@ -112,6 +113,27 @@ func newSideBySide(t *testing.T) *sideBySide {
 	}
 	s.results.Machine = machine(t)
 	return s
+}
+
+// ourBinary is the product, or, for profiles, the test binary that can be the product.
+func ourBinary(t *testing.T) string {
+	t.Helper()
+	if *profiles == "" {
+		return buildBinary(t)
+	}
+	binary := filepath.Join(t.TempDir(), "profiled")
+	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// profiled are the variables with which ourBinary is the product and leaves profiles.
+func profiled(args []string) []string {
+	if *profiles == "" {
+		return nil
+	}
+	return []string{"PREFECT_KEDA_TEST_AS_PROCESS=" + strings.Join(args, " "), "PREFECT_KEDA_TEST_PROFILES=" + *profiles}
 }
 
 func machine(t *testing.T) sidebyside.Machine {
@@ -277,7 +299,11 @@ func (s *scene) start(by *sideBySide, runs []string, more ...string) *sidebyside
 		}
 		in = bytes.NewReader(order)
 	}
-	p, err := sidebyside.Start(s.t.Context(), env, in, program, append(args, more...)...)
+	args = append(args, more...)
+	if program == by.binary {
+		env = append(env, profiled(args)...)
+	}
+	p, err := sidebyside.Start(s.t.Context(), env, in, program, args...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -555,6 +581,7 @@ func (s *scene) scaler(by *sideBySide) (*sidebyside.Process, string) {
 	} else {
 		env = append(env, "PREFECT__BACKEND=server", "PREFECT__CLOUD__API="+s.url)
 	}
+	env = append(env, profiled([]string{"scaler"})...)
 	p, err := sidebyside.Start(s.t.Context(), env, nil, by.binary, "scaler")
 	if err != nil {
 		s.t.Fatal(err)

@@ -159,7 +159,9 @@ func (c *Cluster) Ready() (bool, error) {
 func (c *Cluster) Known(flowRun string) Presence {
 	var found Presence
 	for _, s := range c.spaces {
-		found = found.with(PresenceOf(s.informer.JobsOf(flowRun), s.informer.PodsOf(flowRun)))
+		found = found.with(s.presences.of(flowRun, func() Presence {
+			return PresenceOf(s.informer.JobsOf(flowRun), s.informer.PodsOf(flowRun))
+		}))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,7 +175,7 @@ func (c *Cluster) Known(flowRun string) Presence {
 }
 
 func (p Presence) with(other Presence) Presence {
-	return Presence{Jobs: append(p.Jobs, other.Jobs...), Alive: p.Alive || other.Alive}
+	return Presence{Jobs: slices.Concat(p.Jobs, other.Jobs), Alive: p.Alive || other.Alive}
 }
 
 // delivered forgets a Job of our own that the watch has told of, so that we notice when

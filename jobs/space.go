@@ -15,25 +15,32 @@ import (
 
 // space is one namespace with Jobs.
 type space struct {
-	name     string
-	client   Client
-	log      *slog.Logger
-	informer *informer.Informer
-	verdicts *verdicts
+	name      string
+	client    Client
+	log       *slog.Logger
+	informer  *informer.Informer
+	verdicts  *verdicts
+	presences *presences
 }
 
 func (c *Cluster) newSpace(name string, client Client, log *slog.Logger) *space {
-	s := &space{name: name, client: client, log: log.With("namespace", name), verdicts: newVerdicts()}
+	s := &space{name: name, client: client, log: log.With("namespace", name), verdicts: newVerdicts(), presences: newPresences()}
 	s.informer = informer.New(name, c.marks, informer.Client{Jobs: client.Jobs, Pods: client.Pods, UID: client.UID},
 		informer.Hooks{
 			Job: func(_ watch.EventType, name, run string) {
-				s.verdicts.change(run)
+				s.changed(run)
 				c.delivered(s.name, name, run)
 			},
-			Pod:    func(_ watch.EventType, _, run string) { s.verdicts.change(run) },
+			Pod:    func(_ watch.EventType, _, run string) { s.changed(run) },
 			Failed: s.failed, Recovered: s.recovered,
 		})
 	return s
+}
+
+// changed is called after a Job or a pod of a run has changed.
+func (s *space) changed(run string) {
+	s.verdicts.change(run)
+	s.presences.forget(run)
 }
 
 func (s *space) failed(ctx context.Context, part informer.Part, err error) {

@@ -66,8 +66,8 @@ type Hooks struct {
 	Recovered func(context.Context, Part)
 }
 
-// Informer knows one namespace. Its Jobs and pods may be shared, so nobody may change them,
-// and have only the fields of trouble.SlimJob and SlimPod.
+// Informer knows one namespace. Its Jobs and pods have only the fields of trouble.SlimJob and
+// SlimPod.
 type Informer struct {
 	client                 Client
 	hooks                  Hooks
@@ -93,13 +93,11 @@ func New(namespace string, marks job.Marks, client Client, hooks Hooks) *Informe
 	}
 	i.jobs = newStore(namespace, marks, traits[*batchv1.Job]{
 		fresh: func() *batchv1.Job { return &batchv1.Job{} }, slim: slimJob,
-		isSettled:  func(j *batchv1.Job) bool { return trouble.Finished(j) || j.Status.Ready != nil && *j.Status.Ready > 0 },
 		isPastCare: trouble.PastCare,
 		isActive:   func(j *batchv1.Job) bool { return !trouble.Finished(j) && j.DeletionTimestamp == nil },
 	}, hooks.Job)
 	i.pods = newStore(namespace, marks, traits[*corev1.Pod]{
 		fresh: func() *corev1.Pod { return &corev1.Pod{} }, slim: trouble.SlimPod,
-		isSettled: func(p *corev1.Pod) bool { return p.Status.Phase != "" && p.Status.Phase != corev1.PodPending },
 		isActive:  func(*corev1.Pod) bool { return false }, isPastCare: func(*corev1.Pod) bool { return false }, // nobody asks
 	}, hooks.Pod)
 	i.jobsKeeper = keeper(client.Jobs, i.jobs, i.outages[Jobs])

@@ -29,16 +29,13 @@ type traits[T object] struct {
 	fresh func() T
 	// slim is the object without what nobody asks for.
 	slim func(T, job.Marks) T
-	// isSettled reports whether hardly anybody asks for the object any more: what it waited for
-	// has come.
-	isSettled func(T) bool
 	// isActive and isPastCare are asked of many objects at once, so they are kept unpacked.
 	isActive, isPastCare func(T) bool
 }
 
-// store holds the objects of one kind, by their names and by their flow runs. Objects that
-// run or have ended stay for long and there are many of them, so they are packed: they take a
-// fifth of the memory.
+// store holds the objects of one kind, by their names and by their flow runs. There may be tens
+// of thousands of them and few are asked for, so they are packed: they take a fifth of the
+// memory.
 type store[T object] struct {
 	traits[T]
 	namespace string
@@ -55,14 +52,12 @@ type store[T object] struct {
 // that client-go wants to know on the way from the API server to the store.
 type entry[T object] struct {
 	of *store[T]
-	// text is the name, the run and, if the object is packed, its other fields in protobuf.
+	// text is the name, the run, and the object's other fields in protobuf.
 	text      string
 	name, run uint16 // their lengths
 	active    bool
 	pastCare  bool
-	// whole is the object unless it is packed.
-	whole T
-	next  *entry[T]
+	next      *entry[T]
 }
 
 func newStore[T object](namespace string, marks job.Marks, of traits[T], changed func(watch.EventType, string, string)) *store[T] {
@@ -85,10 +80,6 @@ func (s *store[T]) entryOf(from T) (*entry[T], error) {
 		of: s, name: uint16(len(name)), run: uint16(len(run)), //nolint:gosec // Kubernetes bounds names by 253 bytes and labels by 63
 		active: s.isActive(slim), pastCare: s.isPastCare(slim),
 	}
-	if !s.isSettled(from) {
-		e.text, e.whole = name+run, slim
-		return e, nil
-	}
 	slim.SetName("")
 	slim.SetNamespace("")
 	delete(slim.GetLabels(), s.marks.Run)
@@ -104,13 +95,8 @@ func (e *entry[T]) nameIs() string { return e.text[:e.name] }
 
 func (e *entry[T]) runIs() string { return e.text[e.name : e.name+e.run] }
 
-func (e *entry[T]) isPacked() bool { return len(e.text) > int(e.name+e.run) }
-
-// object is the object; nobody may change it.
+// object unpacks the object.
 func (e *entry[T]) object() T {
-	if !e.isPacked() {
-		return e.whole
-	}
 	t := e.of.fresh()
 	if err := t.Unmarshal([]byte(e.text[e.name+e.run:])); err != nil {
 		panic(fmt.Errorf("unpack %s, which we packed: %w", e.nameIs(), err)) // unreachable
