@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,9 @@ import (
 const (
 	// maxLarge answers above a sixteenth of the limit are held at once.
 	maxLarge = 2
+	// maxBuffer is the largest buffer that is used again, in bytes. A page of flow runs has some
+	// 600 KB.
+	maxBuffer = 1 << 20
 	// idleConns is how many connections wait for the next burst of claims.
 	idleConns = 32
 	// idleTime is shorter than the 5 s after which the servers (Node, uvicorn) hang up: what
@@ -58,6 +62,7 @@ type Carrier struct {
 	timeout   time.Duration
 	maxAnswer int
 	large     chan struct{} // taken while a large answer is held
+	buffers   sync.Pool     // of *bytes.Buffer, for the answers to come
 	metrics   *metrics
 }
 
@@ -75,6 +80,7 @@ func New(o Options) (*Carrier, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		timeout: o.Timeout, maxAnswer: o.MaxAnswer, large: make(chan struct{}, maxLarge), metrics: m,
+		buffers: sync.Pool{New: func() any { return &bytes.Buffer{} }},
 	}, nil
 }
 
@@ -98,7 +104,7 @@ type Request struct {
 }
 
 // Do sends a request once, within the timeout and by its prefect.SendBy, and lets read have
-// the answer, which is held no longer.
+// the answer, whose text is another one's afterwards.
 func (c *Carrier) Do(ctx context.Context, r Request, read func(answer *http.Response, text []byte)) *Failure {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -130,11 +136,16 @@ func (c *Carrier) Do(ctx context.Context, r Request, read func(answer *http.Resp
 // receive reads an answer. It reads large ones, and holds them until done, a few at a
 // time: all workers may ask for one at once, and decoding needs several times its size.
 func (c *Carrier) receive(ctx context.Context, body io.Reader) (text []byte, done func(), err error) {
-	done = func() {}
-	small := c.maxAnswer / 16
-	text, err = io.ReadAll(io.LimitReader(body, int64(small+1)))
-	if err != nil || len(text) <= small {
-		return text, done, err
+	buffer, _ := c.buffers.Get().(*bytes.Buffer)
+	done = func() {
+		if buffer.Cap() <= maxBuffer {
+			buffer.Reset()
+			c.buffers.Put(buffer)
+		}
+	}
+	small := int64(c.maxAnswer / 16)
+	if n, err := buffer.ReadFrom(io.LimitReader(body, small+1)); err != nil || n <= small {
+		return buffer.Bytes(), done, err
 	}
 	select {
 	case c.large <- struct{}{}:
@@ -142,8 +153,8 @@ func (c *Carrier) receive(ctx context.Context, body io.Reader) (text []byte, don
 	case <-ctx.Done():
 		return nil, done, ctx.Err()
 	}
-	rest, err := io.ReadAll(io.LimitReader(body, int64(c.maxAnswer+1-len(text))))
-	return append(text, rest...), done, err
+	_, err = buffer.ReadFrom(io.LimitReader(body, int64(c.maxAnswer+1)-small-1))
+	return buffer.Bytes(), done, err
 }
 
 // withoutURL drops the URL that net/http puts into its errors: it is long, the same every

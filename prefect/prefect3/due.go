@@ -54,10 +54,10 @@ func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.Due
 	}
 	var free []*runRow
 	// Runs without a slot may fill whole pages (prefect3 §6.3).
-	rows, more, err := c.list(ctx, "due", waiting(q.Scope, until), maxPages, true, func(rows []*runRow) bool {
+	rows, more, err := c.list(ctx, listing{op: "due", filter: waiting(q.Scope, until), pages: maxPages, recipes: true, isEnough: func(rows []*runRow) bool {
 		free, err = c.freeOf(ctx, claimable(slices.Clone(rows), q.Until, q.Except))
 		return err != nil || len(free) >= q.Limit || rows[len(rows)-1].Next.After(q.Until)
-	})
+	}})
 	if err != nil {
 		return found, err
 	}
@@ -66,7 +66,7 @@ func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.Due
 			return found, err
 		}
 	}
-	found.More = len(free) >= q.Limit || more && !rows[len(rows)-1].Next.After(q.Until)
+	found.More = len(free) >= q.Limit || more && (len(rows) == 0 || !rows[len(rows)-1].Next.After(q.Until))
 	for _, r := range free[:min(len(free), q.Limit)] {
 		found.Runs = append(found.Runs, r.run())
 	}
@@ -90,9 +90,9 @@ func (c *Client) Observe(ctx context.Context, until time.Time) (o prefect.Observ
 	defer exchange.Explain(&err, "observe due flow runs")
 	now := time.Now()
 	horizon := now.Add(until.Sub(now) / 2)
-	rows, more, err := c.list(ctx, "observe", waiting(prefect.Scope{}, until), maxPages, false, func(rows []*runRow) bool {
+	rows, more, err := c.list(ctx, listing{op: "observe", filter: waiting(prefect.Scope{}, until), pages: maxPages, isEnough: func(rows []*runRow) bool {
 		return rows[len(rows)-1].Next.After(horizon)
-	})
+	}})
 	if err != nil {
 		return o, err
 	}
@@ -201,11 +201,12 @@ func (c *Client) begunNow(ctx context.Context, now time.Time, isBusy bool) (look
 	return look, nil
 }
 
-// begun are the runs of a scope in these states, with claims that were overwritten.
+// begun are the runs of a scope in these states, with claims that were overwritten, without
+// those of ours that want nothing: in a long burst they are thousands.
 func (c *Client) begun(ctx context.Context, scope prefect.Scope, types ...string) (rows []*runRow, isCut bool, err error) {
 	f := in(scope, types...)
 	f.Sort = "EXPECTED_START_TIME_ASC"
-	rows, isCut, err = c.list(ctx, "claimed", f, maxRunPages, false, nil)
+	rows, isCut, err = c.list(ctx, listing{op: "claimed", filter: f, pages: maxRunPages, isWanted: func(r *runRow) bool { return !r.isSettled() }})
 	if err == nil {
 		err = c.recoverClaims(ctx, rows...)
 	}
@@ -213,16 +214,12 @@ func (c *Client) begun(ctx context.Context, scope prefect.Scope, types ...string
 }
 
 // wanting are the runs with our claim that want something of us, the oldest claim first:
-// their Job, or that somebody keeps their lease. A run whose Job is known to Prefect and
-// whose lease is kept wants nothing, and if that Job is gone, it must not get another: it
-// is silent.
+// their Job, or that somebody keeps their lease.
 func wanting(rows []*runRow) (all []*runRow) {
 	for _, r := range rows {
-		claim, _ := r.claim()
-		if r.StateType != typePending || claim == nil || isJob(r.PID, *claim) && (r.keepBy().IsZero() || time.Until(r.keepBy()) > time.Minute) {
-			continue
+		if claim, _ := r.claim(); r.StateType == typePending && claim != nil && !r.isSettled() {
+			all = append(all, r)
 		}
-		all = append(all, r)
 	}
 	slices.SortStableFunc(all, func(a, b *runRow) int { return a.State.Timestamp.Compare(b.State.Timestamp.Time) })
 	return all

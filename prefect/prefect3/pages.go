@@ -43,19 +43,33 @@ func in(scope prefect.Scope, types ...string) filter {
 	return f
 }
 
-// list reads the runs of a filter, page by page, until enough says so. It halves pages
-// that are too large. A run that is on two pages, because others have left the list
-// meanwhile, is in the answer once. More is set if there are more. Only where Jobs are made of
-// them do the rows keep their recipes, half of what thousands of them take.
-func (c *Client) list(ctx context.Context, op string, f filter, pages int, recipes bool, enough func([]*runRow) bool) (rows []*runRow, more bool, err error) {
+// listing is a list of flow runs to read.
+type listing struct {
+	// op is what metrics and errors call it.
+	op string
+	filter
+	// pages of pageSize rows are read at most.
+	pages int
+	// recipes has the rows keep what Jobs are made of, half of what thousands of them take.
+	recipes bool
+	// isWanted picks the rows to keep; nil keeps all.
+	isWanted func(*runRow) bool
+	// isEnough ends the list early, given some rows; nil reads on.
+	isEnough func([]*runRow) bool
+}
+
+// list reads a list page by page. It halves pages that are too large. A run that is on two
+// pages, because others have left the list meanwhile, is in the answer once. More is set if
+// there are more.
+func (c *Client) list(ctx context.Context, l listing) (rows []*runRow, more bool, err error) {
 	seen := map[string]bool{}
-	f.Limit = pageSize
+	l.Limit = pageSize
 	for n := 0; ; {
 		at := time.Now()
 		var raw []json.RawMessage
-		err := c.wire.post(ctx, op, "/flow_runs/filter", f, &raw)
-		if answerTooLarge.is(err) && f.Limit > 1 {
-			f.Limit /= 2
+		err := c.wire.post(ctx, l.op, "/flow_runs/filter", l.filter, &raw)
+		if answerTooLarge.is(err) && l.Limit > 1 {
+			l.Limit /= 2
 			continue
 		}
 		if err != nil {
@@ -63,23 +77,24 @@ func (c *Client) list(ctx context.Context, op string, f filter, pages int, recip
 		}
 		for _, text := range raw {
 			r, err := rowOf(text, at)
-			if !recipes {
+			if !l.recipes {
 				r.raw = nil
 			}
 			switch {
 			case err != nil:
 				c.log.DebugContext(ctx, "skipped a flow run", "flow_run", r.ID, "err", err)
+			case l.isWanted != nil && !l.isWanted(r):
 			case !seen[r.ID]:
 				seen[r.ID] = true
 				rows = append(rows, r)
 			}
 		}
 		n++
-		f.Offset += f.Limit
+		l.Offset += l.Limit
 		switch {
-		case len(raw) < f.Limit:
+		case len(raw) < l.Limit:
 			return rows, false, nil
-		case n >= pages*pageSize/f.Limit || enough != nil && enough(rows):
+		case n >= l.pages*pageSize/l.Limit || l.isEnough != nil && len(rows) > 0 && l.isEnough(rows):
 			return rows, true, nil
 		}
 	}

@@ -163,6 +163,13 @@ func (r *runRow) keepBy() time.Time {
 	return r.State.Timestamp.Add(firstKeep)
 }
 
+// isSettled reports whether a run with our claim wants nothing of us: its Job is known to
+// Prefect and its lease is kept. If that Job is gone, it must not get another: it is silent.
+func (r *runRow) isSettled() bool {
+	claim, _ := r.claim()
+	return r.StateType == typePending && claim != nil && isJob(r.PID, *claim) && (r.keepBy().IsZero() || time.Until(r.keepBy()) > time.Minute)
+}
+
 // keptUntil is what the label says of a lease renewed just now.
 func keptUntil(lease string, now time.Time) string {
 	return lease + " until " + formatTime(now.Add(leaseFor))

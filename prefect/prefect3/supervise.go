@@ -74,7 +74,7 @@ func (q *supervising) named(ctx context.Context, ids, types []string) (out []pre
 		if types != nil {
 			f.Runs["state"] = map[string]any{"type": anyOf(types...)}
 		}
-		rows, _, err := q.list(ctx, "runs_of_jobs", f, len(some)/pageSize+1, false, nil)
+		rows, _, err := q.list(ctx, listing{op: "runs_of_jobs", filter: f, pages: len(some)/pageSize + 1})
 		if err != nil {
 			return nil, err
 		}
@@ -97,18 +97,15 @@ func (q *supervising) silent(ctx context.Context, active []string) (out []prefec
 	if len(active) > 0 {
 		f.Runs["id"] = map[string]any{"not_any_": active[:min(len(active), maxIDs)]}
 	}
-	rows, _, err := q.list(ctx, "silent", f, maxRunPages, false, nil)
-	if err != nil {
-		return nil, err
-	}
 	has := map[string]bool{}
 	for _, id := range active {
 		has[id] = true
 	}
+	rows, _, err := q.list(ctx, listing{op: "silent", filter: f, pages: maxRunPages, isWanted: func(r *runRow) bool { return !has[r.ID] && !q.ended[r.ID] }})
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range rows {
-		if has[r.ID] || q.ended[r.ID] {
-			continue
-		}
 		claim, err := q.launched(ctx, r)
 		if err != nil {
 			return nil, err

@@ -173,6 +173,19 @@ func TestLargeAnswers(t *testing.T) {
 	})
 }
 
+// A whole list of rows that nobody can act on brings nothing, and nothing breaks.
+func TestRowsWithoutIDs(t *testing.T) {
+	rows := "[" + strings.Repeat("{}, ", 199) + "{}]" // a page
+	c := (&answering{status: http.StatusOK, body: rows}).client(t, prefect3.Options{NoCSRF: true})
+	found, err := c.Due(t.Context(), prefect.DueQuery{Until: time.Now(), Limit: 100})
+	if err != nil || len(found.Runs) != 0 {
+		t.Errorf("Due = %+v, %v", found, err)
+	}
+	if o, _ := c.Observe(t.Context(), time.Now()); len(o.Due) != 0 { // it then counts, and gets rows for a number
+		t.Errorf("Observe = %+v", o)
+	}
+}
+
 // A client that is asked for many things at once fetches one token, and another one when
 // that is no longer valid.
 func TestCSRF(t *testing.T) {
