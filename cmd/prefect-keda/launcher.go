@@ -52,7 +52,7 @@ Every flag has an environment variable, named in brackets with its default, that
 		}
 		log := io.logger(settings.Process)
 		announce(log, c, env, settings)
-		thrift(env, os.DirFS("/"), launcherGC)
+		heedLimit(env, os.DirFS("/"))
 		hintAtCommas(log, c)
 		hintAtWorkersFlags(log, c)
 		return ended(c.Context(), log, runLauncher(c.Context(), log, settings))

@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CA certificates
 )
 
 func main() {
@@ -22,4 +20,6 @@ func main() {
 }
 
 // standard are the process' own streams, whose libraries log through ours.
-func standard() streams { return streams{os.Stdout, os.Stderr, os.Stdin, adoptLibraries} }
+func standard() streams {
+	return streams{os.Stdout, os.Stderr, os.Stdin, adoptLibraries, trustPublicRoots}
+}

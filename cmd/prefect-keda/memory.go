@@ -8,23 +8,25 @@ import (
 	"strings"
 )
 
-// At these growths of memory the processes collect garbage; Go's own is 100 %. The scaler is
-// the only process that always runs, so it trades more CPU for memory.
-const (
-	scalerGC   = 40
-	launcherGC = 70
-)
+// scalerGC is the growth of memory, in per cent, at which the scaler collects garbage; Go's own
+// is 100. It is the only process that always runs, so it trades more CPU for memory.
+const scalerGC = 40
 
-// thrift has Go collect garbage more often as the process comes near its container's limit, and
-// at the given growth. Go's own variables still win.
-func thrift(env environment, files fs.FS, growth int) {
+// collectOften does so, unless Go's own variable says otherwise.
+func collectOften(env environment) {
 	if _, set := env.Lookup("GOGC"); !set {
-		debug.SetGCPercent(growth)
+		debug.SetGCPercent(scalerGC)
 	}
-	if _, set := env.Lookup("GOMEMLIMIT"); !set {
-		if limit, ok := containerLimit(files); ok {
-			debug.SetMemoryLimit(goalOf(limit))
-		}
+}
+
+// heedLimit has Go collect garbage more often as the process comes near its container's limit,
+// unless Go's own variable says otherwise.
+func heedLimit(env environment, files fs.FS) {
+	if _, set := env.Lookup("GOMEMLIMIT"); set {
+		return
+	}
+	if limit, ok := containerLimit(files); ok {
+		debug.SetMemoryLimit(goalOf(limit))
 	}
 }
 

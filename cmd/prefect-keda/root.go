@@ -25,6 +25,15 @@ type streams struct {
 	// libraries has those log through ours that have one log for the whole process; nil
 	// leaves them alone, as tests do that run several commands in one.
 	libraries func(*slog.Logger)
+	// roots has TLS trust the public authorities in the whole process; nil leaves it alone.
+	roots func()
+}
+
+// trustRoots is for commands that may reach the internet by TLS.
+func (s streams) trustRoots() {
+	if s.roots != nil {
+		s.roots()
+	}
 }
 
 // logger is that of a command, and from then on that of the libraries.
@@ -131,7 +140,11 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		return misconfigured{fmt.Errorf("%w; see %s --help", config.FlagProblem(err), c.CommandPath())}
 	})
 	env := parseEnviron(environ)
-	root.AddCommand(newScaler(io, env), newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newExplain(io, env), newVersion())
+	root.AddCommand(newScaler(io, env), newVersion())
+	for _, c := range []*cobra.Command{newLauncher(io, env), newInstall(io, env), newRender(io, env), newCheck(io, env), newExplain(io, env)} {
+		c.PreRun = func(*cobra.Command, []string) { io.trustRoots() } // templates may be anywhere
+		root.AddCommand(c)
+	}
 	addCompletion(root)
 	addHelp(root)
 	for _, g := range flagGroups(root) {

@@ -50,7 +50,11 @@ Every flag has an environment variable, named in brackets with its default; the 
 		}
 		log := io.logger(settings.Process)
 		announce(log, c, env, settings)
-		thrift(env, os.DirFS("/"), scalerGC)
+		heedLimit(env, os.DirFS("/"))
+		collectOften(env)
+		if needsRoots(connections(settings)) {
+			io.trustRoots()
+		}
 		return ended(c.Context(), log, runScaler(c.Context(), log, settings))
 	}
 	return c

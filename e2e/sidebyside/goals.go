@@ -41,12 +41,12 @@ func (r Results) Goals() (all []Goal) {
 				"≤ 1.8 bare creates (0.9 ms where one costs 0.5)", "%.2f ms, %.1f bare creates of %.2f ms", ours.CPUMS, ours.CPUMS/bare.CPUMS, bare.CPUMS)
 		}
 		if agent, ok2 := r.Burst(Agent, LargeBurst, 0); ok1 && ok2 {
-			add(ours.CPUMS*15 <= agent.CPUMS, fmt.Sprintf("CPU a run beside the agent's: %s", pair[0]), "≤ a 15th", "a %.0fth (%.2f of %.0f ms)", agent.CPUMS/ours.CPUMS, ours.CPUMS, agent.CPUMS)
+			add(ours.CPUMS*15 <= agent.CPUMS, fmt.Sprintf("CPU a run beside the agent's: %s", pair[0]), "≤ 1/15", "1/%.1f (%.2f of %.0f ms)", agent.CPUMS/ours.CPUMS, ours.CPUMS, agent.CPUMS)
 		}
 		if idle, ok := r.IdleOf(pair[0]); ok {
 			if agent, ok := r.IdleOf(Agent); ok {
-				add(idle.MemoryMiB*10 <= agent.MemoryMiB, fmt.Sprintf("memory while nothing is due, beside the agent's: %s", pair[0]), "≤ a tenth",
-					"a %.0fth (%.1f of %.0f MiB)", agent.MemoryMiB/idle.MemoryMiB, idle.MemoryMiB, agent.MemoryMiB)
+				add(idle.MemoryMiB*10 <= agent.MemoryMiB, fmt.Sprintf("memory while nothing is due, beside the agent's: %s", pair[0]), "≤ 1/10",
+					"1/%.1f (%.1f of %.0f MiB)", agent.MemoryMiB/idle.MemoryMiB, idle.MemoryMiB, agent.MemoryMiB)
 			}
 		}
 		if drain, ok := r.Drain(pair[0]); ok {
