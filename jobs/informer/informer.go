@@ -98,7 +98,7 @@ func New(namespace string, marks job.Marks, client Client, hooks Hooks) *Informe
 	}, hooks.Job)
 	i.pods = newStore(namespace, marks, traits[*corev1.Pod]{
 		fresh: func() *corev1.Pod { return &corev1.Pod{} }, slim: trouble.SlimPod,
-		isActive:  func(*corev1.Pod) bool { return false }, isPastCare: func(*corev1.Pod) bool { return false }, // nobody asks
+		isActive: func(*corev1.Pod) bool { return false }, isPastCare: func(*corev1.Pod) bool { return false }, // nobody asks
 	}, hooks.Pod)
 	i.jobsKeeper = keeper(client.Jobs, i.jobs, i.outages[Jobs])
 	i.podsKeeper = keeper(client.Pods, i.pods, i.outages[Pods])
