@@ -174,7 +174,8 @@ var reference = regexp.MustCompile(`\$(?:\{[^$}]*\}|[0-9A-Za-z_]+)`)
 
 func (i interpolated) expand(text string) string {
 	return reference.ReplaceAllStringFunc(text, func(found string) string {
-		if value, known := i.env.Lookup(strings.Trim(found, "${}")); known {
+		name := strings.TrimSuffix(strings.TrimPrefix(found[1:], "{"), "}")
+		if value, known := i.env.Lookup(name); known {
 			return value
 		}
 		return found
