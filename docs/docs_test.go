@@ -218,7 +218,7 @@ func TestCheckInACluster(t *testing.T) {
 func TestMemory(t *testing.T) {
 	for _, tc := range []struct{ page, says, file, has string }{
 		{"docs/how-it-works.md", "three quarters of the container's memory limit", "cmd/prefect-keda/memory.go", "return limit / 4 * 3"},
-		{"docs/how-it-works.md", "collects at 40 % growth in the scaler", "cmd/prefect-keda/memory.go", "const scalerGC = 40"},
+		{"docs/how-it-works.md", "collects at 20 % growth in the scaler", "cmd/prefect-keda/memory.go", "const scalerGC = 20"},
 	} {
 		page := strings.Join(strings.Fields(read(t, tc.page)), " ")
 		if !strings.Contains(page, tc.says) || !strings.Contains(read(t, tc.file), tc.has) {

@@ -10,7 +10,7 @@ import (
 
 // scalerGC is the growth of memory, in per cent, at which the scaler collects garbage; Go's own
 // is 100. It is the only process that always runs, so it trades more CPU for memory.
-const scalerGC = 40
+const scalerGC = 20
 
 // collectOften does so, unless Go's own variable says otherwise.
 func collectOften(env environment) {
