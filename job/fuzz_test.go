@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -41,7 +42,7 @@ func FuzzLaunchNote(f *testing.F) {
 			}
 			t.Fatalf("%+v does not come back", l)
 		}
-		if d := cmp.Diff(l, again, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })); d != "" {
+		if d := cmp.Diff(l, again, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }), cmpopts.EquateEmpty()); d != "" {
 			t.Fatalf("-read +read again:\n%s", d)
 		}
 	})
