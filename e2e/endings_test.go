@@ -74,7 +74,7 @@ func TestRunsEndAsTheirFlowsDo(t *testing.T) {
 	e.WaitForState(failed, "Failed", time.Minute)
 	for _, run := range failed {
 		e.AssertMessage(run, "Kubernetes Error: pods ['"+e.JobsOf(run)[0].Name)
-		e.WaitForJobGone(run, 2*time.Minute) // none is removed in its first minute
+		e.WaitForJobGone(run, 3*time.Minute) // none is removed in its first two minutes
 	}
 	e.AssertLogged(killed, "Container 'flow' state: terminated\n\t\tExit Code:: 137")
 	e.AssertLogged(killed, "Container 'proxy' state: running")
@@ -93,7 +93,7 @@ func TestRunsEndAsTheirFlowsDo(t *testing.T) {
 		e.AssertLogged(run, "Kubernetes Error: container '"+container+"' of pod "+e.JobsOf(run)[0].Name)
 	}
 	for _, run := range []string{besideProxy, besideSecretless} {
-		e.WaitForJobGone(run, 2*time.Minute) // though others of its pod go on
+		e.WaitForJobGone(run, 3*time.Minute) // though others of its pod go on
 	}
 
 	e.WaitForState([]string{evicted}, "Success", 2*time.Minute)
@@ -103,7 +103,7 @@ func TestRunsEndAsTheirFlowsDo(t *testing.T) {
 	e.WaitForState([]string{cancelled}, "Cancelled", 2*time.Minute)
 	e.AssertHistory(cancelled, "Scheduled", "Submitted", "Running", "Cancelling", "Cancelled")
 	e.AssertMessage(cancelled, "The flow did not end in 1m0s after it was cancelled, so its Job "+e.JobsOf(cancelled)[0].Name+" is stopped")
-	e.WaitForJobGone(cancelled, 2*time.Minute)
+	e.WaitForJobGone(cancelled, 3*time.Minute)
 
 	e.WaitForState([]string{rejected}, "Failed", 3*time.Minute)
 	once := []string{"Scheduled", "Submitted"}

@@ -72,7 +72,7 @@ func TestCancelOfAWorkPoolsRunThatWaits(t *testing.T) {
 	e.Cancel(run[0])
 	e.WaitForState(run, time.Minute, "Cancelled")
 	t.Logf("measured: cancelled → Cancelled, of a run whose image cannot be pulled, from zero: %s", seconds(time.Since(cancelled)))
-	e.WaitForJobGone(run[0], time.Minute)
+	e.WaitForJobGone(run[0], 3*time.Minute)
 	e.AssertOneJobEach(run)
 	e.WaitForZero(2 * time.Minute)
 }

@@ -81,7 +81,7 @@ func TestJobsInTroubleAreSeenToFromZero(t *testing.T) {
 		}
 	}
 	for _, run := range []string{fails, noImage, noSecret, cancelled} {
-		e.WaitForJobGone(run, 3*time.Minute)
+		e.WaitForJobGone(run, 4*time.Minute)
 	}
 	// A run that waits for a node, an account or a volume may still get it. It is shown while
 	// it waits, at zero too.

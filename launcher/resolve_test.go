@@ -141,14 +141,14 @@ func TestTroubleIsResolved(t *testing.T) {
 			"Running", func() []any {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
 			},
-			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 50 * time.Second,
+			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 115 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory}, "spent, stopped", 0},
 		},
-		"a Job that just began, a minute later": {
+		"a Job that just began, two minutes later": {
 			"Running", func() []any {
 				return []any{jobOfRun("r", func(j *batchv1.Job) { j.CreationTimestamp = metav1.Now() }), podOf("r", oomKilled())}
 			},
-			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 65 * time.Second,
+			func(o *Options) { o.DeleteFinished, o.LogLines = true, 0 }, 125 * time.Second,
 			ends{failedWith(podsFailed), []string{oomStory}, "gone", 1},
 		},
 		"an earlier Job failed": {

@@ -29,8 +29,10 @@ const (
 	// LeaseFor is how long others leave a case alone. A launcher that lives needs seconds.
 	LeaseFor = 2 * time.Minute
 	// minJobAge is when a Job may be deleted. Until then its name keeps a launcher that
-	// was stopped right before creating it (claims.CreateWithin) from creating another.
-	minJobAge = 2 * claims.CreateWithin
+	// was stopped right before creating it (claims.CreateWithin) from creating another, and a
+	// request for it that arrives late. The age is the API server's time by our own clock, and
+	// the two may differ by a minute.
+	minJobAge = 2*claims.CreateWithin + time.Minute
 	// judgeAgain is the pause after a change of the Job; by then the watch has told.
 	judgeAgain = 5 * time.Second
 	// MaxRefused caps the retry pause when Prefect rejects the state, Kubernetes rejects
