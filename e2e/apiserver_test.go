@@ -86,8 +86,14 @@ func actingAs(e *framework.Env, account string) *rest.Config {
 // buildBinary builds prefect-keda for this machine; the image has one for Linux.
 func buildBinary(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "prefect-keda")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
+	return compile(t, "../cmd/prefect-keda", "build")
+}
+
+// compile makes a program of a package of ours, by the go command's build or test -c.
+func compile(t *testing.T, pkg string, command ...string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	if out, err := exec.CommandContext(t.Context(), "go", append(command, "-o", binary, pkg)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return binary

@@ -93,12 +93,9 @@ type sideBySide struct {
 }
 
 func newSideBySide(t *testing.T) *sideBySide {
-	s := &sideBySide{binary: ourBinary(t), bare: filepath.Join(t.TempDir(), "bare"), path: filepath.Join(suite.Root, "e2e/out/side-by-side.json"), like: map[string]*batchv1.Job{}}
+	s := &sideBySide{binary: ourBinary(t), bare: compile(t, "./sidebyside/cmd/bare", "build"), path: filepath.Join(suite.Root, "e2e/out/side-by-side.json"), like: map[string]*batchv1.Job{}}
 	if *publish {
 		s.path = filepath.Join(suite.Root, "docs/side-by-side.json")
-	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", s.bare, "./sidebyside/cmd/bare").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
 	}
 	for of, to := range map[*python.Environment]*string{new(python.Prefect1()): &s.prefect1, new(python.Prefect3()): &s.worker} {
 		path, err := of.Interpreter(t.Context())
@@ -121,11 +118,7 @@ func ourBinary(t *testing.T) string {
 	if *profiles == "" {
 		return buildBinary(t)
 	}
-	binary := filepath.Join(t.TempDir(), "profiled")
-	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "../cmd/prefect-keda").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return binary
+	return compile(t, "../cmd/prefect-keda", "test", "-c")
 }
 
 // profiled are the variables with which ourBinary is the product and leaves profiles.

@@ -1,9 +1,6 @@
 package jobs
 
-import (
-	"strings"
-	"sync"
-)
+import "sync"
 
 // maxPresences bounds how many runs' presences are kept. A backend answers with fewer claims.
 const maxPresences = 8192
@@ -33,7 +30,7 @@ func (p *presences) of(run string, look func() Presence) Presence {
 	if len(p.found) >= maxPresences {
 		clear(p.found) // those that are asked for come back
 	}
-	p.found[strings.Clone(run)] = found
+	p.found[run] = found
 	return found
 }
 

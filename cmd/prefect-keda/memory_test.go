@@ -17,11 +17,13 @@ func TestMemoryFollowsTheContainersLimit(t *testing.T) {
 		want  int64
 	}{
 		"as shipped":          {map[string]string{v2: "134217728\n"}, nil, 96 << 20},
+		"a launcher":          {map[string]string{v2: "268435456\n"}, nil, 192 << 20},
 		"an older kernel":     {map[string]string{v1: "134217728\n"}, nil, 96 << 20},
 		"no limit":            {map[string]string{v2: "max\n"}, nil, math.MaxInt64},
 		"no limit, older":     {map[string]string{v1: "9223372036854771712\n"}, nil, math.MaxInt64},
 		"no container":        {nil, nil, math.MaxInt64},
 		"Go's own variable":   {map[string]string{v2: "134217728\n"}, []string{"GOMEMLIMIT=1GiB"}, math.MaxInt64},
+		"the other variable":  {map[string]string{v2: "134217728\n"}, []string{"GOGC=77"}, 96 << 20},
 		"it cannot be parsed": {map[string]string{v2: "much\n"}, nil, math.MaxInt64},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +45,7 @@ func TestScalerCollectsOften(t *testing.T) {
 	for _, tc := range []struct {
 		env  []string
 		want int
-	}{{nil, scalerGC}, {[]string{"GOGC=77"}, 100}} {
+	}{{nil, 20}, {[]string{"GOGC=77"}, 100}, {[]string{"GOGC=77", "GOMEMLIMIT=1GiB"}, 100}} {
 		former := debug.SetGCPercent(100)
 		collectOften(parseEnviron(tc.env))
 		if got := debug.SetGCPercent(former); got != tc.want {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
@@ -30,13 +31,6 @@ func publicRoots() *x509.CertPool {
 // needsRoots reports whether a scaler reaches a Prefect by TLS. The public authorities take a
 // tenth of its memory for as long as it stands by, and Kubernetes has one of its own.
 func needsRoots(all []connection) bool {
-	if strings.HasPrefix(httpproxy.FromEnvironment().HTTPProxy, "https:") {
-		return true
-	}
-	for _, c := range all {
-		if !strings.HasPrefix(c.prefect.Address().Reveal(), "http:") {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(httpproxy.FromEnvironment().HTTPProxy, "https:") ||
+		slices.ContainsFunc(all, func(c connection) bool { return !strings.HasPrefix(c.prefect.Address().Reveal(), "http:") })
 }

@@ -149,11 +149,11 @@ func (c *Carrier) receive(ctx context.Context, body io.Reader) (text []byte, don
 	}
 	select {
 	case c.large <- struct{}{}:
-		done = func() { <-c.large }
+		done = func() { <-c.large } // its buffer is not used again
 	case <-ctx.Done():
 		return nil, done, ctx.Err()
 	}
-	_, err = buffer.ReadFrom(io.LimitReader(body, int64(c.maxAnswer+1)-small-1))
+	_, err = buffer.ReadFrom(io.LimitReader(body, int64(c.maxAnswer)-small))
 	return buffer.Bytes(), done, err
 }
 
