@@ -54,9 +54,9 @@ func (c *Client) Due(ctx context.Context, q prefect.DueQuery) (found prefect.Due
 	}
 	var free []*runRow
 	// Runs without a slot may fill whole pages (prefect3 §6.3).
-	rows, more, err := c.list(ctx, listing{op: "due", filter: waiting(q.Scope, until), pages: maxPages, recipes: true, isEnough: func(rows []*runRow) bool {
+	rows, more, err := c.list(ctx, listing{op: "due", filter: waiting(q.Scope, until), pages: maxPages, recipes: true, isEnough: func(rows []*runRow) (isEnough bool, err error) {
 		free, err = c.freeOf(ctx, claimable(slices.Clone(rows), q.Until, q.Except))
-		return err != nil || len(free) >= q.Limit || rows[len(rows)-1].Next.After(q.Until)
+		return len(free) >= q.Limit || rows[len(rows)-1].Next.After(q.Until), err
 	}})
 	if err != nil {
 		return found, err
@@ -90,8 +90,8 @@ func (c *Client) Observe(ctx context.Context, until time.Time) (o prefect.Observ
 	defer exchange.Explain(&err, "observe due flow runs")
 	now := time.Now()
 	horizon := now.Add(until.Sub(now) / 2)
-	rows, more, err := c.list(ctx, listing{op: "observe", filter: waiting(prefect.Scope{}, until), pages: maxPages, isEnough: func(rows []*runRow) bool {
-		return rows[len(rows)-1].Next.After(horizon)
+	rows, more, err := c.list(ctx, listing{op: "observe", filter: waiting(prefect.Scope{}, until), pages: maxPages, isEnough: func(rows []*runRow) (bool, error) {
+		return rows[len(rows)-1].Next.After(horizon), nil
 	}})
 	if err != nil {
 		return o, err

@@ -219,3 +219,29 @@ func TestDueIsTheServersOffer(t *testing.T) {
 		}
 	})
 }
+
+// A look that cannot read what holds runs back is no look at all, also where the list goes on
+// after the rows it judges: a launcher that took it for "nothing is due" would leave.
+func TestDueFailsWithWhatHoldsRunsBack(t *testing.T) {
+	for name, runs := range map[string]int{"one page": 1, "two pages": 250} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				api := fake.New(fake.Options{})
+				api.CreatePool(fake.Pool{Name: "k8s"})
+				c := clientOf(t, api, prefect3.Options{})
+				api.CreateRuns(fake.Order{Pool: "k8s", At: time.Now().Add(-time.Second), Count: runs})
+				due := func() (prefect.DueRuns, error) {
+					return c.Due(t.Context(), prefect.DueQuery{Scope: prefect.Scope{Pools: []string{"k8s"}}, Until: time.Now(), Limit: 300})
+				}
+				api.Break(fake.Fault{Route: "POST /work_queues/filter", Status: 500})
+				if found, err := due(); err == nil {
+					t.Errorf("found %d runs", len(found.Runs))
+				}
+				api.Mend()
+				if found, err := due(); err != nil || len(found.Runs) != runs {
+					t.Errorf("mended: found %d runs, %v", len(found.Runs), err)
+				}
+			})
+		})
+	}
+}

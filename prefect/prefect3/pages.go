@@ -54,8 +54,9 @@ type listing struct {
 	recipes bool
 	// isWanted picks the rows to keep; nil keeps all.
 	isWanted func(*runRow) bool
-	// isEnough ends the list early, given some rows; nil reads on.
-	isEnough func([]*runRow) bool
+	// isEnough ends the list early, given the rows so far; nil reads on. Its error is that of
+	// the list.
+	isEnough func([]*runRow) (bool, error)
 }
 
 // list reads a list page by page. It halves pages that are too large. A run that is on two
@@ -91,10 +92,15 @@ func (c *Client) list(ctx context.Context, l listing) (rows []*runRow, more bool
 		}
 		n++
 		l.Offset += l.Limit
-		switch {
-		case len(raw) < l.Limit:
+		if len(raw) < l.Limit {
 			return rows, false, nil
-		case n >= l.pages*pageSize/l.Limit || l.isEnough != nil && len(rows) > 0 && l.isEnough(rows):
+		}
+		if l.isEnough != nil && len(rows) > 0 {
+			if isEnough, err := l.isEnough(rows); isEnough || err != nil {
+				return rows, true, err
+			}
+		}
+		if n >= l.pages*pageSize/l.Limit {
 			return rows, true, nil
 		}
 	}
