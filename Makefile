@@ -24,6 +24,8 @@ help: ## List the targets
 unit: ## Unit, protocol and race tests (seconds on a warm cache; SHUFFLE=on: all, in random order)
 	@echo "==> unit tests, with the race detector$(if $(SHUFFLE),$(comma) in random order) (with nothing cached it compiles for minutes first)"
 	@$(GOTEST) -race $(if $(SHUFFLE),-shuffle=$(SHUFFLE)) -vet=off -timeout 25m ./... # verify vets
+	@echo "    all interleavings of launchers; with the race detector, three times as slow, it was a sample"
+	@$(GOTEST) $(if $(SHUFFLE),-shuffle=$(SHUFFLE)) -vet=off -timeout 25m -run 'Interleaving' ./launcher
 
 .PHONY: build
 build: ## Build the static binaries into bin/

@@ -6,17 +6,22 @@ package launcher
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// explore plays all executions there are, each in a bubble of its own, until one fails.
+// explore plays all executions there are, each in a bubble of its own, until one fails. With
+// the race detector it plays a sample of them.
 func explore(t *testing.T, play func(*testing.T, *chooser)) {
 	t.Helper()
 	c, executions := &chooser{}, 0
-	for more := true; more && !t.Failed(); more = c.next() {
+	if sampled > 0 {
+		c.random = rand.New(rand.NewPCG(1, 1))
+	}
+	for more := true; more && !t.Failed(); more = c.next() && (sampled == 0 || executions < sampled) {
 		executions++
 		synctest.Test(t, func(t *testing.T) { play(t, c) })
 	}
@@ -55,16 +60,22 @@ func (v verdict) String() string {
 	return [...]string{"", " refused", " answer lost", " dies before", " dies after", " frozen before", " frozen after", " pauses", " to a slow server", " to a slow server, answer lost"}[v]
 }
 
-// chooser walks a tree of choices depth first, one path per execution.
+// chooser walks a tree of choices depth first, one path per execution, or without an end by
+// paths at random.
 type chooser struct {
-	path  []int
-	width []int
-	depth int
+	path   []int
+	width  []int
+	depth  int
+	random *rand.Rand
 }
 
 func (c *chooser) choose(n int) int {
 	if c.depth == len(c.path) {
-		c.path, c.width = append(c.path, 0), append(c.width, n)
+		first := 0
+		if c.random != nil {
+			first = c.random.IntN(n)
+		}
+		c.path, c.width = append(c.path, first), append(c.width, n)
 	}
 	if c.width[c.depth] != n {
 		panic("an execution took another course than the same choices before")
@@ -76,6 +87,10 @@ func (c *chooser) choose(n int) int {
 // next goes to the next path; false when all have been walked.
 func (c *chooser) next() bool {
 	c.depth = 0
+	if c.random != nil {
+		c.path, c.width = nil, nil
+		return true
+	}
 	for i := len(c.path) - 1; i >= 0; i-- {
 		if c.path[i]+1 < c.width[i] {
 			c.path[i]++
