@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -151,9 +152,10 @@ func (p *Plan) Struck() []Fault {
 	return slices.Clone(p.struck)
 }
 
-// Table prints how many faults of each kind struck, and how many of them no broken run was
+// Table says how many faults of each kind struck, and how many of them no broken run was
 // touched by. A fault that names no run is survived if no run is broken.
-func (p *Plan) Table(out io.Writer, broken []string) {
+func (p *Plan) Table(broken []string) string {
+	var out strings.Builder
 	type count struct{ injected, survived int }
 	counts, total := map[Kind]count{}, count{}
 	for _, f := range p.Struck() {
@@ -167,11 +169,12 @@ func (p *Plan) Table(out io.Writer, broken []string) {
 		}
 		counts[f.Kind] = c
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "    fault\tinjected\tsurvived")
 	for _, kind := range slices.SortedFunc(maps.Keys(counts), func(a, b Kind) int { return cmp.Compare(a, b) }) {
 		fmt.Fprintf(w, "    %s\t%d\t%d\n", kind, counts[kind].injected, counts[kind].survived)
 	}
 	fmt.Fprintf(w, "    all, seed %d\t%d\t%d\n", p.seed, total.injected, total.survived)
-	_ = w.Flush() // a test's output
+	_ = w.Flush() // to memory
+	return out.String()
 }

@@ -190,15 +190,14 @@ func TestTable(t *testing.T) {
 		plan.note(f)
 	}
 	for broken, want := range map[string]string{"": "3 3", "b": "3 1", "other": "3 2"} {
-		var out strings.Builder
 		ids := []string{broken}
 		if broken == "" {
 			ids = nil
 		}
-		plan.Table(&out, ids)
-		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		table := plan.Table(ids)
+		lines := strings.Split(strings.TrimSpace(table), "\n")
 		if got := strings.Join(strings.Fields(lines[len(lines)-1])[3:], " "); got != want {
-			t.Errorf("with broken %q: %s, want %s\n%s", broken, got, want, out.String())
+			t.Errorf("with broken %q: %s, want %s\n%s", broken, got, want, table)
 		}
 	}
 }

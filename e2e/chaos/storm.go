@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -41,9 +40,10 @@ type Storm struct {
 	Client               kubernetes.Interface
 	// RestartAPI ends the API server at once and returns when it serves again.
 	RestartAPI func(context.Context) error
-	// Dir is for logs; Out for progress.
+	// Dir is for logs.
 	Dir string
-	Out io.Writer
+	// Say tells of progress.
+	Say func(string)
 
 	runs  *Ledger
 	keda  *keda
@@ -160,7 +160,7 @@ func (s *Storm) rage(ctx context.Context) error {
 	group.Go(func() error { return s.breakServers(ctx, whole) })
 	group.Go(func() error {
 		for pause(ctx, 10*time.Second) {
-			fmt.Fprintf(s.Out, "    %s\n", s.progress())
+			s.Say(s.progress())
 		}
 		return nil
 	})
@@ -253,12 +253,12 @@ func (s *Storm) breakServers(ctx, whole context.Context) (err error) {
 
 // settle waits until everything is in order, and else says what is not.
 func (s *Storm) settle(ctx context.Context) map[string]string {
-	fmt.Fprintf(s.Out, "    calm again; %s\n", s.progress())
+	s.Say("calm again; " + s.progress())
 	began := time.Now()
 	for {
 		open := s.runs.Open()
 		if len(open) == 0 && s.keda.idle() {
-			fmt.Fprintf(s.Out, "    all in order and no launcher wanted after %s; %s\n", time.Since(began).Round(time.Second), s.progress())
+			s.Say(fmt.Sprintf("all in order and no launcher wanted after %s; %s", time.Since(began).Round(time.Second), s.progress()))
 			return nil
 		}
 		if time.Since(began) > s.Settle || !pause(ctx, time.Second) {
