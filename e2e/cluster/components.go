@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -11,20 +10,24 @@ import (
 // which machines without a registry often still have.
 const kubernetesVersion = "v1.34.4"
 
-// component is one binary built from the Go module proxy, in a module of its
-// own so that its dependencies stay out of the product's.
+// component is one binary built from the Go module proxy, in a module apart, so that its
+// dependencies stay out of the product's.
 type component struct {
 	name    string // of the binary
-	dir     string // of the module, or of a package that needs only the standard library
-	pkg     string // import path of the main package
+	dir     string // of the module
+	pkg     string // import path of the main package, or its folder in the module
 	ldflags string
 }
+
+// kubernetesModule holds all that a node runs, so that etcd and CoreDNS share what they link
+// with Kubernetes, and the compiler's time.
+const kubernetesModule = "e2e/cluster/modules/kubernetes"
 
 func kubernetesComponent(name string) component {
 	const version = "k8s.io/component-base/version."
 	parts := strings.Split(strings.TrimPrefix(kubernetesVersion, "v"), ".")
 	return component{
-		name: name, dir: "e2e/cluster/modules/kubernetes", pkg: "k8s.io/kubernetes/cmd/" + name,
+		name: name, dir: kubernetesModule, pkg: "k8s.io/kubernetes/cmd/" + name,
 		// kubeadm refuses a binary without a version.
 		ldflags: "-X " + version + "gitVersion=" + kubernetesVersion + " -X " + version + "gitMajor=" + parts[0] +
 			" -X " + version + "gitMinor=" + parts[1] + " -X " + version + "gitTreeState=clean" +
@@ -47,12 +50,9 @@ const (
 // build returns the path of the component's static binary.
 func (e *env) build(ctx context.Context, c component) (string, error) {
 	dir := filepath.Join(e.root, c.dir)
-	var files []string
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err == nil {
-			files = append(files, path)
-		}
+	files := []string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}
+	if strings.HasPrefix(c.pkg, ".") {
+		files = append(files, filepath.Join(dir, c.pkg, "main.go"))
 	}
 	inputs, err := fileInputs(files...)
 	if err != nil {

@@ -33,9 +33,9 @@ func (e *env) nodeImage(ctx context.Context) (string, error) {
 		binaries[name] = path
 	}
 	for _, c := range []component{
-		{name: "etcd", dir: "e2e/cluster/modules/etcd", pkg: "go.etcd.io/etcd/server/v3"},
-		{name: "coredns", dir: "e2e/cluster/modules/coredns", pkg: "."},
-		{name: "pause", dir: "e2e/cluster/modules/pause", pkg: "."},
+		{name: "etcd", dir: kubernetesModule, pkg: "go.etcd.io/etcd/server/v3"},
+		{name: "coredns", dir: kubernetesModule, pkg: "./coredns"},
+		{name: "pause", dir: kubernetesModule, pkg: "./pause"},
 	} {
 		path, err := e.build(ctx, c)
 		if err != nil {

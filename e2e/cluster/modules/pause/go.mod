@@ -1,3 +1,0 @@
-module github.com/prefect-keda/prefect-keda/e2e/cluster/modules/pause
-
-go 1.24.0
