@@ -224,14 +224,12 @@ func keyFrom(flag string, stdin io.Reader, taken bool) (string, error) {
 	return key, nil
 }
 
-// reference is an image as a container's runtime takes it: a registry, a path, a
-// tag, a digest.
-var reference = regexp.MustCompile(`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$`)
-
 func checkImage(o install.Options) error {
 	if o.Image == "" {
 		return nil
 	}
+	// As a container's runtime takes it: a registry, a path, a tag, a digest.
+	reference := regexp.MustCompile(`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$`)
 	if !reference.MatchString(o.Image) {
 		return fmt.Errorf("--image: %q is not an image: give REGISTRY/NAME:TAG, for example registry.example.com/prefect-keda:1.0", o.Image)
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 
@@ -16,11 +17,15 @@ import (
 
 // What a plain scalar of YAML 1.1 may be, as PyYAML tells it.
 //
-//nolint:gochecknoglobals // compiled once, never changed
+//nolint:gochecknoglobals // compiled once, where it is needed, and never changed
 var (
-	yamlInt = regexp.MustCompile(`^(?:[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+)$`)
+	yamlInt = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+)$`)
+	})
 
-	yamlFloat = regexp.MustCompile(`^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
+	yamlFloat = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
+	})
 )
 
 // scalar is a scalar's value: text, a json.Number, a bool or nil. A date stays as
@@ -68,9 +73,9 @@ func tagOf(n *yaml.Node) string {
 	switch text := n.Value; {
 	case text == "" || text == "~" || text == "null" || text == "Null" || text == "NULL":
 		return "!!null"
-	case yamlFloat.MatchString(text):
+	case yamlFloat().MatchString(text):
 		return "!!float"
-	case yamlInt.MatchString(text):
+	case yamlInt().MatchString(text):
 		return "!!int"
 	}
 	if _, ok := yamlBool(n.Value); ok {

@@ -5,12 +5,17 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
 // A placeholder is a name in two braces, with the characters that Python takes for parts of
 // words and for white space (prefect3 §3.2). Everything else in braces is left as it is.
-var placeholder = regexp.MustCompile(`\{\{[\s\v\x1c-\x1f\x{85}\p{Z}]*([\p{L}\p{N}_.\-$\[\]]+)[\s\v\x1c-\x1f\x{85}\p{Z}]*\}\}`) //nolint:gochecknoglobals // compiled once, never changed
+//
+//nolint:gochecknoglobals // compiled once, where it is needed, and never changed
+var placeholder = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\{\{[\s\v\x1c-\x1f\x{85}\p{Z}]*([\p{L}\p{N}_.\-$\[\]]+)[\s\v\x1c-\x1f\x{85}\p{Z}]*\}\}`)
+})
 
 const (
 	blocks    = "prefect.blocks."
@@ -109,7 +114,7 @@ func (f filler) text(v *value, text string) (*value, error) {
 	if name, ok := plainly(text); ok {
 		return f.whole(v, name)
 	}
-	matches := placeholder.FindAllStringSubmatchIndex(text, -1)
+	matches := placeholder().FindAllStringSubmatchIndex(text, -1)
 	if len(matches) == 1 && matches[0][0] == 0 && matches[0][1] == len(text) {
 		return f.whole(v, text[matches[0][2]:matches[0][3]])
 	}

@@ -32,7 +32,7 @@ func TestPlainPlaceholdersAreThoseOfTheExpression(t *testing.T) {
 			continue
 		}
 		plain++
-		if m := placeholder.FindStringSubmatch(text); len(m) != 2 || m[0] != text || m[1] != name {
+		if m := placeholder().FindStringSubmatch(text); len(m) != 2 || m[0] != text || m[1] != name {
 			t.Errorf("%q: %q, but the expression has %q", text, name, m)
 		}
 	}
