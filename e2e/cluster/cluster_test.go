@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -365,5 +366,26 @@ func TestKEDAVersionIsTheModules(t *testing.T) {
 	}
 	if got := strings.TrimSpace(string(out)); got != "v"+kedaVersion {
 		t.Errorf("go.mod has KEDA %s, the cluster %s: change kedaVersion", got, kedaVersion)
+	}
+}
+
+// A binary is built anew when a file of ours changes that it is built from.
+func TestSources(t *testing.T) {
+	e := &env{root: "../.."}
+	for _, c := range append(nodeComponents(), reducedRuntime(), kindCommand()) {
+		want := []string{"go.mod", "go.sum"}
+		switch c.name {
+		case "coredns", "pause":
+			want = append(want, "main.go")
+		case "runc-reduced":
+			want = []string{"main.go"}
+		}
+		var got []string
+		for _, path := range e.sources(c) {
+			got = append(got, filepath.Base(path))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s is built from %v, want %v", c.name, got, want)
+		}
 	}
 }

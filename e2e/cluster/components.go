@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -14,7 +15,7 @@ const kubernetesVersion = "v1.34.4"
 // dependencies stay out of the product's.
 type component struct {
 	name    string // of the binary
-	dir     string // of the module
+	dir     string // of the module, or of a package that needs only the standard library
 	pkg     string // import path of the main package, or its folder in the module
 	ldflags string
 }
@@ -35,6 +36,23 @@ func kubernetesComponent(name string) component {
 	}
 }
 
+// nodeComponents are what a node runs.
+func nodeComponents() (all []component) {
+	for _, name := range []string{"kubeadm", "kubectl", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
+		all = append(all, kubernetesComponent(name))
+	}
+	return append(all,
+		component{name: "etcd", dir: kubernetesModule, pkg: "go.etcd.io/etcd/server/v3"},
+		component{name: "coredns", dir: kubernetesModule, pkg: "./coredns"},
+		component{name: "pause", dir: kubernetesModule, pkg: "./pause"},
+	)
+}
+
+// reducedRuntime is what Docker runs containers with where the machine allows it less.
+func reducedRuntime() component {
+	return component{name: "runc-reduced", dir: "e2e/cluster/cmd/runc-reduced", pkg: "."}
+}
+
 // kindCommand makes the cluster, on every machine.
 func kindCommand() component {
 	return component{name: "kind", dir: "e2e/cluster/modules/kind", pkg: "sigs.k8s.io/kind"}
@@ -47,21 +65,27 @@ const (
 	quick = "-gcflags=all=-dwarf=false -l"
 )
 
+// sources are the files of ours that a component is built from.
+func (e *env) sources(c component) (files []string) {
+	for _, name := range []string{"go.mod", "go.sum", filepath.Join(c.pkg, "main.go")} {
+		path := filepath.Join(e.root, c.dir, name)
+		if _, err := os.Stat(path); err == nil {
+			files = append(files, path)
+		}
+	}
+	return files
+}
+
 // build returns the path of the component's static binary.
 func (e *env) build(ctx context.Context, c component) (string, error) {
-	dir := filepath.Join(e.root, c.dir)
-	files := []string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}
-	if strings.HasPrefix(c.pkg, ".") {
-		files = append(files, filepath.Join(dir, c.pkg, "main.go"))
-	}
-	inputs, err := fileInputs(files...)
+	inputs, err := fileInputs(e.sources(c)...)
 	if err != nil {
 		return "", err
 	}
 	inputs = append(inputs, c.pkg, c.ldflags, e.goVersion)
 	return e.artifact("build "+c.name+" from Go modules", c.name, inputs, func(path string) error {
 		_, err := run(ctx, command{
-			name: "go", dir: dir, env: []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly"},
+			name: "go", dir: filepath.Join(e.root, c.dir), env: []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly"},
 			args: []string{"build", "-trimpath", lean, "-ldflags", "-s -w " + c.ldflags, "-o", path, c.pkg},
 		})
 		return err

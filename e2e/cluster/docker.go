@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prefect-keda/prefect-keda/e2e/debian"
 )
 
 // capSysResource is CAP_SYS_RESOURCE's bit in the capability masks of /proc.
@@ -88,7 +90,7 @@ func (e *env) startDockerd(ctx context.Context) error {
 		return err
 	}
 	if !holdsSysResource(string(status)) {
-		wrapper, err := e.build(ctx, component{name: "runc-reduced", dir: "e2e/cluster/cmd/runc-reduced", pkg: "."})
+		wrapper, err := e.build(ctx, reducedRuntime())
 		if err != nil {
 			return err
 		}
@@ -157,15 +159,7 @@ func (e *env) aptInstall(ctx context.Context, commands map[string]string) error 
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		return fmt.Errorf("%s missing: install by hand, or run as root on a system with apt-get", packages)
 	}
-	return e.say.step("install "+packages+" (apt-get)", func() error {
-		quiet := []string{"DEBIAN_FRONTEND=noninteractive"}
-		if _, err := run(ctx, command{name: "apt-get", args: []string{"update", "-qq"}, env: quiet}); err != nil {
-			return err
-		}
-		args := append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)
-		_, err := run(ctx, command{name: "apt-get", args: args, env: quiet})
-		return err
-	})
+	return e.say.step("install "+packages+" (apt-get)", func() error { return debian.Install(ctx, missing...) })
 }
 
 // hasImage reports whether Docker holds the image.

@@ -25,18 +25,7 @@ func (e *env) nodeImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	binaries := map[string]string{}
-	for _, name := range []string{"kubeadm", "kubectl", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
-		path, err := e.build(ctx, kubernetesComponent(name))
-		if err != nil {
-			return "", err
-		}
-		binaries[name] = path
-	}
-	for _, c := range []component{
-		{name: "etcd", dir: kubernetesModule, pkg: "go.etcd.io/etcd/server/v3"},
-		{name: "coredns", dir: kubernetesModule, pkg: "./coredns"},
-		{name: "pause", dir: kubernetesModule, pkg: "./pause"},
-	} {
+	for _, c := range nodeComponents() {
 		path, err := e.build(ctx, c)
 		if err != nil {
 			return "", err

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/prefect-keda/prefect-keda/e2e/cluster"
+	"github.com/prefect-keda/prefect-keda/e2e/debian"
 )
 
 //go:embed *.txt
@@ -103,9 +104,8 @@ func create(ctx context.Context, python, venv string) error {
 	}
 	// Debian keeps the module in a package of its own.
 	fmt.Println("installing python3-venv:", strings.TrimSpace(string(out)))
-	install := exec.CommandContext(ctx, "sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv")
-	if out, err := install.CombinedOutput(); err != nil {
-		return fmt.Errorf("python3 -m venv does not work and python3-venv cannot be installed: %w\n%s", err, out)
+	if err := debian.Install(ctx, "python3-venv"); err != nil {
+		return fmt.Errorf("python3 -m venv does not work and python3-venv cannot be installed: %w", err)
 	}
 	if out, err := once(); err != nil {
 		return fmt.Errorf("python3 -m venv: %w\n%s", err, out)

@@ -1,0 +1,33 @@
+// Package debian installs packages of the machine's own distribution, where that is Debian or
+// one that is made of it and we are root.
+package debian
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// Install installs packages. Programs that install at the same time wait for one another:
+// apt-get gives up when another one runs.
+func Install(ctx context.Context, packages ...string) error {
+	turn, err := os.OpenFile(filepath.Join(os.TempDir(), "prefect-keda-apt.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("wait for others that install packages: %w", err)
+	}
+	defer turn.Close()
+	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("wait for others that install packages: %w", err)
+	}
+	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"}, packages...)} {
+		apt := exec.CommandContext(ctx, "apt-get", args...)
+		apt.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := apt.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
