@@ -13,15 +13,18 @@ import (
 	"time"
 )
 
+// sample is how many executions of a scenario are played with the race detector.
+const sample = 100
+
 // explore plays all executions there are, each in a bubble of its own, until one fails. With
 // the race detector it plays a sample of them.
 func explore(t *testing.T, play func(*testing.T, *chooser)) {
 	t.Helper()
 	c, executions := &chooser{}, 0
-	if sampled > 0 {
+	if raced {
 		c.random = rand.New(rand.NewPCG(1, 1))
 	}
-	for more := true; more && !t.Failed(); more = c.next() && (sampled == 0 || executions < sampled) {
+	for more := true; more && !t.Failed(); more = c.next() && (!raced || executions < sample) {
 		executions++
 		synctest.Test(t, func(t *testing.T) { play(t, c) })
 	}

@@ -2,5 +2,4 @@
 
 package launcher
 
-// sampled is 0: every execution is played.
-const sampled = 0
+const raced = false
