@@ -148,6 +148,15 @@ func (r Results) IdleOf(of Contender) (Idle, bool) {
 	return find(r.Idle, func(i Idle) bool { return i.Contender == of })
 }
 
+// Headline is what the README says of them.
+func (r Results) Headline() string {
+	idle := func(of Contender) float64 { i, _ := r.IdleOf(of); return i.MemoryMiB }
+	rate := func(of Contender) float64 { b, _ := r.Burst(of, SmallBurst, 0); return b.Rate }
+	return fmt.Sprintf("While nothing is due, the scaler takes %.0f MiB for all work pools; a worker takes %.0f MiB for each, an agent %.0f MiB. "+
+		"In a burst of %d runs one launcher makes %.0f Jobs a second and the worker %.0f, with Prefect 1 %.0f and the agent %.0f",
+		max(idle(Ours1), idle(Ours3)), idle(Worker), idle(Agent), SmallBurst, rate(Ours3), rate(Worker), rate(Ours1), rate(Agent))
+}
+
 func find[T any](all []T, is func(T) bool) (found T, ok bool) {
 	if i := slices.IndexFunc(all, is); i >= 0 {
 		return all[i], true

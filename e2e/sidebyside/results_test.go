@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the page and the picture of docs/
 
 const begin, end = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
-// The page and the picture say what the committed measurements say.
+// The page, the picture and the README say what the committed measurements say.
 func TestPage(t *testing.T) {
 	docs := filepath.Join("..", "..", "docs")
 	r, err := Read(filepath.Join(docs, "side-by-side.json"))
@@ -30,6 +30,13 @@ func TestPage(t *testing.T) {
 	}
 	if len(r.Goals()) == 0 {
 		t.Fatal("docs/side-by-side.json holds nothing that goals could be judged by")
+	}
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(strings.Join(strings.Fields(string(readme)), " "), r.Headline()) {
+		t.Errorf("README.md does not say what docs/side-by-side.json says; write there:\n%s", r.Headline())
 	}
 	page, err := os.ReadFile(filepath.Join(docs, "side-by-side.md"))
 	if err != nil {
