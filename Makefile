@@ -11,7 +11,9 @@ CLUSTER := go run ./e2e/cluster/cmd/cluster
 GOTEST  := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --
 UNIT    := $(GOTEST) $(if $(SHUFFLE),-shuffle=$(SHUFFLE)) -vet=off -timeout 25m # verify vets
 comma   := ,
-export GOFLAGS ?= -mod=readonly
+# As releases are built, so that what is compiled for them serves the tests, too.
+export GOFLAGS ?= -mod=readonly -trimpath
+export CGO_ENABLED ?= 0
 
 ##@ Everyday
 
@@ -27,7 +29,7 @@ UNRACED := ./claims/model ./docs ./manifests
 .PHONY: unit
 unit: ## Unit, protocol and race tests (seconds on a warm cache; SHUFFLE=on: all, in random order)
 	@echo "==> unit tests, with the race detector$(if $(SHUFFLE),$(comma) in random order) (with nothing cached it compiles for minutes first)"
-	@$(UNIT) -race $$(go list ./... | grep -v $(patsubst ./%,-e /%$$,$(UNRACED)))
+	@CGO_ENABLED=1 $(UNIT) -race $$(go list ./... | grep -v $(patsubst ./%,-e /%$$,$(UNRACED)))
 	@echo "==> unit tests without it: the model, the manifests, the docs, and every interleaving of launchers"
 	@$(UNIT) $(UNRACED) ./launcher
 
