@@ -104,7 +104,7 @@ chaos-small:
 ##@ On demand
 
 .PHONY: chaos
-chaos: ## Break everything around 2,000 flow runs of each Prefect, on the kind cluster (twenty minutes); ARGS='-seed N' repeats
+chaos: ## Break everything around 2,000 flow runs of each Prefect, on the kind cluster (half an hour); ARGS='-seed N' repeats
 	@echo "==> chaos: everything breaks around 2,000 flow runs of each Prefect"
 	@go test -tags e2e,chaos -count=1 -timeout 90m -run '^(TestChaos|TestNodeDies)$$' ./e2e -v -runs 2000 -over 8m -skew $(ARGS)
 
