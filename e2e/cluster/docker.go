@@ -156,7 +156,7 @@ func (e *env) aptInstall(ctx context.Context, commands map[string]string) error 
 	}
 	slices.Sort(missing)
 	packages := strings.Join(slices.Compact(missing), ", ")
-	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+	if !debian.CanInstall() {
 		return fmt.Errorf("%s missing: install by hand, or run as root on a system with apt-get", packages)
 	}
 	return e.say.step("install "+packages+" (apt-get)", func() error { return debian.Install(ctx, missing...) })

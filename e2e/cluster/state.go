@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/prefect-keda/prefect-keda/e2e/turn"
 )
 
 // nodeImageLine is how kind's config names a node's image.
@@ -118,28 +117,7 @@ func (e *env) lock(ctx context.Context) (func(), error) { return e.flock(ctx, "l
 
 // flock waits until the file is ours; the system gives it back when we die.
 func (e *env) flock(ctx context.Context, name string) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(e.cache, name), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	for told := false; ; {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.Join(err, f.Close())
-		}
-		if !told {
-			e.say.note("another run is busy with the cluster; waiting for it")
-			told = true
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("wait for another run: %w", ctx.Err()), f.Close())
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	return turn.Take(ctx, filepath.Join(e.cache, name), func() { e.say.note("another run is busy with the cluster; waiting for it") })
 }
 
 // sweep removes unfinished files of a killed run. The caller holds the lock, so no other run

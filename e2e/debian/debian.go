@@ -8,20 +8,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
+
+	"github.com/prefect-keda/prefect-keda/e2e/turn"
 )
+
+// CanInstall reports whether this is such a machine.
+func CanInstall() bool {
+	_, err := exec.LookPath("apt-get")
+	return err == nil && os.Geteuid() == 0
+}
 
 // Install installs packages. Programs that install at the same time wait for one another:
 // apt-get gives up when another one runs.
 func Install(ctx context.Context, packages ...string) error {
-	turn, err := os.OpenFile(filepath.Join(os.TempDir(), "prefect-keda-apt.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	release, err := turn.Take(ctx, filepath.Join(os.TempDir(), "prefect-keda-apt.lock"), func() {})
 	if err != nil {
 		return fmt.Errorf("wait for others that install packages: %w", err)
 	}
-	defer turn.Close()
-	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("wait for others that install packages: %w", err)
-	}
+	defer release()
 	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"}, packages...)} {
 		apt := exec.CommandContext(ctx, "apt-get", args...)
 		apt.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

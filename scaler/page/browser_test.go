@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prefect-keda/prefect-keda/e2e/debian"
 	"github.com/prefect-keda/prefect-keda/scaler/page"
 )
 
@@ -37,10 +38,9 @@ func findBrowser(t *testing.T) browser {
 		return ""
 	}
 	path := find()
-	if _, err := exec.LookPath("apt-get"); path == "" && err == nil && os.Geteuid() == 0 && os.Getenv("PREFECT_KEDA_BROWSER") == "install" {
-		install := exec.CommandContext(t.Context(), "sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core")
-		if out, err := install.CombinedOutput(); err != nil {
-			t.Logf("%v\n%s", err, out)
+	if path == "" && os.Getenv("PREFECT_KEDA_BROWSER") == "install" && debian.CanInstall() {
+		if err := debian.Install(t.Context(), "chromium", "fonts-dejavu-core"); err != nil {
+			t.Log(err)
 		}
 		path = find()
 	}
