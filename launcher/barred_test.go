@@ -24,9 +24,7 @@ import (
 // What the operator has to see to is neither written to the runs again and again nor
 // keeps them once it is mended.
 func TestWhatIsForbiddenIsNotTriedWithOneRunAfterAnother(t *testing.T) {
-	if raced {
-		t.Skip("too long with the race detector; make unit runs it without")
-	}
+	skipRaced(t)
 	forbidden := apierrors.NewForbidden(jobsResource, "j", errors.New(`User "x" cannot create resource "jobs"`))
 	missing := apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "flows")
 	for name, tc := range map[string]struct {
