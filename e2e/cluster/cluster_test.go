@@ -164,7 +164,7 @@ func TestArtifact(t *testing.T) {
 
 func TestSweepRemovesWhatKilledRunsLeft(t *testing.T) {
 	e := &env{cache: t.TempDir()}
-	for _, name := range []string{"node-1/rootfs.tar", "image-1.tar", "artifacts/kubelet-abc.part", "artifacts/kubelet-abc", "kubeconfig"} {
+	for _, name := range []string{"node-1/rootfs.tar", "keda-1/go.mod", "image-1.tar", "artifacts/kubelet-abc.part", "artifacts/kubelet-abc", "kubeconfig"} {
 		path := filepath.Join(e.cache, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -366,6 +366,57 @@ func TestKEDAVersionIsTheModules(t *testing.T) {
 	}
 	if got := strings.TrimSpace(string(out)); got != "v"+kedaVersion {
 		t.Errorf("go.mod has KEDA %s, the cluster %s: change kedaVersion", got, kedaVersion)
+	}
+}
+
+// Of KEDA's scalers those are compiled that need nothing but the cluster, and ours.
+func TestCopyKEDA(t *testing.T) {
+	e := &env{root: "../.."}
+	source, err := e.moduleDir(t.Context(), e.root, "github.com/kedacore/keda/v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := copyKEDA(dir, source); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "pkg/scalers/*_scaler.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range files {
+		files[i] = filepath.Base(files[i])
+	}
+	if diff := cmp.Diff([]string{"azure_queue_scaler.go", "cpu_memory_scaler.go", "cron_scaler.go", "external_scaler.go"}, files); diff != "" {
+		t.Errorf("scalers (-want +got):\n%s", diff)
+	}
+	builder, err := os.ReadFile(filepath.Join(dir, "pkg/scaling/scalers_builder.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []string
+	for line := range strings.Lines(string(builder)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, `case "`) {
+			cases = append(cases, line)
+		}
+	}
+	if diff := cmp.Diff([]string{`case "cpu":`, `case "cron":`, `case "external":`, `case "external-push":`, `case "memory":`}, cases); diff != "" {
+		t.Errorf("triggers (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(string(builder), "no scaler found for type") {
+		t.Error("a trigger of another type is not refused as KEDA refuses one that it does not know")
+	}
+}
+
+func TestKeepTriggersWantsAllOfThem(t *testing.T) {
+	for _, source := range []string{
+		"package p\n",
+		"package p\nfunc f(triggerType string) { switch triggerType { case \"cpu\": return } }\n",
+		"package p\nfunc f(other string) { switch other { case \"cpu\", \"cron\": case \"external\": case \"external-push\": case \"memory\": } }\n",
+	} {
+		if got, err := keepTriggers([]byte(source)); err == nil {
+			t.Errorf("keepTriggers(%q) = %q, want an error", source, got)
+		}
 	}
 }
 

@@ -1,9 +1,17 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -75,12 +83,21 @@ func (c *Cluster) buildKEDA(ctx context.Context, source string) error {
 		{kedaImage, "./cmd/operator", "keda"},
 		{kedaAdapterImage, "./cmd/adapter", "keda-adapter"},
 	} {
-		// Built inside KEDA's own module, because its go.mod has a replace that only counts there.
-		path, err := c.env.artifact("build "+image.binary+" from Go modules", image.binary, []string{kedaVersion, c.env.goVersion}, func(path string) error {
-			_, err := run(ctx, command{
+		inputs := append([]string{kedaVersion, c.env.goVersion}, keptTriggers()...)
+		path, err := c.env.artifact("build "+image.binary+" from Go modules", image.binary, inputs, func(path string) error {
+			dir, err := os.MkdirTemp(c.env.cache, "keda-*")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(dir)
+			if err := copyKEDA(dir, source); err != nil {
+				return err
+			}
+			// Built inside KEDA's own module, because its go.mod has a replace that only counts there.
+			_, err = run(ctx, command{
 				name: "go", env: []string{"CGO_ENABLED=0", "GOFLAGS="},
 				args: []string{
-					"build", "-C", source, "-mod=readonly", "-trimpath", quick,
+					"build", "-C", dir, "-mod=readonly", "-trimpath", quick,
 					"-ldflags", "-s -w -X github.com/kedacore/keda/v2/version.Version=" + kedaVersion, "-o", path, image.pkg,
 				},
 			})
@@ -98,4 +115,82 @@ func (c *Cluster) buildKEDA(ctx context.Context, source string) error {
 		}
 	}
 	return nil
+}
+
+// keptTriggers are the types of triggers of a KEDA that is built here: those that need nothing
+// but the cluster, and ours. The others bring the clients of sixty services, which are more than
+// half of all packages that KEDA is compiled from.
+func keptTriggers() []string { return []string{"cpu", "cron", "external", "external-push", "memory"} }
+
+// copyKEDA copies KEDA's module without the scalers of other triggers, and takes these out of
+// the one switch that knows all. Nothing else of KEDA differs.
+func copyKEDA(dir, source string) error {
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		return err
+	}
+	scalers, err := filepath.Glob(filepath.Join(dir, "pkg", "scalers", "*_scaler.go"))
+	if err != nil {
+		return err
+	}
+	// The last has a constant of all external metrics.
+	kept := []string{"cpu_memory_scaler.go", "cron_scaler.go", "external_scaler.go", "azure_queue_scaler.go"}
+	for _, path := range scalers {
+		if slices.Contains(kept, filepath.Base(path)) {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	builder := filepath.Join(dir, "pkg", "scaling", "scalers_builder.go")
+	text, err := os.ReadFile(builder)
+	if err != nil {
+		return err
+	}
+	if text, err = keepTriggers(text); err != nil {
+		return fmt.Errorf("read %s of KEDA %s, whose triggers shall be fewer: %w", filepath.Base(builder), kedaVersion, err)
+	}
+	return os.WriteFile(builder, text, 0o600)
+}
+
+// keepTriggers drops the cases of all other triggers from the switch that builds scalers.
+func keepTriggers(source []byte) ([]byte, error) {
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, "", source, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	kept := 0
+	for node := range ast.Preorder(file) {
+		if choice, ok := node.(*ast.SwitchStmt); ok && isNamed(choice.Tag, "triggerType") {
+			choice.Body.List = slices.DeleteFunc(choice.Body.List, func(s ast.Stmt) bool {
+				when := s.(*ast.CaseClause).List //nolint:forcetypeassert // a switch has nothing else
+				isKept := slices.ContainsFunc(when, isKeptTrigger)
+				if isKept {
+					kept++
+				}
+				return when != nil && !isKept
+			})
+		}
+	}
+	if want := len(keptTriggers()); kept != want {
+		return nil, fmt.Errorf("of %d triggers to keep (%s) it knows %d", want, strings.Join(keptTriggers(), ", "), kept)
+	}
+	var out bytes.Buffer
+	err = format.Node(&out, files, file)
+	return out.Bytes(), err
+}
+
+func isNamed(e ast.Expr, name string) bool {
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name == name
+}
+
+func isKeptTrigger(e ast.Expr) bool {
+	text, ok := e.(*ast.BasicLit)
+	if !ok {
+		return false
+	}
+	name, err := strconv.Unquote(text.Value)
+	return err == nil && slices.Contains(keptTriggers(), name)
 }

@@ -123,7 +123,7 @@ func (e *env) flock(ctx context.Context, name string) (func(), error) {
 // sweep removes unfinished files of a killed run. The caller holds the lock, so no other run
 // is writing them.
 func (e *env) sweep() error {
-	for _, pattern := range []string{"node-*", "image-*.tar", "flow-rootfs.tar", "artifacts/*.part"} {
+	for _, pattern := range []string{"node-*", "keda-*", "image-*.tar", "flow-rootfs.tar", "artifacts/*.part"} {
 		left, err := filepath.Glob(filepath.Join(e.cache, pattern))
 		if err != nil {
 			return err
