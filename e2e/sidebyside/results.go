@@ -1,6 +1,7 @@
 package sidebyside
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +67,12 @@ type Burst struct {
 	APIServerCPUMS float64 `json:"api_server_cpu_ms_per_job"`
 	// PeakMiB is the most memory.
 	PeakMiB float64 `json:"peak_mib"`
+}
+
+// Middle is the burst with the middle rate of some.
+func Middle(of []Burst) Burst {
+	byRate := slices.SortedFunc(slices.Values(of), func(a, b Burst) int { return cmp.Compare(a.Rate, b.Rate) })
+	return byRate[len(byRate)/2]
 }
 
 // Drain is a mass of due flow runs that one launcher works off.

@@ -113,6 +113,19 @@ func TestAddReplacesTheSame(t *testing.T) {
 	}
 }
 
+func TestMiddle(t *testing.T) {
+	of := []Burst{{Rate: 3, CPUMS: 1}, {Rate: 1, CPUMS: 2}, {Rate: 2, CPUMS: 3}}
+	if got := Middle(of); got.Rate != 2 || got.CPUMS != 3 {
+		t.Errorf("Middle(%+v) = %+v", of, got)
+	}
+	if of[0].Rate != 3 {
+		t.Error("Middle has changed what was measured")
+	}
+	if got := Middle(of[:1]); got.Rate != 3 {
+		t.Errorf("the middle of one is %+v", got)
+	}
+}
+
 func TestDelayOf(t *testing.T) {
 	var all []time.Duration
 	for i := range 20 {
