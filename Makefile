@@ -29,7 +29,7 @@ UNRACED := ./claims/model ./docs ./manifests
 .PHONY: unit
 unit: ## Unit, protocol and race tests (seconds on a warm cache; SHUFFLE=on: all, in random order)
 	@echo "==> unit tests, with the race detector$(if $(SHUFFLE),$(comma) in random order) (with nothing cached it compiles for minutes first)"
-	@CGO_ENABLED=1 $(UNIT) -race $$(go list ./... | grep -v $(patsubst ./%,-e /%$$,$(UNRACED)))
+	@CGO_ENABLED=1 $(UNIT) -race -gcflags=all=-dwarf=false $$(go list ./... | grep -v $(patsubst ./%,-e /%$$,$(UNRACED)))
 	@echo "==> unit tests without it: the model, the manifests, the docs, and every interleaving of launchers"
 	@$(UNIT) $(UNRACED) ./launcher
 
@@ -157,7 +157,7 @@ numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (a qua
 	@go test -tags e2e,numbers -count=1 -timeout 90m -run '^TestNumbers$$' -v ./e2e
 
 .PHONY: bench-side-by-side
-bench-side-by-side: ## Measure beside the real agent, the real worker and bare loops, on the kind cluster (an hour); ARGS=-publish puts it into docs/
+bench-side-by-side: ## Measure beside the real agent, the real worker and bare loops, on the kind cluster (an hour and a half); ARGS=-publish puts it into docs/
 	@echo "==> side by side: the agent, the worker, bare loops and prefect-keda, one after the other"
 	@go test -tags e2e,sidebyside -count=1 -timeout 3h -run '^TestSideBySide$$' ./e2e -v $(ARGS)
 
