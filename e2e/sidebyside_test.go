@@ -361,14 +361,10 @@ func apiServerCPU(t *testing.T) time.Duration {
 }
 
 // bursts measures ours beside the loops that they are compared with, one right after the other,
-// because the machine's speed changes within minutes. A small burst is over in seconds, so that
-// the middle one of three counts.
+// and three times in turns: the machine's speed changes within minutes. The middle one counts.
 func (s *sideBySide) bursts(t *testing.T, runs, farMS int) {
 	quick := []sidebyside.Contender{sidebyside.Ours1, sidebyside.Fair1, sidebyside.Bare, sidebyside.Ours3, sidebyside.Fair3}
-	inTurn := slices.Concat(quick, []sidebyside.Contender{sidebyside.Agent, sidebyside.Worker})
-	if runs == sidebyside.SmallBurst {
-		inTurn = slices.Concat(quick, quick, inTurn)
-	}
+	inTurn := slices.Concat(quick, quick, quick, []sidebyside.Contender{sidebyside.Agent, sidebyside.Worker})
 	measured := map[sidebyside.Contender][]sidebyside.Burst{}
 	for _, of := range inTurn {
 		t.Run(string(of), func(t *testing.T) {
