@@ -23,15 +23,17 @@ help: ## List the targets
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Nothing is concurrent in the model, the manifests and the docs, and of the launchers'
-# interleavings the race detector sees a sample: with it all of these take five times as long.
+# The race detector makes tests several times as slow. Nothing is concurrent in the model, the
+# manifests and the docs, and with -short it sees a sample of the launchers' interleavings and
+# not the longest tests of LONG.
 UNRACED := ./claims/model ./docs ./manifests
+LONG    := ./launcher ./prefect/prefect1
 .PHONY: unit
 unit: ## Unit, protocol and race tests (seconds on a warm cache; SHUFFLE=on: all, in random order)
 	@echo "==> unit tests, with the race detector$(if $(SHUFFLE),$(comma) in random order) (with nothing cached it compiles for minutes first)"
-	@CGO_ENABLED=1 $(UNIT) -race -gcflags=all=-dwarf=false $$(go list ./... | grep -v $(patsubst ./%,-e /%$$,$(UNRACED)))
-	@echo "==> unit tests without it: the model, the manifests, the docs, and every interleaving of launchers"
-	@$(UNIT) $(UNRACED) ./launcher
+	@CGO_ENABLED=1 $(UNIT) -race -short -gcflags=all=-dwarf=false $$(go list ./... | grep -v $(patsubst ./%,-e /%$$,$(UNRACED)))
+	@echo "==> unit tests without it: the model, the manifests, the docs, every interleaving of launchers, large answers"
+	@$(UNIT) $(UNRACED) $(LONG)
 
 .PHONY: build
 build: ## Build the static binaries into bin/

@@ -24,7 +24,7 @@ import (
 // What the operator has to see to is neither written to the runs again and again nor
 // keeps them once it is mended.
 func TestWhatIsForbiddenIsNotTriedWithOneRunAfterAnother(t *testing.T) {
-	skipRaced(t)
+	skipLong(t)
 	forbidden := apierrors.NewForbidden(jobsResource, "j", errors.New(`User "x" cannot create resource "jobs"`))
 	missing := apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "flows")
 	for name, tc := range map[string]struct {

@@ -69,7 +69,7 @@ func TestBurstIsLaunchedOnceByThreeLaunchers(t *testing.T) {
 // 1.7 at 700 ms. If a launcher polls again however long that takes, it launches no run at
 // 1.2 s.
 func TestBurstAsksForLittleMoreThanItLaunches(t *testing.T) {
-	skipRaced(t)
+	skipLong(t)
 	for latency, most := range map[time.Duration]struct{ rows, requests float64 }{
 		20 * time.Millisecond:   {1.1, 1.1},
 		200 * time.Millisecond:  {4, 1.09},

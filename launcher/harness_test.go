@@ -263,10 +263,11 @@ func counter(t testing.TB, m prometheus.Metric) float64 {
 	return d.GetCounter().GetValue()
 }
 
-// skipRaced leaves a long simulation to the run without the race detector.
-func skipRaced(t *testing.T) {
+// skipLong leaves a long simulation to the run without the race detector, which makes it several
+// times as slow.
+func skipLong(t *testing.T) {
 	t.Helper()
-	if raced {
+	if testing.Short() {
 		t.Skip("too long with the race detector; make unit runs it without")
 	}
 }

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// sample is how many executions of a scenario are played with the race detector.
+// sample is how many executions of a scenario are played with -short.
 const sample = 100
 
 // explore plays all executions there are, each in a bubble of its own, until one fails. With
-// the race detector it plays a sample of them.
+// -short, as `make unit` runs them with the race detector, it plays a sample of them.
 func explore(t *testing.T, play func(*testing.T, *chooser)) {
 	t.Helper()
 	c, executions := &chooser{}, 0
-	if raced {
+	if testing.Short() {
 		c.random = rand.New(rand.NewPCG(1, 1))
 	}
-	for more := true; more && !t.Failed(); more = c.next() && (!raced || executions < sample) {
+	for more := true; more && !t.Failed(); more = c.next() && (!testing.Short() || executions < sample) {
 		executions++
 		synctest.Test(t, func(t *testing.T) { play(t, c) })
 	}

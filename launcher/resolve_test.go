@@ -315,6 +315,7 @@ func TestEventsAreToldOnce(t *testing.T) {
 // A Prefect that will not have the run failed is asked ever more rarely, by all
 // launchers together, and keeps none of them.
 func TestPrefectRefusesToFailTheRun(t *testing.T) {
+	skipLong(t)
 	bubble(t, func(t *testing.T) {
 		m, client := newMemory(run("r").in("Running")), fake.NewClientset()
 		add(t, client, jobOfRun("r"), podOf("r", oomKilled()), eventOf("Pod", "pod-r", "BackOff", "boo"))
@@ -433,6 +434,7 @@ func TestCaseThatCannotBeTakenKeepsNoLauncher(t *testing.T) {
 }
 
 func TestJobOfAnUnknownRunIsLeftAlone(t *testing.T) {
+	skipLong(t)
 	bubble(t, func(t *testing.T) {
 		m := newMemory()
 		b := start(t, m, func(o *Options, client *fake.Clientset) {

@@ -120,6 +120,7 @@ func launchFrom(tb testing.TB, api slow, launchers int) cost {
 // Launchers that share a server which does one thing at a time neither give up claims
 // that it goes on to apply nor ask for much more than they claim.
 func TestLaunchersShareASlowServer(t *testing.T) {
+	skipLong(t)
 	for _, tc := range []struct {
 		launchers int
 		each      time.Duration

@@ -134,6 +134,7 @@ func tasksIn(t *testing.T, api *fakeAPI) [][]any {
 // A claim is one request, so that it is as old as the read before it and its answer tells
 // of all of it; a batch too large for a request is no claim.
 func TestTasksAreClaimedAndHandedBackInBatches(t *testing.T) {
+	skipLarge(t)
 	id := func(i int) string { return fmt.Sprintf("33333333-3333-4333-8333-%012d", i) }
 	for name, tc := range map[string]struct {
 		tasks, size int

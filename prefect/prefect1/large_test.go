@@ -40,10 +40,20 @@ func serve(t *testing.T) (*prefecttest.API, *prefect1.Client) {
 	return api, c
 }
 
+// skipLarge leaves answers of megabytes to the run without the race detector, which makes it
+// several times as slow.
+func skipLarge(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("too long with the race detector; make unit runs it without")
+	}
+}
+
 // Nine large run configs are more than an answer may be; so is one flow's storage. Runs
 // between them are launched all the same, and the author of the one that is too large is
 // told.
 func TestLargeRunsHoldUpNobody(t *testing.T) {
+	skipLarge(t)
 	api, c := serve(t)
 	names := map[string]string{}
 	create := func(name string, o prefecttest.Order) {
@@ -240,6 +250,7 @@ func wide(kib int, rows map[string]string) answer {
 }
 
 func TestLargeLabelsMakeALookIncomplete(t *testing.T) {
+	skipLarge(t)
 	for name, tc := range map[string]struct {
 		kib, rows, want     int
 		truncated, tooLarge bool
@@ -301,6 +312,7 @@ func TestSupervisionLeavesOutWhatIsTooLarge(t *testing.T) {
 // If silent runs are too large together, we hear of some; if each is, of none. Jobs are
 // handled all the same.
 func TestSupervisionTellsOfFewerSilentRuns(t *testing.T) {
+	skipLarge(t)
 	var silent []string
 	for i := range 100 {
 		silent = append(silent, idOf(i))

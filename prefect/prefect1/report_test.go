@@ -97,6 +97,7 @@ func TestALogThatIsNotWrittenIsAnError(t *testing.T) {
 
 // Lines must fit into requests: 5 MB at the server, JSON escapes included.
 func TestLogsFitIntoRequests(t *testing.T) {
+	skipLarge(t)
 	write, stored := logServer()
 	largest := 0
 	api := newFakeAPI(t, answers{"writeRunLogs": func(w http.ResponseWriter, r request) {

@@ -1,5 +1,0 @@
-//go:build !race
-
-package launcher
-
-const raced = false
