@@ -10,8 +10,9 @@ import (
 )
 
 // When somebody deletes a Job, its Running flow run ends without a word, so a launcher has to
-// notice and fail the run. That takes minutes, so it is in a file of its own, which is among
-// the first: then it waits while others run, and not they for it.
+// notice and fail the run. That takes minutes, so it is in a file of its own and the last of
+// those that run beside one another, with which go test begins: it waits while others run, and
+// not they for it.
 func TestRunOfADeletedJobFails(t *testing.T) {
 	t.Parallel()
 	e := suite.Install(t)
