@@ -38,6 +38,7 @@ func TestNewNamesAllProblems(t *testing.T) {
 
 // Who stays never leaves for idleness, and any interval between two looks will do.
 func TestLauncherStays(t *testing.T) {
+	skipLong(t) // two days of looks
 	for _, interval := range []time.Duration{time.Second, time.Hour} {
 		bubble(t, func(t *testing.T) {
 			b := start(t, newMemory(), func(o *Options, _ *fake.Clientset) { o.Stays, o.PollInterval = true, interval })
