@@ -186,7 +186,7 @@ func TestAgentBlock(t *testing.T) {
 		Trouble:    config.Trouble{PodGrace: time.Minute, CancelGrace: 10 * time.Minute},
 		Aftermath:  config.Aftermath{LogLines: 50},
 		Process:    config.Process{OpsListen: ":8080", LogFormat: config.Auto},
-		Kubernetes: config.Kubernetes{KubeQPS: 200, KubeBurst: 400},
+		Kubernetes: config.Kubernetes{KubeQPS: 1000, KubeBurst: 2000},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -376,7 +376,7 @@ func TestScalerProblems(t *testing.T) {
 		{"PREFECT_KEDA_CONNECTION_A_API_KEY: is not set, but Prefect Cloud needs a key: give it, or set PREFECT_KEDA_CONNECTION_A_BACKEND=server", []string{"PREFECT_KEDA_CONNECTIONS", "a"}},
 		{"PREFECT_KEDA_CONNECTION_A_BACKEND: \"x\" is not a kind of Prefect API: give cloud or server, or prefect3", []string{"PREFECT_KEDA_CONNECTIONS", "a", "PREFECT_KEDA_CONNECTION_A_BACKEND", "x", "PREFECT_KEDA_CONNECTION_A_API_KEY", "k"}},
 		{"PREFECT_KEDA_POD_GRACE (--pod-grace): is 0s: give at least 1s, or every pod is in trouble while it starts", []string{"PREFECT_KEDA_POD_GRACE", "0s"}},
-		{"PREFECT_KEDA_KUBE_BURST (--kube-burst): is 1: give at least PREFECT_KEDA_KUBE_QPS (200)", []string{"PREFECT_KEDA_KUBE_BURST", "1"}},
+		{"PREFECT_KEDA_KUBE_BURST (--kube-burst): is 1: give at least PREFECT_KEDA_KUBE_QPS (1000)", []string{"PREFECT_KEDA_KUBE_BURST", "1"}},
 	} {
 		_, err := config.LoadScaler(t.Context(), server(tc.env...))
 		if d := cmp.Diff(tc.want, fmt.Sprint(err)); d != "" {

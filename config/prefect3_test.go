@@ -116,7 +116,7 @@ func TestWorkersEnvironment(t *testing.T) {
 		Trouble:    config.Trouble{PodGrace: time.Minute, CancelGrace: 2 * time.Minute},
 		Aftermath:  config.Aftermath{LogLines: 500},
 		Process:    config.Process{OpsListen: ":8080", LogLevel: 4, LogFormat: config.Auto},
-		Kubernetes: config.Kubernetes{KubeQPS: 200, KubeBurst: 400, KeepAlive: true},
+		Kubernetes: config.Kubernetes{KubeQPS: 1000, KubeBurst: 2000, KeepAlive: true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
