@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,10 +16,18 @@ import (
 // keeping is a backend that keeps what it was told of Jobs.
 type keeping struct {
 	*meanwhile
+	mu   sync.Mutex
 	told []string
 	err  error
 	then func() // after each; may be nil
 	slot bool   // claims hold one
+}
+
+// heard is how often it was told.
+func (k *keeping) heard() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.told)
 }
 
 func (k *keeping) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) (prefect.ClaimResult, error) {
@@ -28,6 +37,8 @@ func (k *keeping) Claim(ctx context.Context, run prefect.FlowRun, claim prefect.
 }
 
 func (k *keeping) Launched(_ context.Context, run prefect.FlowRun, claim prefect.Claim) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if len(k.store.jobs) == 0 {
 		return errors.New("it has no Job")
 	}
@@ -105,7 +116,7 @@ func TestTidingsWaitForTheEndOfABurst(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				k := &keeping{meanwhile: &meanwhile{eyes: &eyes{store: storeWith(run("r"))}}}
 				_ = k.store.create(jobOfRun("r"))
-				l, stop := newTidings(k, slog.New(slog.DiscardHandler)), make(chan struct{})
+				l, stop := newTidings(k, slog.New(slog.DiscardHandler), 1), make(chan struct{})
 				l.setBurst(true)
 				began, ended := time.Now(), make(chan time.Duration, 1)
 				k.then = func() { ended <- time.Since(began) }
@@ -121,22 +132,60 @@ func TestTidingsWaitForTheEndOfABurst(t *testing.T) {
 	}
 }
 
-// In a burst without end launches tell by themselves, so that no more wait than the first ones.
+// slowToTell takes a second to be told.
+type slowToTell struct{ keeping }
+
+func (s *slowToTell) Launched(ctx context.Context, run prefect.FlowRun, claim prefect.Claim) error {
+	time.Sleep(time.Second)
+	return s.keeping.Launched(ctx, run, claim)
+}
+
+// In a burst without end no more wait than the first ones. The others are told at once, some
+// at the same time, and hold launches up only when these are too many.
 func TestTidingsOfALongBurst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		k := &slowToTell{keeping{meanwhile: &meanwhile{eyes: &eyes{store: storeWith(run("r"))}}}}
+		_ = k.store.create(jobOfRun("r"))
+		l := newTidings(k, slog.New(slog.DiscardHandler), 5)
+		began, added := time.Now(), 0
+		more := func(n int, takes time.Duration) {
+			for range n {
+				l.add(t.Context(), tiding{run: prefect.FlowRun{ID: strconv.Itoa(added), Recipe: "large"}})
+				added++
+			}
+			if got := time.Since(began); got != takes {
+				t.Errorf("%d have been added after %s, want %s", added, got, takes)
+			}
+		}
+		more(tidingsWaiting+5, 0)
+		more(5, time.Second)
+		if next := <-l.waiting; next.run.ID != "0" || next.run.Recipe != nil {
+			t.Errorf("flow run %s waits first, with the recipe %v; want 0 without", next.run.ID, next.run.Recipe)
+		}
+		time.Sleep(time.Second - time.Nanosecond)
+		if got := k.heard(); got != 5 || len(l.waiting) != tidingsWaiting-1 {
+			t.Errorf("%d are told and %d wait", got, len(l.waiting))
+		}
+		for len(l.waiting) > 0 {
+			<-l.waiting
+		}
+		l.write(t.Context(), over())
+		if got := k.heard(); got != 10 {
+			t.Errorf("at the end %d are told, want 10", got)
+		}
+	})
+}
+
+// At the end all are told that wait.
+func TestTidingsThatAreLeft(t *testing.T) {
 	k := &keeping{meanwhile: &meanwhile{eyes: &eyes{store: storeWith(run("r"))}}}
 	_ = k.store.create(jobOfRun("r"))
-	l := newTidings(k, slog.New(slog.DiscardHandler))
-	for i := range tidingsWaiting + 10 {
-		l.add(t.Context(), tiding{run: prefect.FlowRun{ID: strconv.Itoa(i), Recipe: "large"}})
-	}
-	if len(k.told) != 10 || len(l.waiting) != tidingsWaiting {
-		t.Errorf("%d are told and %d wait", len(k.told), len(l.waiting))
-	}
-	if next := <-l.waiting; next.run.Recipe != nil {
-		t.Error("a waiting one holds its run's recipe")
+	l := newTidings(k, slog.New(slog.DiscardHandler), 1)
+	for i := range 10 {
+		l.add(t.Context(), tiding{run: prefect.FlowRun{ID: strconv.Itoa(i)}})
 	}
 	l.write(t.Context(), over())
-	if want := tidingsWaiting + 9; len(k.told) != want {
-		t.Errorf("at the end %d are told, want %d", len(k.told), want)
+	if got := k.heard(); got != 10 {
+		t.Errorf("at the end %d are told, want 10", got)
 	}
 }

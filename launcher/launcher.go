@@ -155,7 +155,7 @@ func newLauncher(o Options, backend Backend, renderer Renderer, j cluster) *Laun
 		accounts: admission.Accounts{Operators: o.ServiceAccountName},
 		log:      o.Logger, metrics: m,
 		lines:   newFlowLog(backend, o.AgentName, o.Logger, m),
-		tidings: newTidings(backend, o.Logger),
+		tidings: newTidings(backend, o.Logger, o.Concurrency),
 		poke:    make(chan struct{}, 1), freed: make(chan struct{}, 1), announced: make(chan struct{}),
 	}
 }

@@ -40,7 +40,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 	stopBeside()
 	_ = s.workers.Wait() // workers answer with outcomes, never with errors
 	close(told)
-	limit := time.AfterFunc(flushTimeout, stopTelling)
+	limit := time.AfterFunc(flushTimeout, func() { stopTelling(); stopWork() }) // of the work only tidings are left
 	_ = others.Wait()
 	limit.Stop()
 	l.ticked.Store(0)

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/prefect-keda/prefect-keda/claims"
 	"github.com/prefect-keda/prefect-keda/prefect"
 )
@@ -19,11 +21,13 @@ const (
 
 // tidings tell the backend, best effort and one after the other, which claimed runs have their
 // Jobs. That may cost a server as much as a claim, and in a burst claims and Jobs come first.
-// If so many wait that the burst must be a long one, each launch tells by itself.
+// If so many wait that the burst must be a long one, they are told beside the launches that
+// follow, each at once.
 type tidings struct {
 	backend Backend
 	log     *slog.Logger
 	waiting chan tiding
+	beside  errgroup.Group // of those that do not wait
 	// burst is set while runs wait to be claimed, and over signals that none do.
 	burst atomic.Bool
 	over  chan struct{}
@@ -36,17 +40,21 @@ type tiding struct {
 	since time.Time
 }
 
-func newTidings(b Backend, log *slog.Logger) *tidings {
-	return &tidings{backend: b, log: log, waiting: make(chan tiding, tidingsWaiting), over: make(chan struct{}, 1)}
+// newTidings tells atOnce of them at the same time in a long burst.
+func newTidings(b Backend, log *slog.Logger, atOnce int) *tidings {
+	t := &tidings{backend: b, log: log, waiting: make(chan tiding, tidingsWaiting), over: make(chan struct{}, 1)}
+	t.beside.SetLimit(atOnce)
+	return t
 }
 
-// add has the backend told that the Job of a claimed run exists.
+// add has the backend told that the Job of a claimed run exists. In a long burst it waits
+// for a backend that is slower to be told than to be claimed from.
 func (t *tidings) add(ctx context.Context, d tiding) {
 	d.run.Recipe = nil // it may be large, and has become a Job
 	select {
 	case t.waiting <- d:
 	default:
-		t.tell(ctx, d)
+		t.beside.Go(func() error { t.tell(ctx, d); return nil })
 	}
 }
 
@@ -57,7 +65,8 @@ func (t *tidings) setBurst(is bool) {
 	}
 }
 
-// write tells until stop is closed, then the rest. ctx must outlive stop.
+// write tells until stop is closed, then the rest. ctx must outlive stop, after which
+// nothing is added.
 func (t *tidings) write(ctx context.Context, stop <-chan struct{}) {
 	for {
 		select {
@@ -68,6 +77,7 @@ func (t *tidings) write(ctx context.Context, stop <-chan struct{}) {
 			for len(t.waiting) > 0 {
 				t.tell(ctx, <-t.waiting)
 			}
+			_ = t.beside.Wait() // none answers with an error
 			return
 		}
 	}
