@@ -189,3 +189,31 @@ func TestTidingsThatAreLeft(t *testing.T) {
 		t.Errorf("at the end %d are told, want 10", got)
 	}
 }
+
+// hung is never done with being told.
+type hung struct{ *memory }
+
+func (hung) Launched(ctx context.Context, _ prefect.FlowRun, _ prefect.Claim) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A launcher that leaves does not wait for a backend that is still being told.
+func TestTidingsHoldNobodyUpAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t, newMemory(run("r").due(time.Date(2000, 1, 1, 0, 0, 10, 0, time.UTC))))
+		b.tidings.backend = hung{b.m}
+		for range tidingsWaiting + 1 { // the first one is being told
+			b.tidings.add(t.Context(), tiding{since: time.Now()})
+		}
+		time.Sleep(12 * time.Second) // that of the run is told beside them
+		if b.logs.count("created the Job") == 0 {
+			t.Errorf("the run is not launched:\n%s", b.logs)
+		}
+		began := time.Now()
+		b.stop()
+		if took := time.Since(began); took != flushTimeout {
+			t.Errorf("leaving took %s, want %s", took, flushTimeout)
+		}
+	})
+}
