@@ -190,19 +190,12 @@ func TestTidingsThatAreLeft(t *testing.T) {
 	}
 }
 
-// hung is never done with being told.
-type hung struct{ *memory }
-
-func (hung) Launched(ctx context.Context, _ prefect.FlowRun, _ prefect.Claim) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
-
 // A launcher that leaves does not wait for a backend that is still being told.
 func TestTidingsHoldNobodyUpAtTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b := start(t, newMemory(run("r").due(time.Date(2000, 1, 1, 0, 0, 10, 0, time.UTC))))
-		b.tidings.backend = hung{b.m}
+		m := newMemory(run("r").due(time.Date(2000, 1, 1, 0, 0, 10, 0, time.UTC)))
+		m.neverTold = true
+		b := start(t, m)
 		for range tidingsWaiting + 1 { // the first one is being told
 			b.tidings.add(t.Context(), tiding{since: time.Now()})
 		}

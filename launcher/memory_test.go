@@ -39,6 +39,8 @@ type memory struct {
 	lag, claimsLag time.Duration
 	// fault is asked before and after every write and before every read.
 	fault func(op, id string, written bool) error
+	// neverTold: nobody who tells it of a Job is answered.
+	neverTold bool
 
 	// queue is how many runs are handed out at once, as Cloud's queue does; 0 hands
 	// out as many as are asked for.
@@ -407,7 +409,13 @@ func (m *memory) Pending(ctx context.Context, run prefect.FlowRun, why string) e
 	return m.ask("pending", run.ID, true)
 }
 
-func (m *memory) Launched(context.Context, prefect.FlowRun, prefect.Claim) error { return nil }
+func (m *memory) Launched(ctx context.Context, _ prefect.FlowRun, _ prefect.Claim) error {
+	if !m.neverTold {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func (m *memory) Fail(ctx context.Context, run prefect.FlowRun, f prefect.Failure) error {
 	return m.setState(ctx, "fail", run.ID, prefect.State{Phase: prefect.Finished, Name: "Failed", Message: f.Message}, func(*prefect.FlowRun) { m.failed[run.ID] = f.Kind })
