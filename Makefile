@@ -159,7 +159,7 @@ numbers: ## Measure Prefect 3 beside the real worker, on the kind cluster (a qua
 	@go test -tags e2e,numbers -count=1 -timeout 90m -run '^TestNumbers$$' -v ./e2e
 
 .PHONY: bench-side-by-side
-bench-side-by-side: ## Measure beside the real agent, the real worker and bare loops, on the kind cluster (an hour or more); ARGS=-publish puts it into docs/
+bench-side-by-side: ## Measure beside the real agent, the real worker and bare loops, on the kind cluster (about an hour); ARGS=-publish puts it into docs/
 	@echo "==> side by side: the agent, the worker, bare loops and prefect-keda, one after the other"
 	@go test -tags e2e,sidebyside -count=1 -timeout 3h -run '^TestSideBySide$$' ./e2e -v $(ARGS)
 

@@ -168,12 +168,14 @@ type Process struct {
 
 // Kubernetes says how to reach its API, and in which namespace we run.
 type Kubernetes struct {
-	Home        string  `env:"PREFECT_KEDA_NAMESPACE" flag:"install-namespace" example:"prefect-keda" help:"namespace of the scaler and the launchers; kustomize and install put everything there. By default the pod's own. A pod in another namespace says so and stops"`
-	Kubeconfig  string  `env:"KUBECONFIG" flag:"kubeconfig" example:"/root/.kube/config" help:"kubeconfig file; by default the pod's own service account, outside a cluster ~/.kube/config"`
-	KubeContext string  `env:"PREFECT_KEDA_KUBE_CONTEXT" flag:"context" example:"kind" help:"context of the kubeconfig"`
-	KubeQPS     float32 `env:"PREFECT_KEDA_KUBE_QPS, default=1000" flag:"kube-qps" example:"50" help:"requests per second to the Kubernetes API"`
-	KubeBurst   int     `env:"PREFECT_KEDA_KUBE_BURST, default=2000" flag:"kube-burst" example:"100" help:"requests at once to the Kubernetes API"`
-	KeepAlive   Bool    `env:"PREFECT__CLOUD__AGENT__KUBERNETES_KEEP_ALIVE, default=false" env3:"PREFECT_INTEGRATIONS_KUBERNETES_WORKER_ADD_TCP_KEEPALIVE" flag:"keep-alive" example:"true" help:"probe idle connections to the Kubernetes API, as the agent did, because some networks drop them silently"`
+	Home        string `env:"PREFECT_KEDA_NAMESPACE" flag:"install-namespace" example:"prefect-keda" help:"namespace of the scaler and the launchers; kustomize and install put everything there. By default the pod's own. A pod in another namespace says so and stops"`
+	Kubeconfig  string `env:"KUBECONFIG" flag:"kubeconfig" example:"/root/.kube/config" help:"kubeconfig file; by default the pod's own service account, outside a cluster ~/.kube/config"`
+	KubeContext string `env:"PREFECT_KEDA_KUBE_CONTEXT" flag:"context" example:"kind" help:"context of the kubeconfig"`
+	// By default these two only hold a fault of ours back: far fewer requests are under way at
+	// once, and what a busy API server takes is its own to say (API Priority and Fairness).
+	KubeQPS   float32 `env:"PREFECT_KEDA_KUBE_QPS, default=1000" flag:"kube-qps" example:"50" help:"requests per second to the Kubernetes API"`
+	KubeBurst int     `env:"PREFECT_KEDA_KUBE_BURST, default=2000" flag:"kube-burst" example:"100" help:"requests at once to the Kubernetes API"`
+	KeepAlive Bool    `env:"PREFECT__CLOUD__AGENT__KUBERNETES_KEEP_ALIVE, default=false" env3:"PREFECT_INTEGRATIONS_KUBERNETES_WORKER_ADD_TCP_KEEPALIVE" flag:"keep-alive" example:"true" help:"probe idle connections to the Kubernetes API, as the agent did, because some networks drop them silently"`
 }
 
 // Connection is a further Prefect API of the scaler. Its variables begin with a prefix of

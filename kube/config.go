@@ -22,9 +22,8 @@ type Options struct {
 	Kubeconfig string
 	// Context of the kubeconfig; empty means its current one.
 	Context string
-	// QPS and Burst bound the requests per client. client-go's own 5 and 10 would create
-	// five Jobs a second. Far above what is created at once, they only hold a fault of ours
-	// back: what a busy server takes is its own to say (API Priority and Fairness).
+	// QPS and Burst bound the requests per client. client-go's own 5 and 10
+	// would create five Jobs a second.
 	QPS   float32
 	Burst int
 	// UserAgent names us in the API server's audit log.

@@ -57,7 +57,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 const (
 	// minTick is the longest pause between two ticks, for Live.
 	minTick = 5 * time.Second
-	// flushTimeout bounds writing the last lines of flow runs' logs.
+	// flushTimeout bounds writing the last lines of flow runs' logs and telling of the last Jobs.
 	flushTimeout = 5 * time.Second
 	// pokeGap between two polls for pokes.
 	pokeGap = time.Second

@@ -15,16 +15,16 @@ import (
 
 const between = 100 * time.Millisecond
 
-// patience is how many times longer than on a quiet machine a wait may take. Scenarios run
+// slack is how many times longer than on a quiet machine a wait may take. Scenarios run
 // beside one another, on two cores of any speed, and that is no fault of the product's.
 // Only what comes in vain is waited for that long.
-const patience = 4
+const slack = 4
 
 // Eventually asks until the answer is yes, and fails the test with the last thing seen
 // when that takes far longer than within, which a quiet machine needs at the most.
 func (e *Env) Eventually(within time.Duration, what string, ask func(context.Context) (seen string, yes bool)) {
 	e.t.Helper()
-	within *= patience
+	within *= slack
 	ctx, cancel := context.WithTimeout(e.t.Context(), within)
 	defer cancel()
 	last := "nothing"
